@@ -1,0 +1,76 @@
+"""The embedded PostgreSQL: up in a moment, safe on disk, gone without a trace."""
+
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+from local_stack.errors import StackError
+from local_stack.postgres import EmbeddedPostgres
+from sqlalchemy import create_engine, text
+
+
+def servers_of(postgres: EmbeddedPostgres) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(postgres.home) in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_data_outlives_a_stop_and_no_process_does(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "postgres")
+    try:
+        engine = create_engine(postgres.start().create_database("warehouse"))
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE kept AS SELECT 42 AS answer"))
+        engine.dispose()
+        postgres.stop()
+        assert servers_of(postgres) == []
+
+        found_again = EmbeddedPostgres(tmp_path / "postgres").start()
+        with create_engine(found_again.url("warehouse")).connect() as connection:
+            assert connection.scalar(text("SELECT answer FROM kept")) == 42
+            assert connection.scalar(text("SHOW fsync")) == "on"
+            assert connection.scalar(text("SHOW synchronous_commit")) == "on"
+    finally:
+        postgres.remove()
+
+
+def test_a_second_start_finds_the_server_up(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
+        assert EmbeddedPostgres(tmp_path / "postgres", durable=False).start().home == postgres.home
+        assert len([p for p in servers_of(postgres) if "-D" in p.cmdline()]) == 1
+
+
+def test_only_the_owner_can_reach_the_socket_and_parents_stay_as_they_are(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
+        assert stat.S_IMODE(postgres.socket_dir.stat().st_mode) == 0o700
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+    assert not postgres.home.exists()
+
+
+def test_a_very_long_path_is_no_obstacle(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / ("long" * 25) / ("name" * 25), durable=False) as postgres:
+        create_engine(postgres.create_database("warehouse")).connect().close()
+
+
+def test_a_path_with_a_space_and_a_quote_is_no_obstacle(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "it's a folder", durable=False) as postgres:
+        create_engine(postgres.create_database("warehouse")).connect().close()
+
+
+def test_an_initialisation_that_was_cut_off_is_not_used(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    (postgres.home / "data.unfinished").mkdir()
+    with postgres:
+        create_engine(postgres.create_database("warehouse")).connect().close()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
+        postgres.stop()
+        (postgres.home / "data" / "PG_VERSION").write_text("9.6\n")
+        with pytest.raises(StackError, match=r"did not start.*incompatible"):
+            postgres.start()

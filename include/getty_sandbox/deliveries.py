@@ -1,0 +1,304 @@
+"""The heart of the API: per channel one feed and at most one change set that waits for its confirmation."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import random
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from getty_sandbox.backlog import make_backlog, settle_origin
+from getty_sandbox.feed import trickle_draft
+from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Channel, Options, SandboxError
+from getty_sandbox.spelling import Message, Speller, microseconds, moment
+from getty_sandbox.store import Appended, ChangeSet, Store
+from getty_sandbox.truth import DeliveredSet, read_time
+
+_GROWTH = 3  # messages that a redelivery holds more than the delivery before it, where it may differ
+
+
+@dataclass
+class Feed:
+    """One channel: its messages so far, and how far they were handed out."""
+
+    channel: Channel
+    messages: list[Message]
+    next_position: int = 0
+    retired: bool = False
+    silent: bool = False
+    trickled: int = 0
+    trickled_before: int = 0
+    lost: int = 0
+    last: ChangeSet | None = None
+    confirmed: list[ChangeSet] = field(default_factory=list)
+
+    @property
+    def outstanding(self) -> ChangeSet | None:
+        """The set that waits for its confirmation, if there is one."""
+        return self.last if self.last and self.last.confirmed_at is None else None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a PUT hands out: a set and its messages, and whether it was handed out before."""
+
+    change_set: ChangeSet
+    bodies: list[bytes]
+    is_redelivery: bool
+
+
+class Deliveries:
+    """All channels of one sandbox, safe for many threads, durable where a state directory is given."""
+
+    def __init__(self, options: Options) -> None:
+        """Makes the feed, or makes it again and takes up where the state left off."""
+        self._options = options
+        self._lock = threading.RLock()
+        self._store = Store(options.state_dir)
+        try:
+            start, self._next_id = settle_origin(options, self._store)
+        except SandboxError:
+            self._store.close()
+            raise
+        self.start = start
+        self._opened_at = options.clock()
+        backlog = make_backlog(options, start)
+        self._feeds = {c.channel_id: Feed(c, backlog[c.channel_id]) for c in options.channels}
+        self._restore()
+
+    def _restore(self) -> None:
+        for added in self._store.appended():
+            feed = self._feeds[added.channel_id]
+            feed.messages.append(added.message)
+            feed.trickled += added.is_trickle
+        for feed in self._feeds.values():
+            feed.trickled_before = feed.trickled
+        for change_set in self._store.change_sets():
+            self._next_id = change_set.change_set_id + 1
+            feed = self._feeds[change_set.channel_id]
+            feed.last = change_set
+            if change_set.confirmed_at:
+                feed.confirmed.append(change_set)
+        for channel_id, (position, retired) in self._store.cursors().items():
+            feed = self._feeds[channel_id]
+            feed.next_position, feed.retired = position, retired
+            handed_out = sum(s.size for s in feed.confirmed) + (
+                feed.outstanding.size if feed.outstanding else 0
+            )
+            feed.lost = position - handed_out
+
+    def close(self) -> None:
+        """Lets go of the state."""
+        with self._lock:
+            self._store.close()
+
+    def channels(self) -> list[Channel]:
+        """The channels that Getty would list now."""
+        return [feed.channel for feed in self._feeds.values() if not feed.retired]
+
+    def next_set(self, channel_id: int, batch_size: int) -> Delivery | None:
+        """The outstanding set, or a new one, or None when caught up; KeyError for an unknown channel."""
+        with self._lock:
+            feed = self._feeds[channel_id]
+            if feed.retired:
+                raise KeyError(channel_id)
+            with self._store.transaction():
+                self._advance(feed)
+                outstanding = feed.outstanding
+                is_redelivery = outstanding is not None
+                if outstanding is None:
+                    outstanding = self._new_set(feed, min(batch_size, MAXIMUM_BATCH_SIZE))
+                elif not self._options.identical_redelivery:
+                    outstanding = self._grow(feed, outstanding)
+            if outstanding is None:
+                return None
+            bodies = [m.body for m in _slice(feed, outstanding)]
+            return Delivery(outstanding, bodies, is_redelivery)
+
+    def _new_set(self, feed: Feed, batch_size: int) -> ChangeSet | None:
+        size = 0 if feed.silent else min(batch_size, len(feed.messages) - feed.next_position)
+        if not size and (self._options.empty != "id-empty-list" or (feed.last and not feed.last.size)):
+            # One set with an empty list says so once; repeating it would keep a reader busy for ever.
+            return None
+        now = self._options.clock()
+        made = ChangeSet(self._next_id, feed.channel.channel_id, feed.next_position, size, now)
+        self._store.add_change_set(made)
+        self._next_id += 1
+        self._move(feed, size)
+        feed.last = made
+        return made
+
+    def _grow(self, feed: Feed, outstanding: ChangeSet) -> ChangeSet:
+        room = min(MAXIMUM_BATCH_SIZE - outstanding.size, len(feed.messages) - feed.next_position, _GROWTH)
+        if feed.silent or room <= 0 or feed.next_position != outstanding.first + outstanding.size:
+            return outstanding
+        grown = replace(outstanding, size=outstanding.size + room)
+        self._store.grow(grown)
+        self._move(feed, room)
+        feed.last = grown
+        return grown
+
+    def _move(self, feed: Feed, count: int) -> None:
+        feed.next_position += count
+        self._store.set_cursor(feed.channel.channel_id, feed.next_position, retired=feed.retired)
+
+    def confirm(self, change_set_id: int) -> bool:
+        """True where the set was outstanding and no longer is."""
+        with self._lock:
+            for feed in self._feeds.values():
+                outstanding = feed.outstanding
+                if outstanding and outstanding.change_set_id == change_set_id:
+                    feed.last = self._store.confirm(outstanding, self._options.clock())
+                    feed.confirmed.append(feed.last)
+                    return True
+            return False
+
+    def channel_of(self, change_set_id: int) -> int | None:
+        """The channel whose outstanding set this is."""
+        with self._lock:
+            for channel_id, feed in self._feeds.items():
+                if feed.outstanding and feed.outstanding.change_set_id == change_set_id:
+                    return channel_id
+            return None
+
+    def append(self, channel_id: int, messages: Iterable[object]) -> None:
+        """Puts messages by hand at the end of a channel's feed."""
+        with self._lock, self._store.transaction():
+            feed = self._feed(channel_id)
+            self._advance(feed)
+            now = self._options.clock()
+            for raw in messages:
+                said = raw.get("asset_changed_utc_datetime") if isinstance(raw, dict) else None
+                published = microseconds(read_time(said, now) or now)
+                body = json.dumps(raw, separators=(",", ":")).encode()
+                self._add(feed, Appended(channel_id, Message(body, published), is_trickle=False))
+
+    def _add(self, feed: Feed, added: Appended) -> None:
+        self._store.append(len(feed.messages), added)
+        feed.messages.append(added.message)
+
+    def _advance(self, feed: Feed) -> None:
+        """Brings the feed up to now: the trickle flows, and what is too old vanishes."""
+        rate = self._options.trickle_per_minute
+        if rate and not feed.silent:
+            began = microseconds(self._opened_at)
+            elapsed = microseconds(self._options.clock()) - began
+            due = feed.trickled_before + int(elapsed * rate / 60_000_000)
+            while feed.trickled < due:
+                nth = feed.trickled - feed.trickled_before + 1
+                self._trickle(feed, began + int(nth * 60_000_000 / rate))
+        if self._options.retention_days is not None:
+            self._cut(feed, self._options.retention_days)
+
+    def _trickle(self, feed: Feed, at_us: int) -> None:
+        own, seed = feed.channel, self._options.seed
+        siblings = (c for c in self._options.channels if c.asset_family == own.asset_family and c != own)
+        draft = trickle_draft(
+            seed=seed, own=own, sibling=next(siblings, None), index=feed.trickled, at_us=at_us
+        )
+        rng = random.Random(f"trickle spelling {seed} {own.channel_id} {feed.trickled}")
+        # A set of the trickle may hold a single message: a missing time would have no neighbour to ask.
+        [message] = Speller(rng, nastiness=self._options.nastiness).spell([draft], may_spoil=False)
+        self._add(feed, Appended(own.channel_id, message, is_trickle=True))
+        feed.trickled += 1
+
+    def _cut(self, feed: Feed, days: float) -> int:
+        oldest = microseconds(self._options.clock() - timedelta(days=days))
+        kept_from = bisect.bisect_left(
+            feed.messages, oldest, lo=feed.next_position, key=lambda message: message.published_us
+        )
+        gone = kept_from - feed.next_position
+        if gone:
+            feed.lost += gone
+            self._move(feed, gone)
+        return gone
+
+    def cut_retention(self, days: float) -> int:
+        """Unread notifications older than so many days vanish; how many did."""
+        with self._lock, self._store.transaction():
+            return sum(self._cut(feed, days) for feed in self._feeds.values())
+
+    def retire(self, channel_id: int) -> None:
+        """The channel leaves the list, and PUT no longer knows it."""
+        with self._lock:
+            feed = self._feed(channel_id)
+            feed.retired = True
+            self._store.set_cursor(channel_id, feed.next_position, retired=True)
+
+    def silence(self, channel_id: int | None, *, silent: bool) -> None:
+        """The feed of one channel, or of all, stops handing out new sets, or goes on."""
+        with self._lock:
+            for feed in [self._feed(channel_id)] if channel_id is not None else self._feeds.values():
+                feed.silent = silent
+
+    def _feed(self, channel_id: int) -> Feed:
+        if channel_id not in self._feeds:
+            raise SandboxError(f"There is no channel {channel_id}.")
+        return self._feeds[channel_id]
+
+    def outstanding(self, channel_id: int) -> ChangeSet | None:
+        """The set of a channel that waits for its confirmation."""
+        with self._lock:
+            return self._feed(channel_id).outstanding
+
+    def confirmed_ids(self, channel_id: int) -> list[str]:
+        """The confirmed sets of a channel, oldest first."""
+        with self._lock:
+            return [str(s.change_set_id) for s in self._feed(channel_id).confirmed]
+
+    def confirmed_sets(self) -> list[DeliveredSet]:
+        """Everything confirmed so far, as it was handed out."""
+        with self._lock:
+            confirmed = [(feed, s) for feed in self._feeds.values() for s in feed.confirmed]
+        confirmed.sort(key=lambda pair: pair[1].change_set_id)
+        return [
+            DeliveredSet(
+                feed.channel,
+                str(s.change_set_id),
+                s.fetched_at,
+                b"[" + b",".join(m.body for m in _slice(feed, s)) + b"]",
+            )
+            for feed, s in confirmed
+        ]
+
+    def pending(self, channel_id: int) -> tuple[int, datetime | None]:
+        """How many messages are unconfirmed, and when the oldest of them was published."""
+        with self._lock:
+            feed = self._feed(channel_id)
+            first = feed.outstanding.first if feed.outstanding else feed.next_position
+            count = (
+                len(feed.messages) - feed.next_position + (feed.outstanding.size if feed.outstanding else 0)
+            )
+            return count, moment(feed.messages[first].published_us) if count else None
+
+    def progress(self) -> list[dict[str, Any]]:
+        """Per channel how much there is, was handed out and confirmed."""
+        with self._lock:
+            rows = []
+            for channel_id, feed in self._feeds.items():
+                with self._store.transaction():
+                    self._advance(feed)
+                count, oldest = self.pending(channel_id)
+                rows.append(
+                    {
+                        "channel_id": channel_id,
+                        "asset_family": feed.channel.asset_family,
+                        "asset_type": feed.channel.asset_type,
+                        "total": len(feed.messages) - feed.lost,
+                        "delivered": feed.next_position - feed.lost,
+                        "confirmed": sum(s.size for s in feed.confirmed),
+                        "pending": count,
+                        "oldest_pending_at": oldest and oldest.isoformat(timespec="microseconds"),
+                        "lost_to_retention": feed.lost,
+                        "is_retired": feed.retired,
+                    }
+                )
+            return rows
+
+
+def _slice(feed: Feed, change_set: ChangeSet) -> list[Message]:
+    return feed.messages[change_set.first : change_set.first + change_set.size]

@@ -1,0 +1,208 @@
+"""The sandbox as one object: start it, point a client at it, make it misbehave, ask it for the truth."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from getty_sandbox import control
+from getty_sandbox.deliveries import Deliveries
+from getty_sandbox.faults import DELETE, PUT, Fault, Faults
+from getty_sandbox.options import Options
+from getty_sandbox.server import Server
+from getty_sandbox.service import Asked, Outcome, Service
+from getty_sandbox.store import ChangeSet
+from getty_sandbox.tokens import Tokens
+from getty_sandbox.truth import truth_of
+from getty_sandbox.wire import JSON, Reply, edge_error
+
+_REMEMBERED_REQUESTS = 20_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that was answered; status 0 where the connection was cut instead."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]  # names in lower case; secrets are kept, for this is a test double
+    channel_id: int | None
+    status: int
+    fault: str | None
+
+
+class Sandbox:
+    """A local Getty, serving from the moment it is made until it is closed; also a context manager."""
+
+    def __init__(self, options: Options | None = None, /, **changes: Any) -> None:
+        """Takes `Options`, or their fields as keywords: `Sandbox(changes_per_channel=0, keys="camel")`."""
+        self.options = options = replace(options or Options(), **changes)
+        self._faults = Faults(rate=options.fault_rate, modes=options.faults, seed=options.seed)
+        self._tokens = Tokens(options)
+        self._deliveries = Deliveries(options)
+        self._service = Service(options, self._deliveries, self._tokens, self._faults)
+        self._requests: deque[Request] = deque(maxlen=_REMEMBERED_REQUESTS)
+        self._counts = {PUT: 0, DELETE: 0}
+        self._lock = threading.Lock()
+        try:
+            self._server = Server(
+                options.host, options.port, self._answer, slow_body_seconds=options.slow_body_seconds
+            )
+        except BaseException:
+            self._deliveries.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """The sandbox, which already serves."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Stops serving and lets go of the state."""
+        self._server.close()
+        self._deliveries.close()
+
+    # Where it is, and how to get in.
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API."""
+        return f"http://{self.options.host}:{self.port}"
+
+    @property
+    def token_url(self) -> str:
+        """The token endpoint."""
+        return f"{self.url}/oauth2/token"
+
+    @property
+    def client_id(self) -> str:
+        """The API key."""
+        return self.options.client_id
+
+    @property
+    def client_secret(self) -> str:
+        """The API secret."""
+        return self.options.client_secret
+
+    # What it is told to do.
+
+    def append(self, channel_id: int, messages: Iterable[object]) -> None:
+        """Puts raw messages (dicts with snake_case keys, or any JSON) at the end of a channel's feed."""
+        self._deliveries.append(channel_id, messages)
+
+    def raw_next(self, channel_id: int, body: bytes, *, status: int = 201, media_type: str = JSON) -> None:
+        """Answers the next PUT of a channel with just these bytes."""
+        self._service.raw_next(channel_id, Reply(status, body, media_type))
+
+    def fail_next(
+        self,
+        mode: str,
+        *,
+        channel_id: int | None = None,
+        operation: str | None = None,
+        times: int = 1,
+        location: str | None = None,
+    ) -> None:
+        """Lets the next requests that fit meet this fault; `location` is for redirects."""
+        self._faults.force(Fault(mode, operation, channel_id, times, location))
+
+    def revoke_tokens(self) -> None:
+        """Makes every token worthless."""
+        self._tokens.revoke()
+
+    def retire(self, channel_id: int) -> None:
+        """Takes a channel off the list; PUT answers 404 for it."""
+        self._deliveries.retire(channel_id)
+
+    def silence(self, channel_id: int | None = None, *, silent: bool = True) -> None:
+        """Stops the feed of one channel, or of all: nothing new is handed out. `silent=False` ends it."""
+        self._deliveries.silence(channel_id, silent=silent)
+
+    def cut_retention(self, days: float) -> int:
+        """Drops unread notifications older than so many days; how many were lost."""
+        return self._deliveries.cut_retention(days)
+
+    # What it says.
+
+    @property
+    def requests(self) -> list[Request]:
+        """The latest 20,000 requests, oldest first."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def put_count(self) -> int:
+        """How often change sets were asked for, whatever was answered."""
+        return self._counts[PUT]
+
+    @property
+    def delete_count(self) -> int:
+        """How often a confirmation was tried, whatever was answered."""
+        return self._counts[DELETE]
+
+    def outstanding(self, channel_id: int) -> ChangeSet | None:
+        """The set of a channel that waits for its confirmation."""
+        return self._deliveries.outstanding(channel_id)
+
+    def confirmed_ids(self, channel_id: int) -> list[str]:
+        """The confirmed sets of a channel, oldest first."""
+        return self._deliveries.confirmed_ids(channel_id)
+
+    def progress(self) -> dict[str, Any]:
+        """Per channel how much there is, was delivered and confirmed."""
+        return {"channels": self._deliveries.progress()}
+
+    def truth(self) -> dict[str, Any]:
+        """What a warehouse must look like now that these sets are confirmed."""
+        return truth_of(self.options.channels, self._deliveries.confirmed_sets())
+
+    # How it answers.
+
+    def _answer(self, asked: Asked, is_local: bool) -> Outcome:
+        if asked.path.startswith(control.ROOT):
+            if not is_local:
+                return Outcome(edge_error(403, "Forbidden"))
+            return Outcome(control.answer(self, method=asked.method, path=asked.path, body=asked.body))
+        if self.options.latency_ms:
+            time.sleep(self.options.latency_ms / 1000)
+        outcome = self._service.answer(asked)
+        self._remember(asked, outcome)
+        return outcome
+
+    def _remember(self, asked: Asked, outcome: Outcome) -> None:
+        fault = outcome.fault.mode if outcome.fault else None
+        is_cut = fault in ("lost_put_response", "lost_delete_response", "connection_cut")
+        request = Request(
+            method=asked.method,
+            path=asked.path,
+            query={name: ",".join(values) for name, values in asked.query.items()},
+            headers=asked.headers,
+            channel_id=outcome.channel_id,
+            status=0 if is_cut else outcome.reply.status,
+            fault=fault,
+        )
+        with self._lock:
+            self._requests.append(request)
+            if outcome.operation in self._counts:
+                self._counts[outcome.operation] += 1
+        if self.options.verbose:
+            print(
+                f"{asked.method} {asked.target} -> {request.status} {fault or ''}".rstrip(), file=sys.stderr
+            )

@@ -98,7 +98,7 @@ class EmbeddedPostgres:
         with psycopg.connect(
             host=str(self.socket_dir), user=USER, dbname="postgres", autocommit=True
         ) as connection:
-            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 

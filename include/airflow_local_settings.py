@@ -1,0 +1,24 @@
+"""Airflow imports this module at its start, in every process (its documented extension point).
+
+The scheduler and Celery's workers fork the processes that run tasks. What they have imported, the
+tasks need not: without this, each task spends more than a second on importing the same libraries.
+"""
+
+import importlib
+import sys
+
+FORKING_COMMANDS = (["scheduler"], ["celery", "worker"])
+IMPORTED_BY_TASKS = ("alembic", "authlib", "pandas", "psycopg", "requests", "sqlalchemy", "tenacity", "upath")
+
+# Airflow copies the names of this module into its own settings: these stay here.
+__all__: list[str] = []
+
+
+def is_forking(arguments: list[str]) -> bool:
+    """Whether a process started with these arguments forks tasks."""
+    return any(arguments[: len(command)] == command for command in FORKING_COMMANDS)
+
+
+if is_forking(sys.argv[1:]):
+    for name in IMPORTED_BY_TASKS:
+        importlib.import_module(name)

@@ -1,0 +1,57 @@
+"""`python -m local_stack`: what `make run` runs, once the environment is installed."""
+
+import signal
+import sys
+from types import FrameType
+
+from local_stack.errors import StackError
+from local_stack.options import Options
+from local_stack.screen import Screen
+from local_stack.stack import Stack, running_stack
+from local_stack.sync import catch_up, discover, stay_up
+
+INTERRUPTED = 130  # what a shell calls the end by Ctrl-C
+
+
+def main() -> int:
+    """Run the stack; the exit status."""
+    for which in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(which, _interrupt)
+    screen = Screen()
+    is_caught_up = False
+    try:
+        options = Options.read()
+        with running_stack(options, screen) as stack:
+            discover(stack, screen)
+            channels = catch_up(stack, screen)
+            is_caught_up = True
+            screen.summary(channels, stack.warehouse.live_assets())
+            _say_where(stack, screen)
+            if not options.until_caught_up:
+                stay_up(stack)
+    except StackError as error:
+        screen.say(f"Stopped. {error}")
+        return 1
+    except KeyboardInterrupt:
+        screen.say("Stopped; no process is left.")
+        return 0 if is_caught_up else INTERRUPTED
+    return 0
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """A request to end is a Ctrl-C, whoever sends it."""
+    raise KeyboardInterrupt
+
+
+def _say_where(stack: Stack, screen: Screen) -> None:
+    """Where to look now."""
+    login = f" (user admin, password {stack.secrets.admin_password})" if stack.options.login else ""
+    screen.say(f"Airflow:   {stack.address}{login}")
+    screen.say(f"Warehouse: {stack.psql}")
+    screen.say(f"Logs:      {stack.state.logs}")
+    if not stack.options.until_caught_up:
+        screen.say("It stays up, and in step, until Ctrl-C.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

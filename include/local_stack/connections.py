@@ -1,0 +1,111 @@
+"""The two connections: read as Airflow reads them, or made for what the stack starts itself."""
+
+import json
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from sqlalchemy import URL
+
+from local_stack.errors import StackError
+
+GETTY = "AIRFLOW_CONN_GETTY_IMAGES_DEFAULT"
+WAREHOUSE = "AIRFLOW_CONN_WAREHOUSE_DEFAULT"
+GETTY_HOST = "https://api.gettyimages.com"  # what an empty host means
+# Extras of a Postgres connection that the driver knows.
+LIBPQ_EXTRAS = ("sslmode", "sslcert", "sslkey", "sslrootcert", "connect_timeout", "options", "keepalives")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An Airflow connection out of an environment variable."""
+
+    host: str = ""
+    login: str = ""
+    password: str = field(default="", repr=False)
+    port: int | None = None
+    schema: str = ""
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, variable: str, text: str) -> "Connection":
+        """The connection written in `text`, JSON or URI."""
+        try:
+            return cls._from_json(text) if text.lstrip().startswith("{") else cls._from_uri(text)
+        except (ValueError, TypeError, AttributeError) as error:
+            # The text holds a password, and so may the error: neither is shown.
+            raise StackError(f"{variable} is neither an Airflow connection in JSON nor a URI.") from error
+
+    @classmethod
+    def _from_json(cls, text: str) -> "Connection":
+        given = json.loads(text)
+        extra = given.get("extra") or {}
+        return cls(
+            host=str(given.get("host") or ""),
+            login=str(given.get("login") or ""),
+            password=str(given.get("password") or ""),
+            port=int(given["port"]) if given.get("port") else None,
+            schema=str(given.get("schema") or ""),
+            extra=json.loads(extra) if isinstance(extra, str) else dict(extra),
+        )
+
+    @classmethod
+    def _from_uri(cls, text: str) -> "Connection":
+        parts = urlsplit(text.strip())
+        return cls(
+            host=unquote(parts.hostname or ""),
+            login=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            port=parts.port,
+            schema=unquote(parts.path.lstrip("/")),
+            extra=dict(parse_qsl(parts.query)),
+        )
+
+    def warehouse_url(self) -> URL:
+        """The SQLAlchemy URL of this Postgres connection."""
+        query = {name: str(self.extra[name]) for name in LIBPQ_EXTRAS if name in self.extra}
+        is_socket = self.host.startswith("/")
+        return URL.create(
+            "postgresql+psycopg",
+            username=self.login or None,
+            password=self.password or None,
+            host=None if is_socket else self.host or None,
+            port=self.port,
+            database=self.schema or None,
+            query={**query, **({"host": self.host} if is_socket else {})},
+        )
+
+    def is_loopback(self) -> bool:
+        """Whether the host is this machine."""
+        host = self.host or GETTY_HOST
+        name = urlsplit(host if "//" in host else f"//{host}").hostname or ""
+        try:
+            return ip_address(name).is_loopback
+        except ValueError:
+            return name == "localhost"
+
+
+def sandbox_connection(address: str) -> str:
+    """The `getty_images` connection to a sandbox at `address`, as JSON."""
+    return json.dumps(
+        {
+            "conn_type": "getty_images",
+            "host": address,
+            "login": "sandbox-key",
+            "password": "sandbox-secret",
+            "extra": {"token_url": f"{address}/oauth2/token"},
+        }
+    )
+
+
+def postgres_connection(url: URL) -> str:
+    """The `postgres` connection to an embedded database, as JSON."""
+    return json.dumps(
+        {
+            "conn_type": "postgres",
+            "host": url.query["host"],
+            "login": url.username,
+            "schema": url.database,
+        }
+    )

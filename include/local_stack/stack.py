@@ -1,0 +1,186 @@
+"""The whole stack: what it starts, in which order, and that all of it ends."""
+
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import URL
+
+from local_stack.airflow_api import CHANNELS_VARIABLE, AirflowApi
+from local_stack.airflow_settings import airflow_environment, password_file, wiring
+from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
+from local_stack.errors import StackError
+from local_stack.options import NO, Options
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.screen import Screen
+from local_stack.services import Services, stop_left_behind, wait_until
+from local_stack.standing import Sandbox, Warehouse
+from local_stack.state import Secrets, StateDir, write_private
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that is up."""
+
+    started_at: datetime
+    options: Options
+    state: StateDir
+    services: Services
+    airflow: AirflowApi
+    warehouse: Warehouse
+    sandbox: Sandbox | None
+    confirms: bool
+    postgres: EmbeddedPostgres
+    warehouse_url: URL
+    secrets: Secrets
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.options.port}"
+
+    @property
+    def psql(self) -> str:
+        """How to look into the warehouse, as a command."""
+        if self.warehouse_url.query.get("host") != str(self.postgres.socket_dir):
+            return f"psql {self.warehouse_url.set(drivername='postgresql')}"  # its password shows as ***
+        command = [str(self.postgres.psql), "-h", str(self.postgres.socket_dir), "-U", "postgres"]
+        return shlex.join([*command, str(self.warehouse_url.database)])
+
+
+@contextmanager
+def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
+    """A stack that is up until the block ends, and of which no process is left after it."""
+    refuse_taken_port(options.port)
+    state = StateDir(options.state_dir)
+    state.take()
+    with ExitStack() as ending:
+        ending.callback(state.give_back)
+        if count := stop_left_behind(state.path):
+            screen.say(f"Stopped {count} processes that a killed stack had left behind in {state.path}.")
+        try:
+            yield _start(options, state, screen, ending)
+        finally:
+            # From here on an impatient Ctrl-C would leave processes behind.
+            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(which, signal.SIG_IGN)
+            screen.say("Stopping; running tasks finish the change set in hand ...")
+
+
+def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack) -> Stack:
+    """Start everything, and leave in `ending` how it stops."""
+    started_at = datetime.now(UTC)
+    screen.say(f"Starting PostgreSQL (data in {state.path}) ...")
+    postgres = EmbeddedPostgres(state.postgres)
+    if not postgres.home.is_relative_to(state.path):
+        screen.say(f"PostgreSQL's account cannot get into {state.path}: its data is in {postgres.home}.")
+    ending.callback(postgres.stop)
+    postgres.start()
+    secrets = state.secrets()
+    write_private(password_file(state), f'{{"admin": "{secrets.admin_password}"}}\n')
+
+    environment = airflow_environment(
+        state, wiring(options, state, secrets, postgres.create_database("airflow"))
+    )
+    sandbox = _connect_getty(environment)
+    confirms = _decide_confirmation(options, environment, screen)
+    warehouse_url = _connect_warehouse(environment, postgres)
+    environment.setdefault("ASSET_CHANGES_ARCHIVE_URI", f"file://{state.archive}")
+    schema = environment.get("ASSET_CHANGES_SCHEMA") or "getty_images"
+
+    services = Services(state_dir=state.path, logs=state.logs, environment=environment)
+    ending.callback(services.stop)
+    airflow = AirflowApi(f"http://127.0.0.1:{options.port}", password=secrets.admin_password)
+    warehouse = Warehouse(warehouse_url, schema=schema, since=started_at)
+    ending.callback(warehouse.close)
+    if sandbox is not None:
+        _start_sandbox(sandbox, options, state, services, screen)
+    _start_airflow(airflow, services, screen)
+    return Stack(
+        started_at, options, state, services, airflow, warehouse, sandbox, confirms,
+        postgres, warehouse_url, secrets,
+    )  # fmt: skip
+
+
+def _start_sandbox(
+    sandbox: Sandbox, options: Options, state: StateDir, services: Services, screen: Screen
+) -> None:
+    screen.say(f"Starting the sandbox, a local Getty, at {sandbox.address} ...")
+    port = sandbox.address.rpartition(":")[2]
+    command = [sys.executable, "-m", "getty_sandbox", "serve", "--port", port]
+    services.start("sandbox", [*command, "--state-dir", str(state.sandbox), *options.sandbox_options])
+    wait_until(sandbox.is_up, seconds=60, services=services, otherwise="The sandbox did not answer in 60 s.")
+
+
+def _start_airflow(airflow: AirflowApi, services: Services, screen: Screen) -> None:
+    """Start Airflow's four services; the DAGs are read once the Variable that they need is there."""
+    command = [sys.executable, "-m", "airflow"]
+    screen.say("Preparing Airflow's database ...")
+    services.run("airflow-db-migrate", [*command, "db", "migrate"])
+    screen.say("Starting Airflow ...")
+    services.start("api-server", [*command, "api-server"])
+    # The log servers would listen on every interface; logs are read from the common folder instead.
+    services.start("scheduler", [*command, "scheduler", "--skip-serve-logs"])
+    wait_until(
+        airflow.is_up, seconds=120, services=services, otherwise="Airflow did not answer in 2 minutes."
+    )
+    airflow.seed_variable(CHANNELS_VARIABLE, "[]", "The channels that discovery has found; it writes this.")
+    services.start("dag-processor", [*command, "dag-processor"])
+    services.start("triggerer", [*command, "triggerer", "--skip-serve-logs"])
+
+
+def _connect_getty(environment: dict[str, str]) -> Sandbox | None:
+    """The sandbox that will be started, or None where a connection to Getty is given."""
+    if environment.get(GETTY):
+        return None
+    address = f"http://127.0.0.1:{free_port()}"
+    environment[GETTY] = sandbox_connection(address)
+    return Sandbox(address)
+
+
+def _connect_warehouse(environment: dict[str, str], postgres: EmbeddedPostgres) -> URL:
+    """The warehouse's URL: the given connection's, or a database of the embedded server."""
+    if environment.get(WAREHOUSE):
+        return Connection.read(WAREHOUSE, environment[WAREHOUSE]).warehouse_url()
+    url = postgres.create_database("warehouse")
+    environment[WAREHOUSE] = postgres_connection(url)
+    return url
+
+
+def _decide_confirmation(options: Options, environment: dict[str, str], screen: Screen) -> bool:
+    """Whether change sets are confirmed: a try-out must not eat a company's notifications."""
+    if not Connection.read(GETTY, environment[GETTY]).is_loopback() and not options.confirm:
+        environment["ASSET_CHANGES_CONFIRM"] = "off"
+        screen.say(
+            "Looking without consuming: one change set per channel is loaded and nothing is confirmed. "
+            "To consume for good: make run CONFIRM=1"
+        )
+    return (environment.get("ASSET_CHANGES_CONFIRM") or "on").strip().lower() not in NO
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise if something listens on the UI's port already."""
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError as error:
+            raise StackError(
+                f"Port {port} is reserved for root: choose another, for example PORT=8090."
+            ) from error
+        except OSError as error:
+            raise StackError(
+                f"Port {port} is taken by another program: stop it, or choose another, for example PORT=8090."
+            ) from error
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -64,25 +64,19 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=raw,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser(
-        "serve", help="serve until SIGINT or SIGTERM", epilog=_EPILOGUE, formatter_class=raw
-    )
+    serve = commands.add_parser("serve", help="serve until SIGINT or SIGTERM", epilog=_EPILOGUE, formatter_class=raw)
     _add_place_and_feed(serve)
     _add_shapes(serve)
     _add_mischief(serve)
     _add_access(serve)
-    truth = commands.add_parser(
-        "truth", help="print what the warehouse must look like for the confirmed sets"
-    )
+    truth = commands.add_parser("truth", help="print what the warehouse must look like for the confirmed sets")
     progress = commands.add_parser("progress", help="print how far each channel was read")
     fail = commands.add_parser("fail", help="force a fault on the next requests")
     fail.add_argument("mode", choices=MODES, metavar="MODE", help=", ".join(MODES))
     fail.add_argument("--channel-id", type=int, help="only on requests of this channel")
     fail.add_argument("--times", type=int, default=1, help="on so many requests (default: 1)")
     for asks in (truth, progress, fail):
-        asks.add_argument(
-            "--url", default="http://127.0.0.1:8090", help="of the sandbox (default: %(default)s)"
-        )
+        asks.add_argument("--url", default="http://127.0.0.1:8090", help="of the sandbox (default: %(default)s)")
     return parser
 
 
@@ -107,9 +101,7 @@ def _add_place_and_feed(serve: argparse.ArgumentParser) -> None:
         "--trickle-per-minute", type=float, default=20.0,
         help="changes per channel and minute after the backlog, 0 for none (default: %(default)s)",
     )  # fmt: skip
-    feed.add_argument(
-        "--nastiness", type=float, default=1.0, help="multiplies all oddities (default: 1; 0: clean)"
-    )
+    feed.add_argument("--nastiness", type=float, default=1.0, help="multiplies all oddities (default: 1; 0: clean)")
     feed.add_argument("--retention-days", type=float, help="unread notifications vanish after so many days")
     feed.add_argument(
         "--first-change-set-id", type=int,
@@ -120,17 +112,13 @@ def _add_place_and_feed(serve: argparse.ArgumentParser) -> None:
 def _add_shapes(serve: argparse.ArgumentParser) -> None:
     shapes = serve.add_argument_group("shapes")
     shapes.add_argument("--keys", choices=KEYS, default="snake", help="spelling of keys (default: snake)")
-    shapes.add_argument(
-        "--channels-shape", choices=CHANNELS_SHAPES, default="bare", help="of the channel list"
-    )
+    shapes.add_argument("--channels-shape", choices=CHANNELS_SHAPES, default="bare", help="of the channel list")
     shapes.add_argument("--empty", choices=EMPTY_SHAPES, default="body", help="answer when caught up")
     shapes.add_argument(
         "--redelivery", choices=("identical", "grows"), default="identical",
         help="whether a set that is handed out again may hold more messages than before",
     )  # fmt: skip
-    shapes.add_argument(
-        "--over-maximum", choices=OVER_MAXIMUM, default="cap", help="what a batch_size above 2200 gets"
-    )
+    shapes.add_argument("--over-maximum", choices=OVER_MAXIMUM, default="cap", help="what a batch_size above 2200 gets")
 
 
 def _add_mischief(serve: argparse.ArgumentParser) -> None:
@@ -144,9 +132,7 @@ def _add_mischief(serve: argparse.ArgumentParser) -> None:
     mischief.add_argument(
         "--retry-after-seconds", type=int, default=1, help="of 429_retry_after (default: %(default)s)"
     )
-    mischief.add_argument(
-        "--slow-body-seconds", type=float, default=0.3, help="length of slow_body (default: 0.3)"
-    )
+    mischief.add_argument("--slow-body-seconds", type=float, default=0.3, help="length of slow_body (default: 0.3)")
 
 
 def _add_access(serve: argparse.ArgumentParser) -> None:

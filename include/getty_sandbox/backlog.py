@@ -26,9 +26,9 @@ def make_backlog(options: Options, start: datetime) -> dict[int, list[Message]]:
         nastiness=options.nastiness,
     )
     return {
-        channel_id: Speller(
-            random.Random(f"spelling {options.seed} {channel_id}"), nastiness=options.nastiness
-        ).spell(drafts)
+        channel_id: Speller(random.Random(f"spelling {options.seed} {channel_id}"), nastiness=options.nastiness).spell(
+            drafts
+        )
         for channel_id, drafts in stories.tell(options.changes_per_channel).items()
     }
 

@@ -7,39 +7,19 @@ import json
 import random
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from getty_sandbox.backlog import make_backlog, settle_origin
+from getty_sandbox.channel_feed import Feed
 from getty_sandbox.feed import trickle_draft
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Channel, Options, SandboxError
-from getty_sandbox.spelling import Message, Speller, microseconds, moment
+from getty_sandbox.spelling import Message, Speller, microseconds
 from getty_sandbox.store import Appended, ChangeSet, Store
 from getty_sandbox.truth import DeliveredSet, read_time
 
 _GROWTH = 3  # messages that a redelivery holds more than the delivery before it, where it may differ
-
-
-@dataclass
-class Feed:
-    """One channel: its messages so far, and how far they were handed out."""
-
-    channel: Channel
-    messages: list[Message]
-    next_position: int = 0
-    retired: bool = False
-    silent: bool = False
-    trickled: int = 0
-    trickled_before: int = 0
-    lost: int = 0
-    last: ChangeSet | None = None
-    confirmed: list[ChangeSet] = field(default_factory=list)
-
-    @property
-    def outstanding(self) -> ChangeSet | None:
-        """The set that waits for its confirmation, if there is one."""
-        return self.last if self.last and self.last.confirmed_at is None else None
 
 
 @dataclass(frozen=True)
@@ -86,9 +66,7 @@ class Deliveries:
         for channel_id, (position, retired) in self._store.cursors().items():
             feed = self._feeds[channel_id]
             feed.next_position, feed.retired = position, retired
-            handed_out = sum(s.size for s in feed.confirmed) + (
-                feed.outstanding.size if feed.outstanding else 0
-            )
+            handed_out = sum(s.size for s in feed.confirmed) + (feed.outstanding.size if feed.outstanding else 0)
             feed.lost = position - handed_out
 
     def close(self) -> None:
@@ -116,7 +94,7 @@ class Deliveries:
                     outstanding = self._grow(feed, outstanding)
             if outstanding is None:
                 return None
-            bodies = [m.body for m in _slice(feed, outstanding)]
+            bodies = [m.body for m in feed.slice(outstanding)]
             return Delivery(outstanding, bodies, is_redelivery)
 
     def _new_set(self, feed: Feed, batch_size: int) -> ChangeSet | None:
@@ -197,9 +175,7 @@ class Deliveries:
     def _trickle(self, feed: Feed, at_us: int) -> None:
         own, seed = feed.channel, self._options.seed
         siblings = (c for c in self._options.channels if c.asset_family == own.asset_family and c != own)
-        draft = trickle_draft(
-            seed=seed, own=own, sibling=next(siblings, None), index=feed.trickled, at_us=at_us
-        )
+        draft = trickle_draft(seed=seed, own=own, sibling=next(siblings, None), index=feed.trickled, at_us=at_us)
         rng = random.Random(f"trickle spelling {seed} {own.channel_id} {feed.trickled}")
         # A set of the trickle may hold a single message: a missing time would have no neighbour to ask.
         [message] = Speller(rng, nastiness=self._options.nastiness).spell([draft], may_spoil=False)
@@ -260,7 +236,7 @@ class Deliveries:
                 feed.channel,
                 str(s.change_set_id),
                 s.fetched_at,
-                b"[" + b",".join(m.body for m in _slice(feed, s)) + b"]",
+                b"[" + b",".join(m.body for m in feed.slice(s)) + b"]",
             )
             for feed, s in confirmed
         ]
@@ -268,37 +244,12 @@ class Deliveries:
     def pending(self, channel_id: int) -> tuple[int, datetime | None]:
         """How many messages are unconfirmed, and when the oldest of them was published."""
         with self._lock:
-            feed = self._feed(channel_id)
-            first = feed.outstanding.first if feed.outstanding else feed.next_position
-            count = (
-                len(feed.messages) - feed.next_position + (feed.outstanding.size if feed.outstanding else 0)
-            )
-            return count, moment(feed.messages[first].published_us) if count else None
+            return self._feed(channel_id).pending()
 
     def progress(self) -> list[dict[str, Any]]:
         """Per channel how much there is, was handed out and confirmed."""
         with self._lock:
-            rows = []
-            for channel_id, feed in self._feeds.items():
-                with self._store.transaction():
+            with self._store.transaction():
+                for feed in self._feeds.values():
                     self._advance(feed)
-                count, oldest = self.pending(channel_id)
-                rows.append(
-                    {
-                        "channel_id": channel_id,
-                        "asset_family": feed.channel.asset_family,
-                        "asset_type": feed.channel.asset_type,
-                        "total": len(feed.messages) - feed.lost,
-                        "delivered": feed.next_position - feed.lost,
-                        "confirmed": sum(s.size for s in feed.confirmed),
-                        "pending": count,
-                        "oldest_pending_at": oldest and oldest.isoformat(timespec="microseconds"),
-                        "lost_to_retention": feed.lost,
-                        "is_retired": feed.retired,
-                    }
-                )
-            return rows
-
-
-def _slice(feed: Feed, change_set: ChangeSet) -> list[Message]:
-    return feed.messages[change_set.first : change_set.first + change_set.size]
+            return [feed.progress() for feed in self._feeds.values()]

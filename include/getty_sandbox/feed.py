@@ -37,9 +37,7 @@ class Draft(NamedTuple):
 class Stories:
     """Tells stories until every channel has enough drafts."""
 
-    def __init__(
-        self, *, seed: int, channels: Sequence[Channel], start_us: int, span_us: int, nastiness: float
-    ):
+    def __init__(self, *, seed: int, channels: Sequence[Channel], start_us: int, span_us: int, nastiness: float):
         """Stories of one seed: the same arguments give the same feed."""
         self.rng = random.Random(f"stories {seed}")
         self.channels = channels
@@ -82,9 +80,7 @@ class Stories:
             share = (told / changes_per_channel) ** (1.0 if own.asset_type == "Image" else 1.7)
             at = self.start + int(share * self.span + self.rng.random() * gap)
             self.rng.choices(self.stories, self.weights)[0](own, at)
-        return {
-            key: sorted(drafts, key=lambda d: d.at)[:changes_per_channel] for key, drafts in counts.items()
-        }
+        return {key: sorted(drafts, key=lambda d: d.at)[:changes_per_channel] for key, drafts in counts.items()}
 
     # What stories are made of.
 

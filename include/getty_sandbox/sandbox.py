@@ -52,9 +52,7 @@ class Sandbox:
         self._counts = {PUT: 0, DELETE: 0}
         self._lock = threading.Lock()
         try:
-            self._server = Server(
-                options.host, options.port, self._answer, slow_body_seconds=options.slow_body_seconds
-            )
+            self._server = Server(options.host, options.port, self._answer, slow_body_seconds=options.slow_body_seconds)
         except BaseException:
             self._deliveries.close()
             raise
@@ -203,6 +201,4 @@ class Sandbox:
             if outcome.operation in self._counts:
                 self._counts[outcome.operation] += 1
         if self.options.verbose:
-            print(
-                f"{asked.method} {asked.target} -> {request.status} {fault or ''}".rstrip(), file=sys.stderr
-            )
+            print(f"{asked.method} {asked.target} -> {request.status} {fault or ''}".rstrip(), file=sys.stderr)

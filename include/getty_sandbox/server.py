@@ -43,7 +43,7 @@ class Server(http.server.ThreadingHTTPServer):
                 f"The sandbox cannot listen on {host} port {port}: {reason}. Choose another --port, or 0."
             ) from error
         self._thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.05}, name="getty-sandbox", daemon=True
+            target=self.serve_forever, kwargs={"poll_interval": 0.02}, name="getty-sandbox", daemon=True
         )
         self._thread.start()
 
@@ -108,7 +108,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif mode == "cut_body":
             body = half(body)
             length = max(length, len(body) + 1)
-        head = self._head(reply.status, reply.media_type, dict(reply.headers), length)
+        # A 204 has no body to halve: the half stands under a 200.
+        status = 200 if body and reply.status == 204 else reply.status
+        head = self._head(status, reply.media_type, dict(reply.headers), length)
         if mode == "slow_body":
             self._trickle(head, body)
         else:

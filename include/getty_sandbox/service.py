@@ -112,9 +112,7 @@ class Service:
     def _put(self, asked: Asked) -> Reply:
         channel_id = _int32(asked.query.get("channel_id", []))
         if channel_id is None:
-            return wire.service_error(
-                400, "InvalidChannelIdException", "The channel id is missing or invalid"
-            )
+            return wire.service_error(400, "InvalidChannelIdException", "The channel id is missing or invalid")
         with self.lock:
             if queue := self.raw.get(channel_id):
                 return queue.popleft()

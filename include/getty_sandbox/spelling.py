@@ -14,8 +14,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSETS = (0, 120, -300, 330, -480)
 _LIFECYCLES = {
     "New": ("new", "NEW"),
-    "Update": ("Updated", "Updated", "update", "UPDATED"),
-    "Delete": ("Deleted", "Deleted", "delete", "DELETED"),
+    "Update": ("Updated", "updated", "update", "UPDATE"),
+    "Delete": ("Deleted", "deleted", "delete", "DELETE"),
 }
 # None leaves the key out; the others stand in its place.
 _NO_TIMES = (
@@ -88,10 +88,7 @@ class Speller:
         has_uri = self.rng.random() < (0.95 if draft.lifecycle == "New" else 0.01)
         uri = f'"https://delivery.example/{draft.at}"' if has_uri else "null"
         told_time = "" if no_time else f'"asset_changed_utc_datetime":{time},'
-        text = (
-            f'{{{told_time}"asset_lifecycle":"{lifecycle}","asset_type":{asset_type},'
-            f'"id":{asset_id},"uri":{uri}}}'
-        )
+        text = f'{{{told_time}"asset_lifecycle":"{lifecycle}","asset_type":{asset_type},"id":{asset_id},"uri":{uri}}}'
         return Message(text.encode(), published)
 
     def _id(self, asset_id: str) -> str:

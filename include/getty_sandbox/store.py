@@ -100,9 +100,7 @@ class Store:
 
     def grow(self, grown: ChangeSet) -> None:
         """Remembers that an outstanding set holds more messages than before."""
-        self._db.execute(
-            "UPDATE change_sets SET size = ? WHERE change_set_id = ?", (grown.size, grown.change_set_id)
-        )
+        self._db.execute("UPDATE change_sets SET size = ? WHERE change_set_id = ?", (grown.size, grown.change_set_id))
 
     def confirm(self, change_set: ChangeSet, at: datetime) -> ChangeSet:
         """The set as confirmed."""
@@ -133,9 +131,7 @@ class Store:
 
     def set_cursor(self, channel_id: int, position: int, *, retired: bool) -> None:
         """Remembers both."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (channel_id, position, int(retired))
-        )
+        self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (channel_id, position, int(retired)))
 
 
 def _lock(state_dir: Path) -> IO[str]:
@@ -148,7 +144,5 @@ def _lock(state_dir: Path) -> IO[str]:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock_file.close()
-        raise SandboxError(
-            f"Another sandbox runs in {state_dir}: stop it, or choose another --state-dir."
-        ) from None
+        raise SandboxError(f"Another sandbox runs in {state_dir}: stop it, or choose another --state-dir.") from None
     return lock_file

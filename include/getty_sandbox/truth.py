@@ -99,8 +99,7 @@ def read_time(value: object, fetched_at: datetime) -> datetime | None:
 def _times(messages: Sequence[object], fetched_at: datetime) -> list[datetime | None]:
     """The time of each message: its own, else of the nearest timed one before, else of the next one."""
     own = [
-        read_time(m.get("asset_changed_utc_datetime"), fetched_at) if isinstance(m, dict) else None
-        for m in messages
+        read_time(m.get("asset_changed_utc_datetime"), fetched_at) if isinstance(m, dict) else None for m in messages
     ]
     known = next((time for time in own if time is not None), None)
     times = []
@@ -114,16 +113,12 @@ def read_set(delivered: DeliveredSet) -> list[Change | None]:
     """One entry per message in feed order; None is a message that must be rejected."""
     messages = json.loads(delivered.body)
     changes: list[Change | None] = []
-    for position, (message, time) in enumerate(
-        zip(messages, _times(messages, delivered.fetched_at), strict=True)
-    ):
+    for position, (message, time) in enumerate(zip(messages, _times(messages, delivered.fetched_at), strict=True)):
         changes.append(_read_message(delivered, position, message, time))
     return changes
 
 
-def _read_message(
-    delivered: DeliveredSet, position: int, message: object, at: datetime | None
-) -> Change | None:
+def _read_message(delivered: DeliveredSet, position: int, message: object, at: datetime | None) -> Change | None:
     if not isinstance(message, dict):
         return None
     asset_id, word = read_id(message.get("id")), message.get("asset_lifecycle")
@@ -197,9 +192,7 @@ def _deleted_row(state: dict[str, Any]) -> dict[str, Any]:
     return {key: state[key] for key in kept} | {"change_set_id": state["delete_change_set_id"]}
 
 
-def _set_row(
-    delivered: DeliveredSet, changes: Sequence[Change | None], counts: Counter[str]
-) -> dict[str, Any]:
+def _set_row(delivered: DeliveredSet, changes: Sequence[Change | None], counts: Counter[str]) -> dict[str, Any]:
     times = [change.at for change in changes if change is not None]
     return {
         "channel_id": delivered.channel.channel_id,
@@ -213,9 +206,7 @@ def _set_row(
 
 def truth_of(channels: Iterable[Channel], sets: Iterable[DeliveredSet]) -> dict[str, Any]:
     """The tables, as JSON-ready rows ordered by asset id, and the counts per channel and change set."""
-    per_channel = {
-        str(c.channel_id): {"sets": 0, "changes": 0, **dict.fromkeys(_COUNTED, 0)} for c in channels
-    }
+    per_channel = {str(c.channel_id): {"sets": 0, "changes": 0, **dict.fromkeys(_COUNTED, 0)} for c in channels}
     registers: dict[str, Registers] = {}
     set_rows = []
     for delivered in sets:

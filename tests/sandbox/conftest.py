@@ -1,0 +1,74 @@
+"""A plain client of the sandbox, and sandboxes to point it at."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import requests
+from getty_sandbox import Sandbox
+
+PATH = "/v3/asset-changes"
+
+
+class Reader:
+    """Says what the API says, with the right credentials and no cleverness."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.session = requests.Session()
+        self.session.headers["Api-Key"] = sandbox.client_id
+        self.login()
+
+    def login(self) -> None:
+        answer = self.token(grant_type="client_credentials")
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def token(self, **form: str) -> requests.Response:
+        client = {"client_id": self.sandbox.client_id, "client_secret": self.sandbox.client_secret}
+        return requests.post(self.sandbox.token_url, data=client | form, timeout=5)
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self.session.request(method, self.sandbox.url + path, timeout=5, allow_redirects=False, **options)
+
+    def channels(self) -> requests.Response:
+        return self.ask("GET", f"{PATH}/channels")
+
+    def put(self, channel_id: object = 3001, batch_size: object = None) -> requests.Response:
+        asked = {"channel_id": channel_id, "batch_size": batch_size}
+        return self.ask("PUT", f"{PATH}/change-sets", params={k: v for k, v in asked.items() if v is not None})
+
+    def delete(self, change_set_id: object) -> requests.Response:
+        return self.ask("DELETE", f"{PATH}/change-sets/{change_set_id}")
+
+    def read(self, channel_id: int = 3001, batch_size: int = 2200) -> list[Any]:
+        """Fetches and confirms one set; its messages."""
+        answer = self.put(channel_id, batch_size)
+        if not answer.content:
+            return []
+        change_set = answer.json()
+        assert self.delete(change_set["change_set_id"]).status_code == 200
+        return list(change_set["changed_assets"])
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Reader]]:
+    """Opens a sandbox with these options and gives a reader of it; an empty feed unless told otherwise."""
+    with ExitStack() as stack:
+
+        def open_sandbox(**options: Any) -> Reader:
+            sandbox = Sandbox(**{"changes_per_channel": 0, "retry_after_seconds": 0} | options)
+            return Reader(stack.enter_context(sandbox))
+
+        yield open_sandbox
+
+
+def change(asset_id: object = "1", lifecycle: object = "New", at: object = "2026-01-01T00:00:00Z", **rest: Any):
+    """A message as the wire knows it."""
+    told = {"asset_changed_utc_datetime": at, "asset_lifecycle": lifecycle, "asset_type": "Image"}
+    return told | {"id": asset_id, "uri": None} | rest
+
+
+@pytest.fixture(name="change")
+def change_maker() -> Callable[..., dict[str, Any]]:
+    return change

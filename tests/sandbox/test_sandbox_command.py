@@ -1,0 +1,120 @@
+"""The command line, as a person or a script meets it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from getty_sandbox import __main__ as command
+
+
+@contextmanager
+def serving(*arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "getty_sandbox", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        first = process.stdout.readline()
+        yield process, re.search(r"http://\S+", first)[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_says_where_and_ends_cleanly_on_a_signal(number):
+    with serving("--changes-per-channel", "10") as (process, url):
+        connection = json.loads(re.search(r"'(.*)'", process.stdout.readline())[1])
+        assert connection["host"] == url
+        assert connection["extra"]["token_url"] == f"{url}/oauth2/token"
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        assert process.stderr.read() == ""
+
+
+def test_a_killed_sandbox_remembers_what_it_handed_out_and_confirmed(tmp_path):
+    arguments = ("--changes-per-channel", "10", "--trickle-per-minute", "0", "--state-dir", str(tmp_path))
+    headers = {"Api-Key": "sandbox-key"}
+    form = {"grant_type": "client_credentials", "client_id": "sandbox-key", "client_secret": "sandbox-secret"}
+    path, asked = "/v3/asset-changes/change-sets", {"channel_id": 3001, "batch_size": 4}
+    bodies = []
+    for _ in range(3):
+        with serving(*arguments) as (_process, url):  # ends with SIGKILL
+            token = requests.post(f"{url}/oauth2/token", data=form, timeout=5).json()["access_token"]
+            headers["Authorization"] = f"Bearer {token}"
+            bodies.append(requests.put(url + path, params=asked, headers=headers, timeout=5).json())
+            if len(bodies) == 2:
+                gone = requests.delete(f"{url}{path}/{bodies[0]['change_set_id']}", headers=headers, timeout=5)
+                assert gone.status_code == 200
+    assert bodies[0] == bodies[1]
+    assert int(bodies[2]["change_set_id"]) == int(bodies[0]["change_set_id"]) + 1
+    assert len(bodies[2]["changed_assets"]) == 4
+
+
+def test_truth_progress_and_faults_are_asked_for_by_command(opened, capsys):
+    reader = opened(changes_per_channel=10)
+    reader.read()
+    url = reader.sandbox.url
+    assert command.main(["truth", "--url", url]) == 0
+    assert json.loads(capsys.readouterr().out) == reader.sandbox.truth()
+    assert command.main(["progress", "--url", url]) == 0
+    assert json.loads(capsys.readouterr().out)["channels"][0]["confirmed"] == 10
+    assert command.main(["fail", "503", "--url", url]) == 0
+    assert reader.put().status_code == 503
+
+
+def test_feeds_are_steered_over_http(opened, change):
+    reader = opened()
+    steer = f"{reader.sandbox.url}/_sandbox"
+    appended = {"channel_id": 3001, "messages": [change()]}
+    assert requests.post(f"{steer}/append", json=appended, timeout=5).status_code == 200
+    assert len(reader.read()) == 1
+    assert requests.post(f"{steer}/retire", json={"channel_id": 3001}, timeout=5).status_code == 200
+    assert reader.put().status_code == 404
+    assert requests.post(f"{steer}/revoke", timeout=5).status_code == 200
+    assert reader.channels().status_code == 401
+    assert requests.get(f"{steer}/requests", timeout=5).json()[-1]["status"] == 401
+    assert "GET /_sandbox/truth" in requests.get(f"{steer}/nothing", timeout=5).json()["message"]
+    assert requests.post(f"{steer}/retire", json={"channel_id": 1}, timeout=5).json() == {
+        "message": "There is no channel 1."
+    }
+
+
+def test_help_explains_switches_and_faults(capsys):
+    for arguments in (["--help"], ["serve", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            command.main(arguments)
+        assert ended.value.code == 0
+        text = capsys.readouterr().out
+        assert "examples:" in text
+        assert "lost_put_response" in text
+    assert "--nastiness" in text
+
+
+def test_mistakes_are_told_as_sentences(opened, capsys):
+    port = str(opened().sandbox.port)
+    for arguments, sentence in [
+        (["serve", "--port", port, "--changes-per-channel", "0"], "cannot listen on 127.0.0.1"),
+        (["serve", "--faults", "gremlins"], "There is no fault mode 'gremlins'"),
+        (["serve", "--start", "2026-01-01"], "needs a zone"),
+        (["truth", "--url", "http://127.0.0.1:9"], "No sandbox answers at"),
+    ]:
+        assert command.main(arguments) == 1
+        assert sentence in capsys.readouterr().err
+
+
+def test_the_readme_names_every_switch():
+    readme = Path(command.__file__).with_name("README.md").read_text()
+    options = command._parser()._subparsers._group_actions[0].choices["serve"]._actions
+    for action in options:
+        assert any(name in readme for name in action.option_strings), action.option_strings

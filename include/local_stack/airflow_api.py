@@ -44,6 +44,10 @@ class AirflowApi:
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return True
 
+    def close(self) -> None:
+        """Hang up: a server that is asked to stop waits for open connections."""
+        self._session.close()
+
     def seed_variable(self, key: str, value: str, description: str) -> None:
         """Create a Variable; one that is there already stays as it is."""
         body = {"key": key, "value": value, "description": description}

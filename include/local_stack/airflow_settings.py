@@ -38,9 +38,7 @@ PREFERENCES = (
     Setting("core", "hostname_callable", "platform.node", "no name look-up per task: slow on some laptops"),
     Setting("core", "min_serialized_dag_update_interval", "5", "what discovery changed shows at once"),
     Setting("scheduler", "scheduler_idle_sleep_time", "0.1", "the next task starts 0.1 s on, not 1 s"),
-    Setting(
-        "scheduler", "orphaned_tasks_check_interval", "15", "after a crash, lost tasks return in seconds"
-    ),
+    Setting("scheduler", "orphaned_tasks_check_interval", "15", "after a crash, lost tasks return in seconds"),
     Setting("scheduler", "scheduler_health_check_threshold", "15", "the same: a dead scheduler shows sooner"),
     Setting("scheduler", "task_instance_heartbeat_timeout", "60", "a killed task is seen in 1 minute, not 5"),
     Setting("dag_processor", "min_file_process_interval", "15", "an edit shows soon, parsing stays cheap"),
@@ -50,7 +48,6 @@ PREFERENCES = (
     Setting("api", "workers", "1", "it serves one person and eight tasks; a second costs 300 MB"),
     Setting("api", "instance_name", "Getty Asset Changes", "tells this tab from another Airflow's"),
     Setting("workers", "execution_api_timeout", "30", "a busy two-core machine may need more than 5 s"),
-    Setting("logging", "uvicorn_logging_level", "WARNING", "one line per request would drown the rest"),
 )
 
 
@@ -63,14 +60,10 @@ def wiring(options: Options, state: StateDir, secrets: Secrets, metadata: URL) -
         Setting("database", "sql_alchemy_conn", database, "the embedded PostgreSQL: SQLite has no backfill"),
         Setting("database", "sql_alchemy_conn_async", asynchronous, "a driver that is installed"),
         Setting("core", "fernet_key", secrets.fernet_key, "connections are stored encrypted"),
-        Setting(
-            "core", "execution_api_server_url", f"{address}/execution/", "tasks find this stack's server"
-        ),
+        Setting("core", "execution_api_server_url", f"{address}/execution/", "tasks find this stack's server"),
         Setting("core", "simple_auth_manager_users", "admin:admin", "the one user"),
         Setting("core", "simple_auth_manager_all_admins", str(not options.login), "no login unless LOGIN=1"),
-        Setting(
-            "core", "simple_auth_manager_passwords_file", str(password_file(state)), "the password we made"
-        ),
+        Setting("core", "simple_auth_manager_passwords_file", str(password_file(state)), "the password we made"),
         Setting("api", "host", "127.0.0.1", "nobody else on the network sees it"),
         Setting("api", "port", str(options.port), "PORT"),
         Setting("api", "base_url", address, "links lead here"),

@@ -95,9 +95,7 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str) -> URL:
         """The URL of the database `name`, made if there is none."""
-        with psycopg.connect(
-            host=str(self.socket_dir), user=USER, dbname="postgres", autocommit=True
-        ) as connection:
+        with psycopg.connect(host=str(self.socket_dir), user=USER, dbname="postgres", autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)

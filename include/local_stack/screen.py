@@ -52,9 +52,7 @@ class Screen:
             table.add_column(name, justify="right")
         for channel in channels:
             counts = [f"{getattr(channel, name):,}" for name in columns]
-            table.add_row(
-                channel.name, *counts, f"{live.get(channel.channel_id, 0):,}", f"{channel.rate:,.0f}"
-            )
+            table.add_row(channel.name, *counts, f"{live.get(channel.channel_id, 0):,}", f"{channel.rate:,.0f}")
         self._console.print(table)
 
     def _draw(self, channels: Sequence[Channel], since: datetime) -> None:

@@ -65,9 +65,7 @@ class Services:
         code = service.process.wait()
         self._running.remove(service)
         if code != 0:
-            raise StackError(
-                f"{name} failed (exit status {code}). See {service.log}:\n{service.last_words()}"
-            )
+            raise StackError(f"{name} failed (exit status {code}). See {service.log}:\n{service.last_words()}")
 
     def check(self) -> None:
         """Raise if a service has died, with its last lines."""

@@ -22,6 +22,8 @@ from local_stack.services import Services, stop_left_behind, wait_until
 from local_stack.standing import Sandbox, Warehouse
 from local_stack.state import Secrets, StateDir, write_private
 
+AIRFLOW = (sys.executable, "-m", "airflow")
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -83,9 +85,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     secrets = state.secrets()
     write_private(password_file(state), f'{{"admin": "{secrets.admin_password}"}}\n')
 
-    environment = airflow_environment(
-        state, wiring(options, state, secrets, postgres.create_database("airflow"))
-    )
+    environment = airflow_environment(state, wiring(options, state, secrets, postgres.create_database("airflow")))
     sandbox = _connect_getty(environment)
     confirms = _decide_confirmation(options, environment, screen)
     warehouse_url = _connect_warehouse(environment, postgres)
@@ -97,6 +97,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     airflow = AirflowApi(f"http://127.0.0.1:{options.port}", password=secrets.admin_password)
     warehouse = Warehouse(warehouse_url, schema=schema, since=started_at)
     ending.callback(warehouse.close)
+    ending.callback(airflow.close)
     if sandbox is not None:
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
@@ -106,9 +107,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     )  # fmt: skip
 
 
-def _start_sandbox(
-    sandbox: Sandbox, options: Options, state: StateDir, services: Services, screen: Screen
-) -> None:
+def _start_sandbox(sandbox: Sandbox, options: Options, state: StateDir, services: Services, screen: Screen) -> None:
     screen.say(f"Starting the sandbox, a local Getty, at {sandbox.address} ...")
     port = sandbox.address.rpartition(":")[2]
     command = [sys.executable, "-m", "getty_sandbox", "serve", "--port", port]
@@ -117,20 +116,21 @@ def _start_sandbox(
 
 
 def _start_airflow(airflow: AirflowApi, services: Services, screen: Screen) -> None:
-    """Start Airflow's four services; the DAGs are read once the Variable that they need is there."""
-    command = [sys.executable, "-m", "airflow"]
+    """Start Airflow; the DAGs are read once the Variable that they need is there."""
     screen.say("Preparing Airflow's database ...")
-    services.run("airflow-db-migrate", [*command, "db", "migrate"])
+    services.run("airflow-db-migrate", [*AIRFLOW, "db", "migrate"])
     screen.say("Starting Airflow ...")
-    services.start("api-server", [*command, "api-server"])
+    services.start("api-server", [*AIRFLOW, "api-server"])
     # The log servers would listen on every interface; logs are read from the common folder instead.
-    services.start("scheduler", [*command, "scheduler", "--skip-serve-logs"])
-    wait_until(
-        airflow.is_up, seconds=120, services=services, otherwise="Airflow did not answer in 2 minutes."
-    )
+    services.start("scheduler", [*AIRFLOW, "scheduler", "--skip-serve-logs"])
+    wait_until(airflow.is_up, seconds=120, services=services, otherwise="Airflow did not answer in 2 minutes.")
     airflow.seed_variable(CHANNELS_VARIABLE, "[]", "The channels that discovery has found; it writes this.")
-    services.start("dag-processor", [*command, "dag-processor"])
-    services.start("triggerer", [*command, "triggerer", "--skip-serve-logs"])
+    services.start("dag-processor", [*AIRFLOW, "dag-processor"])
+
+
+def start_triggerer(stack: Stack) -> None:
+    """Start Airflow's fourth service. No DAG of ours waits for it: the others have the cores first."""
+    stack.services.start("triggerer", [*AIRFLOW, "triggerer", "--skip-serve-logs"])
 
 
 def _connect_getty(environment: dict[str, str]) -> Sandbox | None:
@@ -170,9 +170,7 @@ def refuse_taken_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except PermissionError as error:
-            raise StackError(
-                f"Port {port} is reserved for root: choose another, for example PORT=8090."
-            ) from error
+            raise StackError(f"Port {port} is reserved for root: choose another, for example PORT=8090.") from error
         except OSError as error:
             raise StackError(
                 f"Port {port} is taken by another program: stop it, or choose another, for example PORT=8090."

@@ -136,8 +136,6 @@ class Sandbox:
         try:
             answer = self._session.get(f"{self.address}/_sandbox/progress", timeout=5)
             answer.raise_for_status()
-            return {
-                int(channel["channel_id"]): int(channel["total"]) for channel in answer.json()["channels"]
-            }
+            return {int(channel["channel_id"]): int(channel["total"]) for channel in answer.json()["channels"]}
         except requests.RequestException:
             return {}

@@ -11,7 +11,7 @@ from local_stack.airflow_settings import PREFERENCES
 from local_stack.errors import StackError
 from local_stack.screen import Screen
 from local_stack.services import wait_until
-from local_stack.stack import Stack
+from local_stack.stack import Stack, start_triggerer
 from local_stack.standing import Channel
 
 STALL_SECONDS = 300.0
@@ -43,6 +43,7 @@ def discover(stack: Stack, screen: Screen) -> None:
     stack.airflow.unpause_all()
     screen.say("Discovering the channels ...")
     run_id = stack.airflow.trigger(DISCOVERY)
+    start_triggerer(stack)
     patience = Patience()
     while (state := stack.airflow.run_state(DISCOVERY, run_id)) != "success":
         stack.services.check()
@@ -101,9 +102,7 @@ def _is_done(stack: Stack, channel: Channel) -> bool:
 def _channels(stack: Stack) -> list[Channel]:
     """The channels' standing, with the totals that the sandbox knows."""
     totals = stack.sandbox.totals() if stack.sandbox is not None else {}
-    return [
-        replace(channel, expected=totals.get(channel.channel_id)) for channel in stack.warehouse.channels()
-    ]
+    return [replace(channel, expected=totals.get(channel.channel_id)) for channel in stack.warehouse.channels()]
 
 
 def _without_total(channel: Channel) -> Channel:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from getty_sandbox.options import SandboxError
-from getty_sandbox.wire import JSON, Reply, dump
+from getty_sandbox.wire import JSON, Reply, to_json
 
 if TYPE_CHECKING:
     from getty_sandbox.sandbox import Sandbox
@@ -21,16 +21,16 @@ def answer(sandbox: Sandbox, *, method: str, path: str, body: bytes) -> Reply:
     name = path.removeprefix(ROOT)
     try:
         if method == "GET" and name in _PAGES:
-            return Reply(200, dump(_PAGES[name](sandbox)))
+            return Reply(200, to_json(_PAGES[name](sandbox)))
         if method == "POST" and name in _DEEDS:
             arguments = json.loads(body or b"{}")
             if not isinstance(arguments, dict):
                 raise SandboxError("The body is a JSON object with arguments by name.")
-            return Reply(200, dump({"done": name, "result": _DEEDS[name](sandbox)(**arguments)}))
+            return Reply(200, to_json({"done": name, "result": _DEEDS[name](sandbox)(**arguments)}))
     except (SandboxError, TypeError, json.JSONDecodeError) as error:
-        return Reply(400, dump({"message": str(error)}), JSON)
+        return Reply(400, to_json({"message": str(error)}), JSON)
     known = ", ".join([*(f"GET {ROOT}{p}" for p in _PAGES), *(f"POST {ROOT}{d}" for d in _DEEDS)])
-    return Reply(404, dump({"message": f"There is no such page; there are {known}."}), JSON)
+    return Reply(404, to_json({"message": f"There is no such page; there are {known}."}), JSON)
 
 
 _PAGES: dict[str, Callable[[Sandbox], Any]] = {

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from urllib.parse import parse_qs, unquote
 
 from getty_sandbox.options import Options
-from getty_sandbox.wire import JSON, Reply, dump
+from getty_sandbox.wire import JSON, Reply, to_json
 
 
 class Tokens:
@@ -45,7 +45,7 @@ class Tokens:
         }
         if grant == "password":
             answer["refresh_token"] = secrets.token_urlsafe(24)
-        return Reply(200, dump(answer), JSON, {"Cache-Control": "no-store"})
+        return Reply(200, to_json(answer), JSON, {"Cache-Control": "no-store"})
 
     def _issue(self) -> str:
         token = secrets.token_urlsafe(32)
@@ -86,4 +86,4 @@ def _client(form: Mapping[str, str], authorization: str | None) -> tuple[str | N
 
 def _error(status: int, error: str, description: str) -> Reply:
     headers = {"WWW-Authenticate": 'Basic realm="sandbox"'} if status == 401 else {}
-    return Reply(status, dump({"error": error, "error_description": description}), JSON, headers)
+    return Reply(status, to_json({"error": error, "error_description": description}), JSON, headers)

@@ -84,7 +84,7 @@ def channels_reply(listed: Sequence[ListedChannel], *, keys: str, shape: str) ->
     """The channel list in the names of 2019 (snake), 2024 (pascal) or 2026 (camel), bare or wrapped."""
     rows = [_channel_row(one, keys) for one in listed]
     wrapper = "Channels" if keys == "pascal" else "channels"
-    return Reply(200, dump({wrapper: rows} if shape == "wrapped" else rows))
+    return Reply(200, to_json({wrapper: rows} if shape == "wrapped" else rows))
 
 
 def _channel_row(listed: ListedChannel, keys: str) -> dict[str, Any]:
@@ -110,12 +110,12 @@ def _channel_row(listed: ListedChannel, keys: str) -> dict[str, Any]:
 
 def service_error(status: int, code: str, message: str) -> Reply:
     """An error of the service behind the edge."""
-    return Reply(status, dump({"ErrorCode": code, "ErrorMessage": message}), GETTY_ERROR)
+    return Reply(status, to_json({"ErrorCode": code, "ErrorMessage": message}), GETTY_ERROR)
 
 
 def edge_error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Reply:
     """An error of the edge, which knows no error codes."""
-    return Reply(status, dump({"message": message}), JSON, headers or {})
+    return Reply(status, to_json({"message": message}), JSON, headers or {})
 
 
 def invalid_token() -> Reply:
@@ -124,7 +124,7 @@ def invalid_token() -> Reply:
     return edge_error(401, "Unauthorized", {"WWW-Authenticate": challenge})
 
 
-def dump(value: object) -> bytes:
+def to_json(value: object) -> bytes:
     """Compact JSON."""
     return json.dumps(value, separators=(",", ":")).encode()
 

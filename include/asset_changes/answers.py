@@ -1,0 +1,133 @@
+"""What an HTTP answer means: a document, or the error that says what to do.
+
+Statuses and bodies as in Getty's OpenAPI file and its error pages: services answer
+`{"ErrorCode", "ErrorMessage"}`, the edge `{"message"}`. Throttling is 429 today and was 403 with
+`X-Error-Detail: Account Over Queries Per Second Limit` before 2020.
+"""
+
+import json
+import re
+from http import HTTPStatus
+from typing import Any
+
+import requests
+
+from asset_changes.errors import (
+    AccessDenied,
+    ApiUnavailable,
+    AssetChangesError,
+    CredentialsRefused,
+    RateLimited,
+    RequestRefused,
+    UnexpectedRedirect,
+    UnknownChannel,
+)
+
+_RATE = re.compile(r"over (queries per second|qps|rate)|too many requests|rate limit", re.IGNORECASE)
+_OK = frozenset({200, 201, 202, 204})
+
+
+def check(response: requests.Response, *, method: str, what: str, name: str, channel_id: int | None = None) -> Any:
+    """Return the answer's JSON document (None where the body is empty), or raise what it means."""
+    status = response.status_code
+    if status in _OK:
+        # A confirmation has no body that matters: Getty documents none.
+        return None if method == "DELETE" else _document(response, what=what)
+    if method == "DELETE" and status == HTTPStatus.NOT_FOUND:
+        return None
+    raise (
+        _throttled(response, what)
+        or _unavailable(status, what)
+        or _refused(response, method=method, what=what, name=name, channel_id=channel_id)
+    )
+
+
+def check_token(response: requests.Response, *, name: str) -> None:
+    """Return where the answer holds a token, else raise what it means."""
+    what = "The access token"
+    status = response.status_code
+    error = _throttled(response, what) or _unavailable(status, what)
+    if error:
+        raise error
+    if status in (301, 302, 303, 307, 308):
+        raise UnexpectedRedirect(
+            f"{what}: the token address redirects, which is not followed because the request carries the "
+            f"secret. Correct token_url in connection {name!r}."
+        )
+    if status not in _OK:
+        raise CredentialsRefused(refused_login(name, detail=_detail(response)))
+    document = _document(response, what=what)
+    if not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
+        raise ApiUnavailable(f"{what}: the answer holds no token.")
+    if not re.fullmatch(r"\d+", str(document.get("expires_in", 0))):
+        raise ApiUnavailable(f"{what}: the answer does not say how long the token is valid.")
+
+
+def refused_login(name: str, *, detail: str) -> str:
+    """Return the sentence for a key or secret that Getty does not accept."""
+    return (
+        f"Getty does not accept the credentials of connection {name!r} ({detail}). Correct the API key (login) "
+        f"and the secret (password), then run asset_changes_discovery again; nothing was confirmed."
+    )
+
+
+def _document(response: requests.Response, *, what: str) -> Any:
+    body = response.content.strip()
+    if not body:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiUnavailable(
+            f"{what}: the body of {len(body)} bytes is not JSON (cut off, or an error page)."
+        ) from error
+
+
+def _throttled(response: requests.Response, what: str) -> RateLimited | None:
+    status = response.status_code
+    said = f"{response.headers.get('X-Error-Detail', '')} {response.text[:500] if status == 403 else ''}"
+    if status != HTTPStatus.TOO_MANY_REQUESTS and not (status == HTTPStatus.FORBIDDEN and _RATE.search(said)):
+        return None
+    asked = response.headers.get("Retry-After", "")
+    return RateLimited(
+        f"{what}: Getty asks for fewer calls ({status}).",
+        retry_after=float(asked) if asked.isdigit() else None,
+    )
+
+
+def _unavailable(status: int, what: str) -> ApiUnavailable | None:
+    if status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+        return None
+    return ApiUnavailable(f"{what}: Getty answers {status}.")
+
+
+def _refused(
+    response: requests.Response, *, method: str, what: str, name: str, channel_id: int | None
+) -> AssetChangesError:
+    status, detail = response.status_code, _detail(response)
+    if status == HTTPStatus.FORBIDDEN:
+        return AccessDenied(
+            f"{what}: Getty denies access (403, {detail}). Check the host of connection {name!r} and ask Getty "
+            "whether the account may use Asset Changes; nothing was confirmed."
+        )
+    if channel_id is not None and status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+        return UnknownChannel(
+            f"{what}: Getty does not know this channel ({status}, {detail}). Run asset_changes_discovery to "
+            "read the channels anew; a channel that Getty removed comes back only through its sales team."
+        )
+    return RequestRefused(
+        f"{what}: Getty refuses the {method} ({status}, {detail}). Another try cannot mend this: report it to Getty."
+    )
+
+
+def _detail(response: requests.Response) -> str:
+    """Return the answer's own words, short, on one line."""
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        for key in ("ErrorCode", "error", "message", "ErrorMessage", "error_description"):
+            if isinstance(document.get(key), str) and document[key].strip():
+                return repr(document[key].strip()[:120])
+    return "no reason given"

@@ -1,0 +1,145 @@
+"""The words of the domain as frozen data."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+MAX_BATCH_SIZE = 2200
+"""Most changes that Getty puts into one change set (its OpenAPI file: "Maximum batch size is 2200")."""
+
+
+class Lifecycle(enum.StrEnum):
+    """What a change says of its asset."""
+
+    NEW = "New"
+    UPDATE = "Update"
+    DELETE = "Delete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One stream of changes: an asset type of an asset family."""
+
+    channel_id: int
+    asset_family: str
+    asset_type: str
+    lifecycles: str | None = None
+    started_at: datetime | None = None
+
+
+class Message(NamedTuple):
+    """One message of a change set as Getty sent it, its spelling made uniform.
+
+    `reason` says why the message is rejected, else it is None. `changed_at` is None where the
+    message has no usable time; `raw` is the message as JSON text, kept for rejected ones and for
+    those that a missing time may yet reject.
+    """
+
+    position: int
+    asset_id: str | None
+    lifecycle: str | None
+    asset_type: str | None
+    changed_at: datetime | None
+    uri: str | None
+    reason: str | None
+    raw: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSet:
+    """A change set as it was handed out: its id and its messages in feed order."""
+
+    change_set_id: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many changes of one set came to what; `changes` is always the sum of the others.
+
+    They describe the set alone: a superseded change is one that a newer change of the same asset
+    in the same set makes void.
+    """
+
+    new: int = 0
+    update: int = 0
+    delete: int = 0
+    superseded: int = 0
+    rejected: int = 0
+
+    @property
+    def changes(self) -> int:
+        """The number of messages in the set."""
+        return self.new + self.update + self.delete + self.superseded + self.rejected
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            new=self.new + other.new,
+            update=self.update + other.update,
+            delete=self.delete + other.delete,
+            superseded=self.superseded + other.superseded,
+            rejected=self.rejected + other.rejected,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"changes={self.changes} new={self.new} updates={self.update} deletes={self.delete} "
+            f"superseded={self.superseded} rejected={self.rejected}"
+        )
+
+
+class RejectedChange(NamedTuple):
+    """A message that cannot be applied, in the column order of `rejected_changes`."""
+
+    position: int
+    reason: str
+    asset_id: str | None
+    asset_lifecycle: str | None
+    raw: str
+
+
+LOG_COLUMNS = (
+    "fetched_at",
+    "channel_id",
+    "change_set_id",
+    "position",
+    "asset_id",
+    "asset_lifecycle",
+    "asset_type",
+    "changed_at",
+    "is_time_inferred",
+    "uri",
+)
+"""The columns of a prepared row, in order: those of the log without `loaded_at`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedSet:
+    """A change set that is ready to load.
+
+    `rows` are the valid changes as CSV (UTF-8) in the order of `LOG_COLUMNS`; `rejected` the others.
+    `content_hash` is the same for every spelling of the same messages.
+    """
+
+    rows: bytes
+    rejected: tuple[RejectedChange, ...]
+    counts: Counts
+    content_hash: str
+    oldest_change_at: datetime | None
+    newest_change_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedSet:
+    """A change set that is in the archive and in the ledger; what the tasks pass on.
+
+    `fetched_at` is the time of the first delivery, also on a redelivery: it is part of the key of
+    the log.
+    """
+
+    channel_id: int
+    change_set_id: str
+    fetched_at: datetime
+    archive_uri: str
+    is_redelivery: bool

@@ -1,0 +1,98 @@
+"""The settings of the installation, read from the environment and checked at once."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from asset_changes.errors import ConfigurationError
+from asset_changes.model import MAX_BATCH_SIZE
+
+PREFIX = "ASSET_CHANGES_"
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_ARCHIVE_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one installation decides for itself.
+
+    Each field is the environment variable of the same name with the prefix `ASSET_CHANGES_`.
+    """
+
+    schema: str = "getty_images"
+    """The warehouse schema that holds all tables and views."""
+    archive_uri: str = ""
+    """Where the bodies are kept as received: file://, s3://, gs:// or any other ObjectStoragePath."""
+    batch_size: int = MAX_BATCH_SIZE
+    """Most changes per change set, 1 to 2200."""
+    catch_up_minutes: float = 50
+    """How long one run goes on fetching before it leaves the rest to the next one."""
+    confirm: bool = True
+    """`off`: look but do not consume; one set per channel is loaded and nothing is confirmed."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Return the settings in force, or raise ConfigurationError naming the variable at fault."""
+        return cls(
+            schema=_matching(environment, "SCHEMA", _SCHEMA, default=cls.schema),
+            archive_uri=_matching(environment, "ARCHIVE_URI", _ARCHIVE_URI, default=None).rstrip("/"),
+            batch_size=batch_size(environment.get(f"{PREFIX}BATCH_SIZE", cls.batch_size), where=f"{PREFIX}BATCH_SIZE"),
+            catch_up_minutes=_minutes(environment, "CATCH_UP_MINUTES", default=cls.catch_up_minutes),
+            confirm=_switch(environment, "CONFIRM", default=cls.confirm),
+        )
+
+
+def batch_size(value: Any, *, where: str) -> int:
+    """Return `value` as a batch size, or raise ConfigurationError that names `where` and the range."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit():
+        number = 0
+    else:
+        number = int(text[:9])
+    if not 1 <= number <= MAX_BATCH_SIZE:
+        raise ConfigurationError(
+            f"The batch size {_short(value)} in {where} is refused: give a whole number from 1 to "
+            f"{MAX_BATCH_SIZE}, the most that Getty puts into one change set."
+        )
+    return number
+
+
+def _matching(environment: Mapping[str, str], name: str, pattern: re.Pattern[str], *, default: str | None) -> str:
+    value = environment.get(PREFIX + name, "").strip() or default
+    if value is None:
+        raise ConfigurationError(
+            f"{PREFIX}{name} is not set: set it in the environment of every Airflow component, "
+            "for example file:///var/lib/asset_changes/archive or s3://bucket/asset_changes."
+        )
+    if not pattern.fullmatch(value):
+        raise ConfigurationError(
+            f"{PREFIX}{name} is {_short(value)}, which is not of the form {pattern.pattern}: correct it."
+        )
+    return value
+
+
+def _minutes(environment: Mapping[str, str], name: str, *, default: float) -> float:
+    text = environment.get(PREFIX + name, "").strip()
+    try:
+        minutes = float(text) if text else default
+    except ValueError:
+        minutes = -1.0
+    if not 0 < minutes <= 24 * 60:
+        raise ConfigurationError(
+            f"{PREFIX}{name} is {_short(text)}: give a number of minutes above 0 and at most 1440."
+        )
+    return minutes
+
+
+def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(PREFIX + name, "").strip().lower()
+    if text not in ("", "on", "off"):
+        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: write `on` or `off`.")
+    return default if not text else text == "on"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

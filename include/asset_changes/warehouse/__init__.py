@@ -1,0 +1,1 @@
+"""The warehouse: connections, schema, the guarded load and the ledger of change sets."""

@@ -1,0 +1,87 @@
+"""Bring the warehouse's schema to the version of this code, and keep partitions ahead."""
+
+import logging
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Text, select, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.sql import column, quoted_name, table
+
+from asset_changes.errors import SchemaMismatch
+from asset_changes.warehouse.connection import errors_as_ours, transaction
+from asset_changes.warehouse.schema import VERSION
+
+log = logging.getLogger(__name__)
+
+MIGRATE_COMMAND = "airflow dags trigger asset_changes_discovery"
+_MONTHS_AHEAD = 3
+_ADVISORY_LOCK = 0x67657474795F6163  # "getty_ac": one migration at a time, whoever starts it
+
+
+def migrate(engine: Engine, *, schema: str) -> None:
+    """Make or upgrade the schema and its monthly partitions; safe to run at any time, by many at once."""
+    with transaction(engine) as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        quoted = connection.dialect.identifier_preparer.quote(quoted_name(schema, quote=True))
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        add_partitions(connection, since=datetime.now(UTC).date(), months=_MONTHS_AHEAD + 1)
+
+
+def check_version(connection: Connection) -> None:
+    """Raise SchemaMismatch unless the warehouse has the version that this code needs."""
+    version_num = column("version_num", Text)
+    try:
+        with connection.begin_nested():
+            found = connection.scalar(select(version_num).select_from(table("schema_version", version_num)))
+    except ProgrammingError:
+        found = None
+    if found != VERSION:
+        raise SchemaMismatch(
+            f"The warehouse's schema has version {found or 'none'}, this code needs {VERSION}: run "
+            f"`{MIGRATE_COMMAND}`, which migrates it. (If its version is the newer one, deploy the newer code.) "
+            "Nothing was fetched."
+        )
+
+
+def add_partitions(connection: Connection, *, since: date, months: int) -> None:
+    """Make the monthly partitions of `asset_changes` from the month of `since` on.
+
+    Rows that fell into the default partition meanwhile are moved to where they belong.
+    """
+    for offset in range(months):
+        first, following = _month(since, offset), _month(since, offset + 1)
+        name = f"asset_changes_{first:%Y_%m}"
+        if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}):
+            continue
+        bounds = {"first": f"{first} 00:00:00Z", "following": f"{following} 00:00:00Z"}
+        connection.execute(text(f"CREATE TABLE {name} (LIKE asset_changes INCLUDING DEFAULTS)"))
+        moved = connection.execute(
+            text(
+                "WITH moved AS (DELETE FROM asset_changes_default"
+                " WHERE fetched_at >= CAST(:first AS timestamptz) AND fetched_at < CAST(:following AS timestamptz)"
+                f" RETURNING *) INSERT INTO {name} SELECT * FROM moved"
+            ),
+            bounds,
+        ).rowcount
+        connection.execute(
+            text(
+                f"ALTER TABLE asset_changes ATTACH PARTITION {name} "
+                f"FOR VALUES FROM ('{bounds['first']}') TO ('{bounds['following']}')"
+            )
+        )
+        log.info("Made partition %s, %d rows moved from the default partition", name, moved)
+
+
+def _month(since: date, offset: int) -> date:
+    months = since.year * 12 + since.month - 1 + offset
+    return date(months // 12, months % 12 + 1, 1)
+
+
+__all__ = ["MIGRATE_COMMAND", "add_partitions", "check_version", "errors_as_ours", "migrate"]

@@ -53,6 +53,8 @@ class Connection:
     @classmethod
     def _from_uri(cls, text: str) -> "Connection":
         parts = urlsplit(text.strip())
+        if not parts.scheme:
+            raise ValueError("no connection type")
         return cls(
             host=unquote(parts.hostname or ""),
             login=unquote(parts.username or ""),

@@ -32,7 +32,7 @@ class Options:
             until_caught_up=_switch(environ, "UNTIL_CAUGHT_UP"),
             login=_switch(environ, "LOGIN"),
             confirm=_switch(environ, "CONFIRM"),
-            sandbox_options=tuple(shlex.split(environ.get("SANDBOX_OPTIONS", ""))),
+            sandbox_options=_words(environ.get("SANDBOX_OPTIONS", "")),
         )
 
 
@@ -48,6 +48,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
         raise StackError(f"PORT is {text!r}: give a number from 1 to 65535.")
     return int(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise StackError(f"SANDBOX_OPTIONS is {text!r}: {error}.") from error
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:

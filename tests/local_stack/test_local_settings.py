@@ -1,0 +1,30 @@
+"""The imports that tasks inherit from the process that forks them."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import sys
+sys.argv = ["airflow", *{arguments!r}]
+import airflow_local_settings
+print("pandas" in sys.modules, airflow_local_settings.__all__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imports"),
+    [
+        (["scheduler", "--skip-serve-logs"], True),
+        (["celery", "worker"], True),
+        (["api-server"], False),
+        (["celery", "flower"], False),
+        (["dags", "list"], False),
+        ([], False),
+    ],
+)
+def test_only_processes_that_fork_tasks_import_what_tasks_need(arguments: list[str], imports: bool) -> None:
+    program = [sys.executable, "-c", PROBE.format(arguments=arguments)]
+    output = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    assert output == f"{imports} []\n"

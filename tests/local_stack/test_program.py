@@ -1,0 +1,50 @@
+"""`python -m local_stack` where it cannot start: one clear sentence, non-zero, nothing broken."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from local_stack.stack import free_port
+from local_stack.state import StateDir
+
+
+def run(**variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    return subprocess.run(
+        [sys.executable, "-m", "local_stack"],
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_named_before_anything_is_touched(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = run(PORT=port, STATE_DIR=str(tmp_path / "state"))
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"Stopped. Port {port} is taken by another program: stop it, or choose another, for example PORT=8090."
+    ]
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_second_stack_in_one_folder_is_refused_and_the_first_is_unharmed(tmp_path: Path) -> None:
+    first = StateDir(tmp_path)
+    first.take()
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    done = run(PORT=str(free_port()), STATE_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert f"A stack is running in {tmp_path} already (process {os.getpid()})" in done.stdout
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    first.give_back()
+
+
+def test_a_senseless_variable_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = run(PORT="http", STATE_DIR=str(tmp_path / "state"))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == "Stopped. PORT is 'http': give a number from 1 to 65535.\n"

@@ -1,0 +1,84 @@
+"""Services start in sessions of their own, and nothing of them is left at the end."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from local_stack.errors import StackError
+from local_stack.services import Services, marked_processes, stop_left_behind
+
+# A service with a child in a process group of its own, one in a session of its own, both deaf to SIGTERM.
+STUBBORN = """
+import os, signal, sys, time
+for leave in (os.setpgrp, os.setsid):
+    if os.fork() == 0:
+        leave()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+print("ready", flush=True)
+time.sleep(60)
+"""
+SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = Services(state_dir=tmp_path, logs=tmp_path, environment=dict(os.environ))
+    yield services
+    services.stop(grace_seconds=1)
+
+
+def start_ready(services: Services, name: str, program: str) -> int:
+    service = services.start(name, [sys.executable, "-c", program])
+    while "ready" not in service.log.read_text():
+        time.sleep(0.01)
+    return service.process.pid
+
+
+def test_no_process_is_left_not_even_one_that_left_its_group_or_its_session(services: Services, tmp_path: Path) -> None:
+    start_ready(services, "scheduler", STUBBORN)
+    start_ready(services, "api-server", SLEEPER)
+    assert len(marked_processes(tmp_path)) == 4
+    services.stop(grace_seconds=0.5)
+    assert marked_processes(tmp_path) == []
+
+
+def test_a_service_does_not_hear_our_ctrl_c(services: Services) -> None:
+    pid = start_ready(services, "api-server", SLEEPER)
+    assert os.getsid(pid) == pid != os.getsid(0)
+
+
+def test_a_service_that_died_is_named_with_its_last_words(services: Services) -> None:
+    service = services.start("scheduler", [sys.executable, "-c", "import sys; sys.exit('no database')"])
+    service.process.wait()
+    with pytest.raises(StackError, match=r"(?s)scheduler died .exit status 1.*no database"):
+        services.check()
+
+
+def test_a_preparation_that_fails_is_named_with_its_last_words(services: Services) -> None:
+    with pytest.raises(StackError, match=r"(?s)db-migrate failed .*no disk"):
+        services.run("db-migrate", [sys.executable, "-c", "import sys; sys.exit('no disk')"])
+
+
+def test_what_a_killed_stack_left_behind_is_stopped_and_nothing_else(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    stacks = []
+    for folder in (here, there):
+        folder.mkdir()
+        services = Services(state_dir=folder, logs=folder, environment=dict(os.environ))
+        start_ready(services, "scheduler", STUBBORN)
+        stacks.append(services)
+    # The leader is killed, its children live on: what `kill -9` of a service leaves.
+    psutil.Process(stacks[0].start("x", [sys.executable, "-c", SLEEPER]).process.pid).send_signal(signal.SIGKILL)
+    try:
+        assert stop_left_behind(here) >= 3
+        assert marked_processes(here) == []
+        assert len(marked_processes(there)) == 3
+    finally:
+        for services in stacks:
+            services.stop(grace_seconds=0.5)

@@ -18,7 +18,7 @@ from local_stack.errors import StackError
 from local_stack.options import NO, Options
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.screen import Screen
-from local_stack.services import Services, stop_left_behind, wait_until
+from local_stack.services import Services, marked_processes, stop_left_behind, wait_until
 from local_stack.standing import Sandbox, Warehouse
 from local_stack.state import Secrets, StateDir, write_private
 
@@ -57,13 +57,15 @@ class Stack:
 @contextmanager
 def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
     """A stack that is up until the block ends, and of which no process is left after it."""
-    refuse_taken_port(options.port)
     state = StateDir(options.state_dir)
+    if not marked_processes(state.path):
+        refuse_taken_port(options.port)  # before anything is touched
     state.take()
     with ExitStack() as ending:
         ending.callback(state.give_back)
         if count := stop_left_behind(state.path):
             screen.say(f"Stopped {count} processes that a killed stack had left behind in {state.path}.")
+            refuse_taken_port(options.port)
         try:
             yield _start(options, state, screen, ending)
         finally:

@@ -1,0 +1,138 @@
+"""The real stack through `make run`, then the warehouse against the sandbox's truth, row for row."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.services import marked_processes
+from local_stack.stack import free_port
+from sqlalchemy import Engine, create_engine, text
+
+pytestmark = pytest.mark.e2e
+
+PROJECT = Path(__file__).parents[2]
+MAKE = shutil.which("make") or "make"
+# A smaller backlog than the demo's where the shapes are the point, not the volume.
+SHAPES = {
+    "as documented": "",
+    "camelCase, wrapped, 204, one request in ten fails": (
+        "--keys camel --channels-shape wrapped --empty 204 --fault-rate 0.1 --changes-per-channel 6000 --seed 2"
+    ),
+    "PascalCase, braces, redeliveries that grow": (
+        "--keys pascal --empty braces --redelivery grows --fault-rate 0.1 --changes-per-channel 6000 --seed 3"
+    ),
+}
+TRUTHS = {
+    "asset_states": "asset_id",
+    "assets": "asset_id",
+    "deleted_assets": "asset_id",
+    "change_sets": "channel_id, length(change_set_id), change_set_id",
+}
+
+
+def make_run(state_dir: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
+    return subprocess.run(
+        [MAKE, "run"],
+        cwd=PROJECT,
+        env={**inherited, "STATE_DIR": str(state_dir), "PORT": str(free_port()), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+@contextmanager
+def warehouse_of(state_dir: Path) -> Iterator[Engine]:
+    """The warehouse that a stack has left in its folder."""
+    with EmbeddedPostgres(state_dir / "postgres") as postgres:
+        engine = create_engine(postgres.url("warehouse"))
+        yield engine
+        engine.dispose()
+
+
+def truth_of(state_dir: Path, sandbox_options: str) -> dict[str, Any]:
+    """What the sandbox that the stack used says about the sets that were confirmed."""
+    url = f"http://127.0.0.1:{free_port()}"
+    serve = [sys.executable, "-m", "getty_sandbox", "serve", "--port", url.rpartition(":")[2]]
+    command = [*serve, "--state-dir", str(state_dir / "sandbox"), *shlex.split(sandbox_options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:
+        try:
+            assert sandbox.stdout is not None
+            assert sandbox.stdout.readline().startswith("Getty sandbox:")
+            ask = [sys.executable, "-m", "getty_sandbox", "truth", "--url", url]
+            answer = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+        finally:
+            sandbox.terminate()
+    truth: dict[str, Any] = json.loads(answer)
+    return truth
+
+
+def rows(engine: Engine, table: str, columns: list[str], order: str) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        found = connection.execute(text(f"SELECT {', '.join(columns)} FROM getty_images.{table} ORDER BY {order}"))
+        return [{name: plain(value) for name, value in row.items()} for row in found.mappings()]
+
+
+def plain(value: Any) -> Any:
+    """As the truth writes it in JSON."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def scalar(engine: Engine, statement: str) -> Any:
+    with engine.connect() as connection:
+        return connection.scalar(text(statement))
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "state"
+    EmbeddedPostgres(tmp_path / "state" / "postgres").remove()
+
+
+@pytest.mark.parametrize("sandbox_options", SHAPES.values(), ids=SHAPES)
+def test_the_warehouse_equals_the_truth_once_caught_up(state_dir: Path, sandbox_options: str) -> None:
+    started = time.monotonic()
+    done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=sandbox_options)
+    assert done.returncode == 0, done.stdout
+    assert time.monotonic() - started < 300
+    assert marked_processes(state_dir) == []
+
+    truth = truth_of(state_dir, sandbox_options)
+    with warehouse_of(state_dir) as warehouse:
+        for table, order in TRUTHS.items():
+            expected = sorted(truth[table], key=lambda row: order_key(row, order))
+            assert expected, f"the truth about {table} is empty: nothing was compared"
+            assert rows(warehouse, table, list(expected[0]), order) == expected
+        unconfirmed = "SELECT count(*) FROM getty_images.change_sets WHERE confirmed_at IS NULL"
+        assert scalar(warehouse, unconfirmed) == 0
+
+
+def order_key(row: dict[str, Any], order: str) -> tuple[Any, ...]:
+    if order == "asset_id":
+        return (row["asset_id"],)
+    return (row["channel_id"], len(row["change_set_id"]), row["change_set_id"])
+
+
+def test_a_wrong_secret_ends_it_with_one_sentence_and_confirms_nothing(state_dir: Path) -> None:
+    options = "--changes-per-channel 100"
+    done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=f"{options} --client-secret another")
+    assert done.returncode != 0
+    assert "Discovery failed." in done.stdout
+    assert "getty_images_default" in done.stdout
+    assert "sandbox-secret" not in done.stdout
+    assert marked_processes(state_dir) == []
+    assert truth_of(state_dir, options)["change_sets"] == []

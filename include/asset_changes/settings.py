@@ -47,10 +47,8 @@ class Settings:
 def batch_size(value: Any, *, where: str) -> int:
     """Return `value` as a batch size, or raise ConfigurationError that names `where` and the range."""
     text = str(value).strip()
-    if isinstance(value, bool) or not text.isascii() or not text.isdigit():
-        number = 0
-    else:
-        number = int(text[:9])
+    is_whole = not isinstance(value, bool) and text.isascii() and text.isdigit()
+    number = int(text[:9]) if is_whole else 0
     if not 1 <= number <= MAX_BATCH_SIZE:
         raise ConfigurationError(
             f"The batch size {_short(value)} in {where} is refused: give a whole number from 1 to "

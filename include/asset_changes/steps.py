@@ -5,6 +5,7 @@ a run do one step each; `catch_up` repeats the same steps in one process.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -16,7 +17,6 @@ from asset_changes.client import Confirmation, Delivery
 from asset_changes.errors import NotLoaded, UnreadableChangeSet, WarehouseUnavailable
 from asset_changes.model import ChangeSet, Channel, Counts, FetchedSet, PreparedSet
 from asset_changes.parse import parse_change_set
-from asset_changes.transform import prepare, transform
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction
 from asset_changes.warehouse.ledger import LedgerRow, RunRef
@@ -149,8 +149,8 @@ def settle(steps: Steps, in_hand: InHand | None) -> None:
     )
     for row in stranded:
         log.warning(
-            "Change set %s of channel %d was fetched but not loaded, and Getty no longer hands it out: another consumer "
-            "seems to confirm sets of this channel. It is loaded from the archive now.",
+            "Change set %s of channel %d was fetched but not loaded, and Getty no longer hands it out: another "
+            "consumer seems to confirm sets of this channel. It is loaded from the archive now.",
             row.fetched.change_set_id,
             channel_id,
         )
@@ -161,12 +161,7 @@ def settle(steps: Steps, in_hand: InHand | None) -> None:
 
 def transform_archived(steps: Steps, fetched: FetchedSet) -> PreparedSet:
     """Return the prepared set of what the archive holds of a change set."""
-    return transform(
-        steps.archive.read(fetched.archive_uri),
-        channel=steps.channel,
-        change_set_id=fetched.change_set_id,
-        fetched_at=fetched.fetched_at,
-    )
+    return _transformed(steps, fetched, steps.archive.read(fetched.archive_uri))
 
 
 def load(steps: Steps, fetched: FetchedSet, prepared: PreparedSet | None = None) -> LedgerRow:
@@ -239,6 +234,11 @@ def call_confirm(steps: Steps, change_set_id: str, *, was_tried: bool) -> None:
     )
 
 
+def log_transformed(fetched: FetchedSet, prepared: PreparedSet) -> None:
+    """Tell what a set came to."""
+    log.info("Transformed change set %s: channel=%d %s", fetched.change_set_id, fetched.channel_id, prepared.counts)
+
+
 def log_loaded(row: LedgerRow) -> None:
     """Tell the story of a load in one line."""
     lag = (datetime.now(UTC) - row.newest_change_at).total_seconds() if row.newest_change_at else None
@@ -296,10 +296,8 @@ def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set:
         log.warning("The archive had lost %s: this delivery takes its place", fetched.archive_uri)
         steps.archive.write(fetched.archive_uri, delivery.body)
     bodies = steps.archive.read(fetched.archive_uri)
-    held, prepared = (
-        transform(each, channel=steps.channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at)
-        for each in (bodies, [*bodies, delivery.body])
-    )
+    held = _transformed(steps, fetched, bodies)
+    prepared = _transformed(steps, fetched, [*bodies, delivery.body])
     if added := prepared.counts.changes - held.counts.changes:
         steps.archive.write_part(fetched.archive_uri, delivery.body)
         log.warning(
@@ -322,9 +320,17 @@ def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:
 
 
 def _prepared(steps: Steps, fetched: FetchedSet, change_set: ChangeSet) -> PreparedSet:
+    from asset_changes.transform import prepare  # pandas takes a second, which load and confirm need not pay
+
     return prepare(
         [change_set.messages],
         channel=steps.channel,
         change_set_id=fetched.change_set_id,
         fetched_at=fetched.fetched_at,
     )
+
+
+def _transformed(steps: Steps, fetched: FetchedSet, bodies: Sequence[bytes]) -> PreparedSet:
+    from asset_changes.transform import transform  # late for the same reason
+
+    return transform(bodies, channel=steps.channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at)

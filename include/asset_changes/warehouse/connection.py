@@ -74,11 +74,11 @@ def errors_as_ours() -> Iterator[None]:
         yield
     except DBAPIError as error:
         state = _sqlstate(error)
-        reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+        reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         if error.connection_invalidated or not state or _TRANSIENT.match(state):
             raise WarehouseUnavailable(
-                f"The warehouse does not answer or gave up ({reason}): the transaction is rolled back and will be tried "
-                "again. Look at the database behind connection warehouse_default if this goes on."
+                f"The warehouse does not answer or gave up ({reason}): nothing was loaded. Look at "
+                "the database behind connection warehouse_default if this goes on."
             ) from error
         raise WarehouseRefused(
             f"The warehouse refuses a statement ({state}: {reason}): nothing was loaded or confirmed. Check the rights "

@@ -24,7 +24,8 @@ def _newer(register: str, moment: str) -> str:
         change_set_id = f"{row}.{register}_change_set_id"
         return f"({row}.{moment}, length({change_set_id}), {change_set_id}, {row}.{register}_position)"
 
-    return f"coalesce({greatness('excluded')} > {greatness('held')}, excluded.{moment} IS NOT NULL AND held.{moment} IS NULL)"
+    is_first = f"excluded.{moment} IS NOT NULL AND held.{moment} IS NULL"
+    return f"coalesce({greatness('excluded')} > {greatness('held')}, {is_first})"
 
 
 _UPSERT_NEWER = _newer("upsert", "upserted_at")

@@ -1,0 +1,154 @@
+"""One DAG per channel of the Variable `asset_changes_channels`: fetch, transform, load, confirm, catch up."""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param, Variable, dag, get_parsing_context, task
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTimetableInvalid
+from asset_changes.channel_list import VARIABLE, BadEntry, ChannelEntry, read
+from asset_changes.errors import ConfigurationError
+from asset_changes.model import MAX_BATCH_SIZE
+from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
+
+SCHEDULE = os.environ.get("ASSET_CHANGES_SCHEDULE") or "*/5 * * * *"
+
+_DOC = """
+Keeps the warehouse in step with channel **{channel_id}** ({family} {kind}) of Getty's Asset Changes API.
+
+`fetch` asks for the next change set and archives it, `transform` prepares its rows, `load` writes them in one
+transaction, `confirm` tells Getty. `catch_up` repeats these four until the channel has nothing more to hand out.
+
+* **A skipped run** is a good one: the channel was caught up.
+* **When a task is red**, the last line of its log says what happened and what to do. Nothing is lost: Getty hands
+  out the same set until it is confirmed, and it is confirmed only after its load is committed.
+* **Clearing a run** does the channel's next work. To load a past day again, backfill `asset_changes_replay`: Getty's
+  feed has no past, the archive has.
+* **What it writes**: `asset_states`, `asset_changes`, `deletions`, `rejected_changes`, `change_sets`, `channels`.
+"""
+
+
+def channel_dag(entry: ChannelEntry) -> DAG:
+    """Return the DAG of one channel."""
+    channel = entry.channel
+
+    @dag(
+        dag_id=entry.dag_id,
+        auto_register=False,  # or one with a schedule that is refused would fail the whole file
+        dag_display_name=f"{channel.asset_family} {channel.asset_type} ({channel.channel_id})",
+        description=f"Getty Images asset changes of channel {channel.channel_id}",
+        doc_md=_DOC.format(channel_id=channel.channel_id, family=channel.asset_family, kind=channel.asset_type),
+        schedule=None if entry.retired_at else entry.schedule or SCHEDULE,
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        # A backfill would fetch today's changes under yesterday's date.
+        allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # their enum is private
+        dagrun_timeout=timedelta(hours=25),
+        tags=[TAG, "retired" if entry.retired_at else "channel", channel.asset_family, channel.asset_type],
+        default_args=DEFAULT_ARGS,
+        params={
+            "batch_size": Param(
+                entry.batch_size,
+                type=["integer", "null"],
+                minimum=1,
+                maximum=MAX_BATCH_SIZE,
+                title="Batch size",
+                description="Most changes per change set, 1 to 2200. Empty: the installation's setting.",
+            )
+        },
+    )
+    def build() -> None:
+        @task
+        def fetch(**context: Any) -> dict[str, Any]:
+            """Fetch the next change set into archive and ledger."""
+            from getty_images import wiring
+
+            fetched = wiring.fetch(entry, context)
+            if fetched is None:
+                raise AirflowSkipException("Caught up: Getty has no change to hand out.")
+            return fetched
+
+        @task
+        def transform(fetched: dict[str, Any], **context: Any) -> dict[str, Any]:
+            """Prepare the rows of the archived set."""
+            from getty_images import wiring
+
+            return wiring.transform(entry, context, fetched)
+
+        @task
+        def load(prepared: dict[str, Any], **context: Any) -> dict[str, Any]:
+            """Write the rows in one transaction."""
+            from getty_images import wiring
+
+            return wiring.load(entry, context, prepared)
+
+        @task
+        def confirm(loaded: dict[str, Any], **context: Any) -> dict[str, Any]:
+            """Tell Getty that the set is received for good."""
+            from getty_images import wiring
+
+            return wiring.confirm(entry, context, loaded)
+
+        @task(execution_timeout=None)
+        def catch_up(confirmed: dict[str, Any], **context: Any) -> dict[str, Any]:
+            """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
+            from getty_images import wiring
+
+            return wiring.catch_up(entry, context)
+
+        catch_up(confirm(load(transform(fetch()))))  # type: ignore[arg-type]  # an XComArg at parse time
+
+    return build()
+
+
+def stub_dag(bad: BadEntry) -> DAG:
+    """Return a DAG that says in the UI what is wrong with an entry; the other channels run on."""
+
+    @dag(
+        dag_id=bad.dag_id,
+        description=bad.reason,
+        doc_md=f"**This channel does not run.** {bad.reason}",
+        schedule=None,
+        start_date=START_DATE,
+        tags=[TAG, "config-error"],
+        default_args={**DEFAULT_ARGS, "retries": 0},
+    )
+    def build() -> None:
+        @task
+        def say_what_is_wrong() -> None:
+            raise ConfigurationError(bad.reason)
+
+        say_what_is_wrong()
+
+    return build()
+
+
+def build_dag(entry: ChannelEntry | BadEntry) -> DAG:
+    """Return the DAG of an entry, or the stub that says why it cannot have one."""
+    if isinstance(entry, BadEntry):
+        return stub_dag(entry)
+    try:
+        built = channel_dag(entry)
+        built.validate()  # type: ignore[no-untyped-call]
+    except (AirflowTimetableInvalid, ValueError) as error:
+        reason = f"The entry of channel {entry.channel.channel_id} in the Variable {VARIABLE} cannot be used: {error}"
+        return stub_dag(BadEntry(dag_id=entry.dag_id, reason=reason))
+    return built
+
+
+def channel_variable() -> str:
+    """Return the Variable as it stands; without a default, which would empty the installation in silence."""
+    try:
+        return str(Variable.get(VARIABLE))
+    except Exception as error:
+        raise ConfigurationError(
+            f"The Variable {VARIABLE} cannot be read ({error}). Run asset_changes_discovery, which writes it; if it is "
+            "there, look at the secrets backend and the API server."
+        ) from error
+
+
+wanted = get_parsing_context().dag_id  # a worker builds only the DAG of its task
+for each in read(channel_variable()):
+    if wanted in (None, each.dag_id):
+        globals()[each.dag_id] = build_dag(each)

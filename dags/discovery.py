@@ -1,0 +1,53 @@
+"""Migrate the warehouse, ask Getty which channels the account has, and keep them."""
+
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, dag, task
+from getty_images.defaults import DEFAULT_ARGS, TAG
+
+_DOC = """
+Prepares everything that the channel DAGs need: `migrate` brings the warehouse's schema to the version of the code and
+makes the partitions of the coming months; `discover` asks Getty for the account's channels and keeps them in the
+table `channels` and in the Variable `asset_changes_channels`, from which each channel gets its DAG within a minute.
+
+Runs when it is first switched on and every Sunday. **Trigger it** after an upgrade, after Getty changed your
+channels, or when a channel DAG says that Getty does not know its channel.
+
+The Variable never shrinks: what you set there (`schedule`, `batch_size`, `conn_id`) stays, and a channel that Getty no
+longer lists keeps its DAG and history, marked as retired.
+
+**When it is red**, the last line of the log says what to fix. No channel is touched by a failed run.
+"""
+
+
+@dag(
+    dag_id="asset_changes_discovery",
+    dag_display_name="Discovery",
+    description="Migrates the warehouse and finds the account's channels",
+    doc_md=_DOC,
+    # Without a start date, so that `run_immediately` holds: a new installation discovers at once.
+    schedule=CronTriggerTimetable("17 3 * * 0", timezone="UTC", run_immediately=True),
+    catchup=False,
+    max_active_runs=1,
+    tags=[TAG, "upkeep"],
+    default_args=DEFAULT_ARGS,
+)
+def discovery() -> None:
+    @task
+    def migrate() -> None:
+        """Bring the warehouse's schema to the version of this code."""
+        from getty_images import wiring
+
+        wiring.migrate()
+
+    @task
+    def discover() -> dict[str, Any]:
+        """Keep what Getty says of the account's channels."""
+        from getty_images import wiring
+
+        return wiring.discover()
+
+    migrate() >> discover()
+
+
+discovery()

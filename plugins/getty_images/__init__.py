@@ -1,0 +1,58 @@
+"""The Airflow provider for Getty Images: hook, connection type and the wiring to the core."""
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what Airflow asks a provider for; the connection form is drawn from it alone."""
+    return {
+        "package-name": "getty-asset-changes",
+        "name": "Getty Images",
+        "description": "Getty Images Asset Changes API",
+        "connection-types": [
+            {
+                "connection-type": "getty_images",
+                "hook-name": "Getty Images",
+                "hook-class-name": "getty_images.hook.GettyImagesHook",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "port"],
+                    "relabeling": {"host": "API base URL", "login": "API key", "password": "Secret"},
+                    "placeholders": {
+                        "host": "https://api.gettyimages.com",
+                        "login": "the API key that Getty gave you (client id)",
+                        "password": "the secret that belongs to the key",
+                    },
+                },
+                "conn-fields": _CONN_FIELDS,
+            }
+        ],
+    }
+
+
+_CONN_FIELDS = {
+    "token_url": {
+        "label": "Token URL",
+        "description": "Default: https://authentication.gettyimages.com/oauth2/token",
+        "schema": {"type": ["string", "null"], "format": "uri"},
+    },
+    "grant_type": {
+        "label": "Grant type",
+        "description": "client_credentials; older accounts may need password (Resource Owner Grant)",
+        "schema": {"type": ["string", "null"], "enum": ["client_credentials", "password", None]},
+    },
+    "username": {
+        "label": "User name",
+        "description": "Only for the grant type password",
+        "schema": {"type": ["string", "null"]},
+    },
+    "user_password": {
+        "label": "User password",
+        "description": "Only for the grant type password",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "timeout_seconds": {
+        "label": "Timeout in seconds",
+        "description": "How long one answer may take; default 30",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 600},
+    },
+}

@@ -1,0 +1,33 @@
+"""What all DAGs of the project have in common. Imported while DAGs are parsed: keep it light."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from asset_changes.errors import TerminalError, TransientError
+
+OWNER = "asset-changes"
+TAG = "getty-images"
+START_DATE = datetime(2026, 1, 1, tzinfo=UTC)  # fixed: a moving one would make a new DAG version at each parse
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=20),
+    "retry_exponential_backoff": 2.0,
+    "execution_timeout": timedelta(minutes=15),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=TerminalError,
+                action=RetryAction.FAIL,
+                reason="A person must change something first; the error says what.",
+            ),
+            RetryRule(
+                exception=TransientError,
+                action=RetryAction.RETRY,
+                reason="The same call may work later.",
+            ),
+        ]
+    ),
+}

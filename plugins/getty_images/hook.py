@@ -1,0 +1,108 @@
+"""The hook: an Airflow connection around the core's client, which knows nothing of Airflow."""
+
+from functools import cached_property
+from typing import Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.log import mask_secret
+from asset_changes.client import API_URL, TOKEN_URL, AssetChangesClient, Confirmation, Credentials, Delivery
+from asset_changes.errors import AssetChangesError, ConfigurationError
+from asset_changes.model import MAX_BATCH_SIZE, Channel
+from asset_changes.settings import batch_size as checked_batch_size
+
+
+class GettyImagesHook(BaseHook):
+    """Calls the Getty Images Asset Changes API with the credentials of an Airflow connection.
+
+    .. code-block:: python
+
+        hook = GettyImagesHook()
+        delivery = hook.get_change_set(3001, batch_size=100)
+
+    :param getty_images_conn_id: the connection: host = API base URL, login = API key, password = secret,
+        extras `token_url`, `grant_type`, `username`, `user_password`, `timeout_seconds`.
+    """
+
+    conn_name_attr = "getty_images_conn_id"
+    default_conn_name = "getty_images_default"
+    conn_type = "getty_images"
+    hook_name = "Getty Images"
+
+    def __init__(self, getty_images_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.getty_images_conn_id = getty_images_conn_id
+
+    @cached_property
+    def client(self) -> AssetChangesClient:
+        """The client: one HTTP session and one token for the life of this hook."""
+        conn_id = self.getty_images_conn_id
+        return AssetChangesClient(credentials_of(self.get_connection(conn_id)), name=conn_id, on_token=mask_secret)
+
+    def get_conn(self) -> AssetChangesClient:
+        """Return the client."""
+        return self.client
+
+    def close(self) -> None:
+        """Give the HTTP connections back, if there are any."""
+        if "client" in self.__dict__:
+            self.client.close()
+
+    def get_channels(self) -> list[Channel]:
+        """Return the channels of the account, by id."""
+        return self.client.get_channels()
+
+    def get_change_set(self, channel_id: int, *, batch_size: int = MAX_BATCH_SIZE) -> Delivery:
+        """Return what the channel hands out next; its `document` is None where that is nothing.
+
+        :param batch_size: most changes in the set, 1 to 2200; anything else is refused before the call.
+        """
+        size = checked_batch_size(batch_size, where="the call of get_change_set")
+        return self.client.get_change_set(channel_id, batch_size=size)
+
+    def confirm_change_set(self, change_set_id: str) -> Confirmation:
+        """Tell Getty that a set is received for good; it is not handed out again."""
+        return self.client.confirm_change_set(change_set_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Return whether the account's channels can be listed, and which they are or what to fix."""
+        try:
+            channels = self.get_channels()
+        except AssetChangesError as error:
+            return False, str(error)
+        finally:
+            self.close()
+        named = ", ".join(f"{each.channel_id} ({each.asset_family} {each.asset_type})" for each in channels)
+        return True, f"Connected. Channels: {named or 'none; ask Getty to set some up'}."
+
+
+def credentials_of(connection: Any) -> Credentials:
+    """Return the credentials of an Airflow connection, or raise ConfigurationError that names it."""
+    extras = connection.extra_dejson
+    host = (connection.host or "").strip().rstrip("/")
+    if host and "://" not in host:
+        # An Airflow URI cannot carry a scheme of its own within the host.
+        host = f"{connection.schema or 'https'}://{host}"
+    if host and connection.port:
+        host = f"{host}:{connection.port}"
+    if extras.get("user_password"):
+        mask_secret(extras["user_password"])
+    try:
+        return Credentials(
+            api_key=connection.login or "",
+            secret=connection.password or "",
+            api_url=host or API_URL,
+            token_url=extras.get("token_url") or TOKEN_URL,
+            grant_type=extras.get("grant_type") or "client_credentials",
+            username=extras.get("username"),
+            user_password=extras.get("user_password"),
+            timeout_seconds=_number(extras.get("timeout_seconds"), default=30.0),
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def _number(value: Any, *, default: float) -> float:
+    try:
+        return default if value in (None, "") else float(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"timeout_seconds is {value!r:.40}: give a number of seconds.") from None

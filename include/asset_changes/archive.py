@@ -70,10 +70,14 @@ class Archive:
         with _readable(uri):
             return bool(self._path(uri).exists())
 
-    def read(self, uri: str) -> list[bytes]:
-        """Return the bodies of a change set: the first delivery, then those that said more."""
+    def read(self, uri: str, *, parts: int | None = None) -> list[bytes]:
+        """Return the bodies of a change set: the first delivery, then those that said more.
+
+        `parts` tells how many there are, where a listing has told it.
+        """
+        others = self._parts(uri) if parts is None else (_part_uri(uri, n) for n in range(2, parts + 1))
         with _readable(uri):
-            return [gzip.decompress(self._path(each).read_bytes()) for each in (uri, *self._parts(uri))]
+            return [gzip.decompress(self._path(each).read_bytes()) for each in (uri, *others)]
 
     def remove(self, uri: str) -> None:
         """Remove one object; that it is gone already is fine."""
@@ -89,9 +93,13 @@ class Archive:
         found = (each for each in self.sets(channel_id, since=since) if each.change_set_id == change_set_id)
         return next(found, None)
 
-    def channel_ids(self) -> list[int]:
-        """Return the channels that the archive holds anything of."""
-        return sorted(int(name.partition("=")[2]) for name in self._names(self._root, prefix="channel_id="))
+    def last(self, channel_id: int) -> ArchivedSet | None:
+        """Return the set of a channel that was fetched last, if the archive holds any."""
+        channel = self._root / f"channel_id={channel_id}"
+        for day in reversed(self._names(channel, prefix="fetched_date=")):
+            if sets := self._sets_of(channel / day, channel_id):
+                return sets[-1]
+        return None
 
     def sets(
         self, channel_id: int, *, since: datetime | None = None, until: datetime | None = None

@@ -15,8 +15,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
+from requests.adapters import BaseAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
 
 from asset_changes import answers
@@ -24,7 +26,6 @@ from asset_changes.errors import (
     ApiUnavailable,
     ConfigurationError,
     CredentialsRefused,
-    RateLimited,
     TransientError,
     UnexpectedRedirect,
 )
@@ -40,7 +41,15 @@ RETRY_SECONDS = 60.0
 """How long one call is tried again; after that the task's own retries take over."""
 _MAX_REDIRECTS = 3
 _RENEW_EARLY_SECONDS = 300  # Getty's SDKs renew five minutes before a token ends
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_UNSENDABLE = (
+    requests.URLRequired,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidHeader,
+)
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
@@ -59,7 +68,7 @@ class Credentials:
 
     def __post_init__(self) -> None:
         for name, url in (("API base URL", self.api_url), ("token_url", self.token_url)):
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            if not _is_address(url):
                 raise ConfigurationError(f"The {name} {url!r} is no http(s) address: correct the connection.")
         if self.grant_type not in ("client_credentials", "password"):
             raise ConfigurationError(
@@ -67,6 +76,8 @@ class Credentials:
             )
         if not self.api_key or not self.secret:
             raise ConfigurationError("The connection lacks the API key (login) or the secret (password).")
+        if not _VISIBLE.fullmatch(self.api_key):
+            raise ConfigurationError("The API key (login) holds a blank or a character that no key has: copy it again.")
         if self.grant_type == "password" and not (self.username and self.user_password):
             raise ConfigurationError("The password grant needs the extras username and user_password.")
         if not 0 < self.timeout_seconds <= 600:
@@ -104,7 +115,8 @@ class AssetChangesClient:
     """A session with the Asset Changes API: one connection pool, one token.
 
     `name` stands in error sentences for what a person must correct (the connection id);
-    `on_token` is told each new token, so that the caller can mask it in its logs.
+    `on_token` is told each new token, so that the caller can mask it in its logs; `adapter` stands
+    in for the network where a test wants to be the API.
     """
 
     def __init__(
@@ -114,6 +126,7 @@ class AssetChangesClient:
         name: str = "the connection",
         on_token: Callable[[str], None] | None = None,
         retry_seconds: float = RETRY_SECONDS,
+        adapter: BaseAdapter | None = None,
     ) -> None:
         self._credentials = credentials
         self._name = name
@@ -123,8 +136,12 @@ class AssetChangesClient:
             client_secret=credentials.secret,
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - the method's name
             default_timeout=credentials.timeout_seconds,
+            leeway=float("-inf"),  # when to renew is decided below: Authlib would refuse a token of a minute
         )
         self._session.headers["Api-Key"] = credentials.api_key
+        if adapter is not None:
+            self._session.mount("https://", adapter)
+            self._session.mount("http://", adapter)
         self._session.register_compliance_hook("access_token_response", self._check_token_answer)
         self._retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -232,12 +249,13 @@ class AssetChangesClient:
             )
             with response:
                 parts = []
-                for part in response.iter_content(1 << 20):
+                # One read per arrival: iter_content would wait for a whole megabyte, past any deadline.
+                while part := response.raw.read1(1 << 18, decode_content=True):
                     parts.append(part)
                     if time.monotonic() > deadline:
                         raise ApiUnavailable(f"{what}: the answer came too slowly and was cut off.")
-        except requests.RequestException as error:
-            raise ApiUnavailable(f"{what}: no whole answer from Getty ({type(error).__name__}).") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            raise _no_answer(error, f"{what}: no whole answer from Getty") from _tellable(error)
         response._content = b"".join(parts)  # the body, read under the deadline
         return response
 
@@ -257,7 +275,7 @@ class AssetChangesClient:
                 **(user if credentials.grant_type == "password" else {}),
             )
         except requests.RequestException as error:
-            raise ApiUnavailable(f"No token from {credentials.token_url} ({type(error).__name__}).") from error
+            raise _no_answer(error, f"No token from {credentials.token_url}") from _tellable(error)
         except OAuthError as error:
             raise CredentialsRefused(answers.refused_login(self._name, detail=error.error)) from error
         if self._on_token is not None:
@@ -266,6 +284,35 @@ class AssetChangesClient:
     def _check_token_answer(self, response: requests.Response) -> requests.Response:
         answers.check_token(response, name=self._name)
         return response
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _no_answer(error: Exception, what: str) -> ConfigurationError | ApiUnavailable:
+    """Return what an error of the wire means."""
+    if _is_unsendable(error):
+        return ConfigurationError(
+            f"{what}: an address cannot be used ({type(error).__name__}). Correct the addresses of the connection "
+            "and of the proxy."
+        )
+    return ApiUnavailable(f"{what} ({type(error).__name__}).")
+
+
+def _is_unsendable(error: Exception) -> bool:
+    # A bare ValueError is about an address or a header: urllib and http.client know no better.
+    from_the_wire = isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
+    return isinstance(error, _UNSENDABLE) or not from_the_wire
+
+
+def _tellable(error: Exception) -> Exception | None:
+    """Return an error as a cause that a log may show: one about a header quotes it, token and all."""
+    return None if _is_unsendable(error) else error
 
 
 def _received_at(response: requests.Response) -> datetime:
@@ -285,7 +332,7 @@ _backoff = wait_exponential_jitter(multiplier=0.5, max=10, jitter=0.5)
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, RateLimited) else None
+    asked = error.retry_after if isinstance(error, TransientError) else None
     return max(_backoff(state), asked or 0.0)
 
 

@@ -71,7 +71,14 @@ class NotLoaded(TerminalError):
 
 
 class TransientError(AssetChangesError):
-    """The same call may work later."""
+    """The same call may work later.
+
+    `retry_after` is what an answer's `Retry-After` asks for, in seconds, if it has one.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ApiUnavailable(TransientError):
@@ -79,14 +86,7 @@ class ApiUnavailable(TransientError):
 
 
 class RateLimited(TransientError):
-    """Getty asks for fewer calls.
-
-    `retry_after` is what the answer's `Retry-After` asks for, in seconds, if it has one.
-    """
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    """Getty asks for fewer calls."""
 
 
 class WarehouseUnavailable(TransientError):

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ import pandas as pd
 
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.model import Channel, Counts, Lifecycle, Message, PreparedSet, RejectedChange
-from asset_changes.parse import content, parse_change_set
+from asset_changes.parse import content, parse_change_set, read_json
 
 _AHEAD = timedelta(hours=1)
 """How far in the future of its delivery a time may lie: Getty's clock and ours differ by less."""
@@ -26,7 +25,7 @@ def transform(bodies: Sequence[bytes], *, channel: Channel, change_set_id: str, 
     """Return the prepared set that the archived bodies of one change set hold."""
     deliveries = []
     for body in bodies:
-        found = parse_change_set(json.loads(body))
+        found = parse_change_set(read_json(body))
         if found is None or found.change_set_id != change_set_id:
             raise UnreadableChangeSet(f"The archived body of change set {change_set_id} holds another set.")
         deliveries.append(found.messages)

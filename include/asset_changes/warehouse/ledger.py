@@ -45,6 +45,14 @@ def lookup(connection: Connection, channel_id: int, change_set_id: str, *, lock:
     return None if row is None else _ledger_row(row)
 
 
+def lookup_many(connection: Connection, channel_id: int, change_set_ids: Sequence[str]) -> dict[str, LedgerRow]:
+    """Return the ledger's rows of several sets of a channel by id; sets without a row are left out."""
+    query = select(change_sets).where(
+        (change_sets.c.channel_id == channel_id) & change_sets.c.change_set_id.in_(change_set_ids)
+    )
+    return {row.change_set_id: _ledger_row(row) for row in connection.execute(query)}
+
+
 def insert_fetched(connection: Connection, fetched: FetchedSet, *, content_hash: str, run: RunRef) -> bool:
     """Write the row of a set that was fetched for the first time; False if another worker was quicker."""
     statement = insert(change_sets).values(
@@ -120,6 +128,12 @@ def mark_confirmed(connection: Connection, channel_id: int, change_set_id: str) 
     """Stamp that Getty took the confirmation, also where an answer had only implied it."""
     confirmed_at = func.coalesce(change_sets.c.confirmed_at, func.now())
     _stamp(connection, channel_id, change_set_id, confirmed_at=confirmed_at, is_confirm_implied=False)
+
+
+def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *, is_confirmed: bool) -> None:
+    """Stamp a row that a replay made, so that nobody takes its times for those of the first load."""
+    confirmed = {"confirmed_at": func.now(), "is_confirm_implied": True} if is_confirmed else {}
+    _stamp(connection, channel_id, change_set_id, rebuilt_at=func.now(), **confirmed)
 
 
 def imply_confirmed(connection: Connection, channel_id: int, *, but: str | None) -> list[LedgerRow]:

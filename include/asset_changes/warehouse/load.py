@@ -8,6 +8,8 @@ length and text of the change set's id, then position. So any order of arrival, 
 any replay end in the same row.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, text
 
 from asset_changes.model import LOG_COLUMNS, FetchedSet, PreparedSet
@@ -40,19 +42,30 @@ def _take(columns: str, condition: str) -> str:
     )
 
 
-def _states_from(source: str) -> str:
-    """Return the one statement that brings `asset_states` up to the changes in `source`."""
+def _states_from(source: str, *, filters: bool = False) -> str:
+    """Return the one statement that brings `asset_states` up to the changes in `source`.
+
+    With `filters`, assets for which nothing is newer are left out before they are locked: a replay
+    finds nearly all of them so.
+    """
+    only_newer = f"""
+LEFT JOIN asset_states AS held USING (asset_id)
+WHERE held.asset_id IS NULL OR {_UPSERT_NEWER} OR {_DELETE_NEWER}"""
     return f"""
 INSERT INTO asset_states AS held (
     asset_id, asset_type, asset_family, channel_id, asset_lifecycle,
     upserted_at, upsert_change_set_id, upsert_position, deleted_at, delete_change_set_id, delete_position)
-SELECT asset_id,
-       CASE WHEN u.asset_id IS NULL THEN d.asset_type ELSE u.asset_type END,
-       coalesce(u.asset_family, d.asset_family),
-       coalesce(u.channel_id, d.channel_id),
-       u.asset_lifecycle, u.changed_at, u.change_set_id, u.position, d.changed_at, d.change_set_id, d.position
-FROM ({_newest_from(source, "<>")}) AS u
-FULL JOIN ({_newest_from(source, "=")}) AS d USING (asset_id)
+SELECT excluded.* FROM (
+    SELECT asset_id,
+           CASE WHEN u.asset_id IS NULL THEN d.asset_type ELSE u.asset_type END,
+           coalesce(u.asset_family, d.asset_family),
+           coalesce(u.channel_id, d.channel_id),
+           u.asset_lifecycle, u.changed_at AS upserted_at, u.change_set_id AS upsert_change_set_id,
+           u.position AS upsert_position, d.changed_at AS deleted_at, d.change_set_id AS delete_change_set_id,
+           d.position AS delete_position
+    FROM ({_newest_from(source, "<>")}) AS u
+    FULL JOIN ({_newest_from(source, "=")}) AS d USING (asset_id)
+) AS excluded {only_newer if filters else ""}
 ORDER BY asset_id
 ON CONFLICT (asset_id) DO UPDATE SET
     {_take("asset_type asset_family channel_id", _DESCRIBED_ANEW)},
@@ -89,10 +102,15 @@ _FROM_STAGED = "SELECT * FROM staged"
 _DELETIONS_FROM_LOG, _STATES_FROM_LOG = text(_deletions_from(_FROM_LOG)), text(_states_from(_FROM_LOG))
 _DELETIONS_FROM_STAGED, _STATES_FROM_STAGED = (
     text(_deletions_from(_FROM_STAGED)),
-    text(_states_from(_FROM_STAGED)),
+    text(_states_from(_FROM_STAGED, filters=True)),
 )
 _STAGE = text(f"CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT {_LOG} FROM asset_changes WITH NO DATA")
-_LOG_FROM_STAGED = text(f"INSERT INTO asset_changes ({_LOG}) SELECT {_LOG} FROM staged ON CONFLICT DO NOTHING")
+_LOG_FROM_STAGED = text(
+    f"INSERT INTO asset_changes ({_LOG}) SELECT {_LOG} FROM staged WHERE NOT EXISTS (SELECT FROM asset_changes AS kept"
+    " WHERE kept.fetched_at = staged.fetched_at AND kept.channel_id = staged.channel_id"
+    " AND kept.change_set_id = staged.change_set_id AND kept.position = staged.position) ON CONFLICT DO NOTHING"
+)
+_IN_LOG = text(f"SELECT EXISTS (SELECT FROM asset_changes WHERE {_LOADED_SET})")
 _REJECT = text(
     "INSERT INTO rejected_changes (channel_id, change_set_id, position, reason, asset_id, asset_lifecycle, raw)"
     " VALUES (:channel_id, :change_set_id, :position, :reason, :asset_id, :asset_lifecycle, :raw)"
@@ -105,40 +123,56 @@ def load_set(connection: Connection, fetched: FetchedSet, prepared: PreparedSet,
 
     `is_first` says that no row of the set is in the log yet: then it is copied straight into it.
     """
-    key = {
-        "fetched_at": fetched.fetched_at,
-        "channel_id": fetched.channel_id,
-        "change_set_id": fetched.change_set_id,
-    }
     if is_first:
-        _copy(connection, "asset_changes", prepared.rows)
+        key = _key(fetched)
+        _copy(connection, "asset_changes", [prepared.rows])
         connection.execute(_DELETIONS_FROM_LOG, key)
         connection.execute(_STATES_FROM_LOG, key)
+        _insert_rejected(connection, [(fetched, prepared)])
     else:
-        load_staged(connection, prepared.rows)
-    insert_rejected(connection, fetched, prepared)
+        load_staged(connection, [(fetched, prepared)])
     ledger.mark_loaded(connection, fetched.channel_id, fetched.change_set_id, prepared)
     ledger.stamp_newest_change(connection, fetched.channel_id, prepared.newest_change_at)
 
 
-def load_staged(connection: Connection, rows: bytes) -> int:
-    """Load rows of any sets, some of which may be loaded already; return how many asset states changed."""
+def load_staged(connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]]) -> int:
+    """Load sets that may be loaded already, once per transaction; return how many rows were written."""
+    if not sets:
+        return 0
     connection.execute(_STAGE)
-    _copy(connection, "staged", rows)
-    connection.execute(_LOG_FROM_STAGED)
-    connection.execute(_DELETIONS_FROM_STAGED)
-    return connection.execute(_STATES_FROM_STAGED).rowcount
+    _copy(connection, "staged", [prepared.rows for _, prepared in sets])
+    written = [
+        connection.execute(each).rowcount for each in (_LOG_FROM_STAGED, _DELETIONS_FROM_STAGED, _STATES_FROM_STAGED)
+    ]
+    return sum(written) + _insert_rejected(connection, sets)
 
 
-def insert_rejected(connection: Connection, fetched: FetchedSet, prepared: PreparedSet) -> None:
-    """Keep the rejected changes of a set; those that are kept already stay as they are."""
-    if prepared.rejected:
-        key = {"channel_id": fetched.channel_id, "change_set_id": fetched.change_set_id}
-        connection.execute(_REJECT, [key | each._asdict() for each in prepared.rejected])
+def is_in_log(connection: Connection, fetched: FetchedSet) -> bool:
+    """Say whether the log holds any change of a set."""
+    return bool(connection.scalar(_IN_LOG, _key(fetched)))
 
 
-def _copy(connection: Connection, table: str, rows: bytes) -> None:
+def _insert_rejected(connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]]) -> int:
+    """Keep the rejected changes of the sets; those that are kept already stay. Return how many were written."""
+    rejected = [
+        {"channel_id": fetched.channel_id, "change_set_id": fetched.change_set_id, **each._asdict()}
+        for fetched, prepared in sets
+        for each in prepared.rejected
+    ]
+    return connection.execute(_REJECT, rejected).rowcount if rejected else 0
+
+
+def _key(fetched: FetchedSet) -> dict[str, object]:
+    return {
+        "fetched_at": fetched.fetched_at,
+        "channel_id": fetched.channel_id,
+        "change_set_id": fetched.change_set_id,
+    }
+
+
+def _copy(connection: Connection, table: str, sets: Sequence[bytes]) -> None:
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor().copy(f"COPY {table} ({_LOG}) FROM STDIN (FORMAT csv)") as copy:
-        copy.write(rows)
+        for rows in sets:
+            copy.write(rows)

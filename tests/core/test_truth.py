@@ -1,16 +1,13 @@
 """The warehouse against an independent truth: the sandbox's, computed from its feed alone."""
 
-from dataclasses import replace
-
 import pytest
-from getty_sandbox.sandbox import Sandbox
-from sqlalchemy import Engine, text
-
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
-from asset_changes.model import Channel
 from asset_changes.steps import Steps
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine, text
+
 from tests.conftest import credentials_for
 
 STATES = "asset_states"

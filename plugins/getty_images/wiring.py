@@ -80,13 +80,13 @@ def catch_up(entry: ChannelEntry, context: Mapping[str, Any]) -> Passed:
 def migrate() -> None:
     """Bring the warehouse's schema to the version of this code."""
     settings = Settings.from_environment()
-    with _warehouse(settings) as engine:
+    with warehouse_of(settings) as engine:
         migrate_schema(engine, schema=settings.schema)
 
 
 def discover() -> Passed:
     """Ask Getty for the channels, keep them in the warehouse and in the Variable."""
-    text = _channel_variable()
+    text = channel_variable()
     found: list[Channel] = []
     asked = channel_list.conn_ids(text)
     for conn_id in asked:
@@ -102,7 +102,7 @@ def discover() -> Passed:
     merged = channel_list.merge(text, found=found, asked=asked)
     entries = [entry for entry in channel_list.read(merged) if isinstance(entry, ChannelEntry)]
     retired = [entry.channel.channel_id for entry in entries if entry.retired_at]
-    with _warehouse(Settings.from_environment()) as engine:
+    with warehouse_of(Settings.from_environment()) as engine:
         in_transaction(engine, lambda connection: ledger.upsert_channels(connection, found))
         in_transaction(engine, lambda connection: ledger.retire_channels(connection, retired))
     if merged != text:
@@ -123,7 +123,7 @@ def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Steps
         )
     settings = Settings.from_environment()
     hook = GettyImagesHook(entry.conn_id)
-    with _warehouse(settings) as engine:
+    with warehouse_of(settings) as engine:
         try:
             yield Steps(
                 channel=entry.channel,
@@ -143,7 +143,8 @@ def archive_of(settings: Settings) -> Archive:
 
 
 @contextmanager
-def _warehouse(settings: Settings) -> Iterator[Engine]:
+def warehouse_of(settings: Settings) -> Iterator[Engine]:
+    """Give an engine on the warehouse that the connection names."""
     connection = BaseHook.get_connection(WAREHOUSE_CONN_ID)
     options = {key: str(value) for key, value in connection.extra_dejson.items() if key.startswith("ssl")}
     url = URL.create(
@@ -170,7 +171,8 @@ def _batch_size(entry: ChannelEntry, context: Mapping[str, Any]) -> int:
     return entry.batch_size or Settings.from_environment().batch_size
 
 
-def _channel_variable() -> str | None:
+def channel_variable() -> str | None:
+    """Return the list of channels as it stands, or None where discovery has not written it yet."""
     try:
         return str(Variable.get(channel_list.VARIABLE))
     except AirflowRuntimeError as error:

@@ -1,0 +1,78 @@
+"""Load archived change sets again: the standing proof that nothing changes, and the DAG that is backfilled."""
+
+from typing import Any
+
+from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
+from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
+
+_DOC = """
+Loads the change sets that were **fetched** in the run's interval again, from the archive. Getty is never called.
+
+* **Every night** it replays yesterday and must report `changed=0`: a standing proof that the warehouse holds what
+  was delivered. Any other number is a warning: something had changed the tables, and the replay has mended them.
+* **A backfill** of this DAG (the *Trigger* dialog's *Backfill*, or `airflow backfill create --dag-id
+  asset_changes_replay --from-date ... --to-date ...`) brings a past span back, after a restore or into an empty
+  warehouse. Days that were replayed before need `--reprocess-behavior completed`.
+* **By hand**: trigger it with `replay_from` and `replay_to`, both of them; the end is not included.
+
+A replay is safe at any time: it writes only what is missing or older, and live runs may go on beside it. A span
+without archived sets is green and says so. **When it is red**, the last line of the log says what to do.
+"""
+
+
+@dag(
+    dag_id="asset_changes_replay",
+    dag_display_name="Replay",
+    description="Loads archived change sets again: nightly check, backfill, rebuild",
+    doc_md=_DOC,
+    # Whole days as intervals: a backfill's dates are the days on which sets were fetched.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=2,
+    tags=[TAG, "upkeep"],
+    default_args={**DEFAULT_ARGS, "execution_timeout": None},  # a rebuild takes as long as it takes
+    params={
+        "channel_ids": Param(
+            None,
+            type=["array", "null"],
+            items={"type": "integer"},
+            title="Channels",
+            description="The ids of the channels to replay, one per line. Empty: all.",
+        ),
+        "replay_from": Param(
+            None,
+            type=["string", "null"],
+            format="date-time",
+            title="From",
+            description="Replay sets fetched from this moment on. Empty: the run's interval.",
+        ),
+        "replay_to": Param(
+            None,
+            type=["string", "null"],
+            format="date-time",
+            title="To",
+            description="Replay sets fetched before this moment. Needed where From is given.",
+        ),
+    },
+)
+def replay_archive() -> None:
+    @task
+    def channels(**context: Any) -> list[dict[str, Any]]:
+        """List the channels to replay."""
+        from getty_images import replaying
+
+        return replaying.channels(context)
+
+    @task(map_index_template="{{ channel_name }}")
+    def replay(channel: dict[str, Any], **context: Any) -> dict[str, Any]:
+        """Load the channel's archived sets of the span again."""
+        from getty_images import replaying
+
+        context["channel_name"] = channel["name"]
+        return replaying.replay_channel(context, channel)
+
+    replay.expand(channel=channels())
+
+
+replay_archive()

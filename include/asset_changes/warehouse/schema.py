@@ -6,7 +6,7 @@ All times are `timestamptz`; ids compare byte by byte (`COLLATE "C"`), as the re
 
 from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Table, Text
 
-VERSION = "0001"
+VERSION = "0002"
 """The migration this code needs: the head of `migrations/versions`."""
 
 metadata = MetaData()
@@ -32,6 +32,8 @@ channels = Table(
     _moment("caught_up_at"),
     _moment("last_change_at"),
     _moment("retired_at"),
+    _moment("replayed_at"),
+    Column("replay_changed_count", Integer),
 )
 
 change_sets = Table(
@@ -118,4 +120,14 @@ rejected_changes = Table(
     Column("asset_lifecycle", Text),
     Column("raw", Text, nullable=False),
     _moment("rejected_at", nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("channel_id", Integer, primary_key=True, autoincrement=False),
+    Column("condition", Text, primary_key=True),
+    Column("since", _MOMENT, primary_key=True),
+    _moment("notified_at"),
+    _moment("cleared_at"),
 )

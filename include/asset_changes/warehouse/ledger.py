@@ -64,7 +64,8 @@ def insert_fetched(connection: Connection, fetched: FetchedSet, *, content_hash:
         dag_id=run.dag_id,
         run_id=run.run_id,
     )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    inserted = connection.execute(statement.on_conflict_do_nothing().returning(change_sets.c.change_set_id))
+    return inserted.one_or_none() is not None
 
 
 def mark_redelivered(connection: Connection, channel_id: int, change_set_id: str) -> None:

@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_BATCH_SIZE = 2200
 """Most changes that Getty puts into one change set (its OpenAPI file: "Maximum batch size is 2200")."""
@@ -32,8 +32,8 @@ class Message(NamedTuple):
     """One message of a change set as Getty sent it, its spelling made uniform.
 
     `reason` says why the message is rejected, else it is None. `changed_at` is None where the
-    message has no usable time; `raw` is the message as JSON text, kept for rejected ones and for
-    those that a missing time may yet reject.
+    message has no usable time; `raw` is the message as it came: as JSON text where it is rejected,
+    else as it was read, for the lack of any usable time may yet reject it.
     """
 
     position: int
@@ -43,7 +43,7 @@ class Message(NamedTuple):
     changed_at: datetime | None
     uri: str | None
     reason: str | None
-    raw: str | None
+    raw: Any
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,8 @@ def content(message: Message) -> tuple[Any, ...]:
     """Return what a message says, without its position and its spelling."""
     if message.reason is None:
         return message[1:6]
-    return (message.reason, message.raw)
+    # The raw text has the spelling of its delivery: it counts only where nothing else was understood.
+    return (message.reason, *message[1:5]) if any(message[1:5]) else (message.reason, message.raw)
 
 
 def parse_time(value: Any) -> datetime | None:
@@ -101,7 +102,7 @@ def parse_time(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value.strip())
+        moment = datetime.fromisoformat(value.strip().upper())
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -112,13 +113,21 @@ def canonical(word: Any) -> str | None:
     """Return a type or family word in Getty's capitals; a word that is not known stays as it is."""
     if word is None:
         return None
-    text = storable(word if isinstance(word, str) else json.dumps(word)).strip()[:_MAX_ID_LENGTH]
+    text = storable(word if isinstance(word, str) else as_json(word)).strip()[:_MAX_ID_LENGTH]
     return _WORDS.get(text.casefold(), text) or None
 
 
 def storable(text: str) -> str:
     """Return text that Postgres can hold: controls and lone surrogates are written as escapes."""
     return _UNUSABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def as_json(item: Any) -> str:
+    """Return what was read as JSON text of ASCII alone."""
+    try:
+        return json.dumps(item)
+    except RecursionError:
+        return '"nested too deeply to be written"'
 
 
 def _messages(assets: Iterable[Any]) -> Iterable[Message]:
@@ -142,10 +151,9 @@ def _messages(assets: Iterable[Any]) -> Iterable[Message]:
             yield _rejected(position, item, reason, asset_id, lifecycle, asset_type, changed_at)
             continue
         uri = fields.get("uri")
-        uri = None if uri is None else storable(uri if isinstance(uri, str) else json.dumps(uri))
-        # Only a message without a time may still be rejected: the raw text costs time to make.
-        raw = None if changed_at else json.dumps(item)
-        yield Message(position, asset_id, lifecycle, asset_type, changed_at, uri, None, raw)
+        uri = None if uri is None else storable(uri if isinstance(uri, str) else as_json(uri))
+        # It may still be rejected for want of a time; the raw text, which costs time to make, can wait until then.
+        yield Message(position, asset_id, lifecycle, asset_type, changed_at, uri, None, item)
 
 
 def _rejected(
@@ -157,7 +165,7 @@ def _rejected(
     asset_type: str | None = None,
     changed_at: datetime | None = None,
 ) -> Message:
-    return Message(position, asset_id, lifecycle, asset_type, changed_at, None, reason, json.dumps(item))
+    return Message(position, asset_id, lifecycle, asset_type, changed_at, None, reason, as_json(item))
 
 
 def _id_text(value: Any) -> str | None:
@@ -175,7 +183,7 @@ def _channel(item: Any) -> Channel:
     fields = _named(item) if isinstance(item, Mapping) else {}
     number = _id_text(fields.get("channel_id"))
     family, kind = canonical(fields.get("family")), canonical(fields.get("type"))
-    if not number or not number.isascii() or not number.isdigit() or not family or not kind:
+    if not number or not _is_int32(number) or not family or not kind:
         raise UnreadableChangeSet(
             f"A channel in Getty's list is not understood: {json.dumps(item)[:300]}. It needs a channel id, an "
             "asset family and an asset type; no channel was changed."
@@ -188,6 +196,10 @@ def _channel(item: Any) -> Channel:
         lifecycles=storable(lifecycles) if isinstance(lifecycles, str) else None,
         started_at=parse_time(fields.get("started_at")),
     )
+
+
+def _is_int32(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 2**31
 
 
 def _named(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.model import Channel, Counts, Lifecycle, Message, PreparedSet, RejectedChange
-from asset_changes.parse import content, parse_change_set, read_json
+from asset_changes.parse import as_json, content, parse_change_set, read_json
 
 _AHEAD = timedelta(hours=1)
 """How far in the future of its delivery a time may lie: Getty's clock and ours differ by less."""
@@ -40,8 +40,8 @@ def prepare(
     is_rejected = frame["outcome"] == "rejected"
     valid = frame[~is_rejected]
     rejected = tuple(
-        RejectedChange(*row)
-        for row in frame.loc[is_rejected, ["position", "reason", "asset_id", "lifecycle", "raw"]]
+        RejectedChange(*row, raw if isinstance(raw, str) else as_json(raw))
+        for *row, raw in frame.loc[is_rejected, ["position", "reason", "asset_id", "lifecycle", "raw"]]
         .astype(object)
         .where(lambda cells: cells.notna(), None)
         .itertuples(index=False, name=None)

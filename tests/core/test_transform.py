@@ -1,0 +1,225 @@
+"""From messages to rows: which time a change has, which change stands, and that the counts add up."""
+
+import csv
+import io
+import itertools
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from asset_changes.archive import Archive
+from asset_changes.errors import UnreadableChangeSet
+from asset_changes.model import LOG_COLUMNS, PreparedSet
+from asset_changes.steps import Steps, fetch, load
+from asset_changes.transform import transform
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from tests.conftest import EDITORIAL_IMAGES
+from tests.core.doubles import NOON, ScriptedGetty, at, body_of, delivery, rows, told
+
+
+def prepared(*messages: object, fetched_at: datetime = NOON) -> PreparedSet:
+    """Return the prepared set of these messages."""
+    return transform([body_of("7", *messages)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=fetched_at)
+
+
+def changes(found: PreparedSet) -> list[dict[str, str]]:
+    """Return the valid changes as the log would hold them."""
+    return list(csv.DictReader(io.StringIO(found.rows.decode(), newline=""), fieldnames=LOG_COLUMNS))
+
+
+def times(*messages: object, fetched_at: datetime = NOON) -> list[tuple[str, str]]:
+    """Return the time of each change and whether it is inferred."""
+    found = changes(prepared(*messages, fetched_at=fetched_at))
+    return [(each["changed_at"], each["is_time_inferred"]) for each in found]
+
+
+def untimed(asset_id: str, lifecycle: str = "New", said: object = None) -> dict[str, object]:
+    return told(asset_id, lifecycle) | {"asset_changed_utc_datetime": said}
+
+
+# Times.
+
+
+def test_a_message_without_a_time_takes_that_of_the_one_before() -> None:
+    found = times(told("1", "New", 1), untimed("2"), untimed("3"), told("4", "New", 9))
+    assert found == [(at(1), "False"), (at(1), "True"), (at(1), "True"), (at(9), "False")]
+
+
+def test_the_first_messages_without_a_time_take_that_of_the_next_one() -> None:
+    assert times(untimed("1"), untimed("2"), told("3", "New", 5)) == [
+        (at(5), "True"), (at(5), "True"), (at(5), "False"),
+    ]  # fmt: skip
+
+
+def test_a_rejected_neighbour_still_tells_the_time() -> None:
+    found = prepared(told("", "New", 4), untimed("2"))
+    assert [each["changed_at"] for each in changes(found)] == [at(4)]
+
+
+def test_without_any_time_a_delete_takes_that_of_the_delivery_and_an_upsert_is_rejected() -> None:
+    found = prepared(untimed("1", "Delete"), untimed("2", "New"), untimed("3", "Update"))
+    [delete] = changes(found)
+    assert (delete["asset_id"], delete["changed_at"], delete["is_time_inferred"]) == ("1", at(0), "True")
+    assert [(each.position, each.reason, each.asset_id) for each in found.rejected] == [
+        (1, "no_time", "2"), (2, "no_time", "3"),
+    ]  # fmt: skip
+    assert [json.loads(each.raw)["id"] for each in found.rejected] == ["2", "3"]
+
+
+@pytest.mark.parametrize("minutes", [60, 59.9, 0])
+def test_up_to_an_hour_ahead_of_the_delivery_a_time_is_believed(minutes: float) -> None:
+    assert times(told("1", "New", minutes)) == [(at(minutes), "False")]
+
+
+@pytest.mark.parametrize("said", [at(60.01), at(60 * 24), "9999-12-31T23:59:59.9999999Z"])
+def test_beyond_an_hour_ahead_a_time_is_none(said: str) -> None:
+    assert times(told("0", "New", 1), untimed("1", said=said)) == [(at(1), "False"), (at(1), "True")]
+
+
+@pytest.mark.parametrize("said", [at(61), "9999-12-31T23:59:59Z"])
+def test_an_upsert_whose_only_time_is_absurd_is_rejected_with_its_raw_text(said: str) -> None:
+    found = prepared(untimed("1", said=said))
+    [rejected] = found.rejected
+    assert (rejected.reason, rejected.asset_id) == ("no_time", "1")
+    assert json.loads(rejected.raw) == untimed("1", said=said)
+
+
+# Types.
+
+
+def test_an_upsert_without_a_type_has_that_of_its_channel_and_a_delete_has_none() -> None:
+    found = changes(prepared(told("1", "New", 0, asset_type=None), told("2", "Delete", 0, asset_type=None)))
+    assert [each["asset_type"] for each in found] == ["Image", ""]
+
+
+# Outcomes.
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([told("1", "New", 0), told("1", "Update", 1), told("1", "Delete", 2)], "1 deleted, 2 superseded"),
+        ([told("1", "Delete", 2), told("1", "New", 1)], "1 deleted, 1 superseded"),
+        ([told("1", "Delete", 1), told("1", "New", 2)], "1 new, 1 superseded"),
+        ([told("1", "New", 1), told("1", "Delete", 1)], "1 deleted, 1 superseded"),
+        ([told("1", "Delete", 1), told("1", "New", 1)], "1 deleted, 1 superseded"),
+        ([told("1", "New", 0), told("2", "Update", 0), told("3", "Delete", 0)], "1 new, 1 updated, 1 deleted"),
+        ([told("1", "New", 0), told(1, "Update", 0), told(" 1 ", "Update", 0)], "1 updated, 2 superseded"),
+        ([told("", "New", 0), told("1", "Nonsense", 0), 7], "3 rejected"),
+        ([], ""),
+    ],
+)
+def test_each_message_comes_to_one_thing(messages: list[object], expected: str) -> None:
+    counts = prepared(*messages).counts
+    named = {"new": counts.new, "updated": counts.update, "deleted": counts.delete}
+    named |= {"superseded": counts.superseded, "rejected": counts.rejected}
+    assert ", ".join(f"{count} {name}" for name, count in named.items() if count) == expected
+    assert counts.changes == len(messages)
+
+
+def test_rows_stay_in_the_order_of_the_feed_and_keep_their_positions() -> None:
+    found = changes(prepared(told("b", "New", 5), told("", "New", 0), told("a", "New", 1)))
+    assert [(each["asset_id"], each["position"]) for each in found] == [("b", "0"), ("a", "2")]
+
+
+def test_the_oldest_and_newest_change_are_those_of_valid_messages() -> None:
+    found = prepared(told("1", "New", -5), told("2", "New", 3), told("", "New", 50))
+    assert found.oldest_change_at == NOON - timedelta(minutes=5)
+    assert found.newest_change_at == NOON + timedelta(minutes=3)
+    assert prepared().oldest_change_at is None
+
+
+# The same said otherwise.
+
+
+def test_the_hash_is_that_of_the_content_not_of_the_spelling() -> None:
+    plain = prepared(told("1", "New", 0), told("2", "Delete", 1))
+    camel = json.dumps(
+        {
+            "changeSetId": 7,
+            "changedAssetList": [
+                {"assetChangedUtcDateTime": at(0)[:-1], "assetLifecycle": "new", "assetType": "image", "id": 1},
+                {"assetChangedUtcDateTime": at(1), "assetLifecycle": "Deleted", "assetType": "Image", "id": " 2"},
+            ],
+        }
+    ).encode()
+    other = transform([camel], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+    assert other == plain
+    assert prepared(told("1", "New", 0)).content_hash != plain.content_hash
+    assert prepared(told("2", "Delete", 1), told("1", "New", 0)).content_hash != plain.content_hash
+
+
+def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> None:
+    one, two, three = told("1", "New", 0), told("2", "New", 1), told("3", "New", 2)
+    bodies = [body_of("7", one, two), body_of("7", one, three), body_of("7", three, one, one)]
+    found = transform(bodies, channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+    assert [(each["asset_id"], each["position"]) for each in changes(found)] == [
+        ("1", "0"), ("2", "1"), ("3", "2"), ("1", "3"),
+    ]  # fmt: skip
+
+
+def test_an_archived_body_of_another_set_is_refused() -> None:
+    with pytest.raises(UnreadableChangeSet, match="holds another set"):
+        transform([body_of("8")], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+
+
+# Anything at all.
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.text(alphabet="\x00\ud800\"\\,;\n\r'"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+some_times = st.sampled_from(
+    [at(0), at(-10), at(30), at(61), "2026-03-01", "9999-12-31T23:59:59.9999999Z", "0001-01-01", "", "soon", None]
+)
+plausible = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["1", "2", 3, " 1", "", "\x00", "a-1", "\\.", '"', "x" * 256]) | anything,
+        "asset_lifecycle": st.sampled_from(["New", "Update", "Delete", "deleted", "Nope"]) | anything,
+        "asset_type": st.sampled_from(["Image", "film", None, "\x00"]) | anything,
+        "asset_changed_utc_datetime": some_times | anything,
+        "uri": anything,
+        "unknown": anything,
+    },
+)
+nasty_sets = st.lists(plausible | anything, max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(nasty_sets)
+def test_whatever_the_messages_hold_their_counts_add_up(messages: list[Any]) -> None:
+    found = prepared(*messages)
+    assert found.counts.changes == len(messages)
+    assert found.counts.rejected == len(found.rejected)
+    positions = [int(each["position"]) for each in changes(found)] + [each.position for each in found.rejected]
+    assert sorted(positions) == list(range(len(messages)))
+    assert all(each.raw and each.raw.isascii() for each in found.rejected)
+
+
+_numbers = itertools.count(1)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(plausible | anything, min_size=20, max_size=60))
+def test_whatever_the_messages_hold_postgres_takes_them(
+    warehouse: Engine, archive: Archive, messages: list[Any]
+) -> None:
+    change_set_id = f"any-{next(_numbers)}"
+    source = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
+    steps = Steps(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
+    fetched = fetch(steps, batch_size=100)
+    assert fetched is not None
+    row = load(steps, fetched)
+    [found] = rows(
+        warehouse,
+        "SELECT (SELECT count(*) FROM asset_changes WHERE change_set_id = :id) AS logged,"
+        " (SELECT count(*) FROM rejected_changes WHERE change_set_id = :id) AS rejected",
+        id=change_set_id,
+    )
+    assert row.counts.changes == len(messages) == found["logged"] + found["rejected"]

@@ -40,8 +40,8 @@ def prepare(
     is_rejected = frame["outcome"] == "rejected"
     valid = frame[~is_rejected]
     rejected = tuple(
-        RejectedChange(*row, raw if isinstance(raw, str) else as_json(raw))
-        for *row, raw in frame.loc[is_rejected, ["position", "reason", "asset_id", "lifecycle", "raw"]]
+        RejectedChange(position, reason, asset_id, word, raw if isinstance(raw, str) else as_json(raw))
+        for position, reason, asset_id, word, raw in frame.loc[is_rejected, ["position", "reason", "asset_id", "lifecycle", "raw"]]
         .astype(object)
         .where(lambda cells: cells.notna(), None)
         .itertuples(index=False, name=None)

@@ -66,9 +66,9 @@ def _finish(steps: Steps, in_hand: InHand) -> Counts:
 
     row = in_transaction(steps.warehouse, work)
     log_loaded(row)
-    call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
+    is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
     with transaction(steps.warehouse) as connection:
-        ledger.mark_confirmed(connection, channel_id, change_set_id)
+        ledger.mark_confirmed(connection, channel_id, change_set_id, is_ours=is_ours)
     return row.counts
 
 

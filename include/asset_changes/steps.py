@@ -123,11 +123,12 @@ def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHa
     ledger.stamp_checked(connection, steps.channel, is_caught_up=in_hand is None)
     if in_hand is None:
         return None
-    if in_hand.row is None:
-        if ledger.insert_fetched(
-            connection, in_hand.fetched, content_hash=in_hand.prepared.content_hash, run=steps.run
-        ):
-            return in_hand
+    if in_hand.row is None and ledger.insert_fetched(
+        connection, in_hand.fetched, content_hash=in_hand.prepared.content_hash, run=steps.run
+    ):
+        return in_hand
+    if in_hand.row is None or in_hand.is_longer:
+        # Another worker may have been quicker, with the same delivery or with a longer one.
         in_hand = _overtaken(connection, steps, in_hand)
     channel_id, change_set_id = steps.channel.channel_id, in_hand.fetched.change_set_id
     ledger.mark_redelivered(connection, channel_id, change_set_id)
@@ -211,27 +212,28 @@ def confirm(steps: Steps, fetched: FetchedSet) -> bool:
     if row.confirmed_at is not None:
         log.info("Change set %s is confirmed already: channel=%d", change_set_id, channel_id)
         return False
-    call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
+    is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
     with transaction(steps.warehouse) as connection:
-        ledger.mark_confirmed(connection, channel_id, change_set_id)
+        ledger.mark_confirmed(connection, channel_id, change_set_id, is_ours=is_ours)
     log.info("Confirmed change set %s: channel=%d", change_set_id, channel_id)
     return True
 
 
-def call_confirm(steps: Steps, change_set_id: str, *, was_tried: bool) -> None:
-    """Send the confirmation; a set that Getty does not know counts as confirmed."""
+def call_confirm(steps: Steps, change_set_id: str, *, was_tried: bool) -> bool:
+    """Send the confirmation; a set that Getty does not know counts as confirmed, False if by somebody else."""
     answer = steps.source.confirm_change_set(change_set_id)
     if answer.is_known:
-        return
+        return True
     if was_tried or answer.tries > 1:
         log.info("Getty no longer knows change set %s: an earlier try had confirmed it", change_set_id)
-        return
+        return True
     log.warning(
         "Getty does not know change set %s (404) although nobody here tried to confirm it before: another consumer may "
         "be reading channel %d. Two consumers of one channel each miss what the other confirms.",
         change_set_id,
         steps.channel.channel_id,
     )
+    return False
 
 
 def log_transformed(fetched: FetchedSet, prepared: PreparedSet) -> None:
@@ -309,7 +311,7 @@ def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set:
 
 
 def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:
-    """Return a delivery as the redelivery it became: another worker fetched the same set a moment earlier."""
+    """Return a delivery as what it adds to the ledger's row now: another worker may have written it meanwhile."""
     row = ledger.lookup(connection, in_hand.fetched.channel_id, in_hand.fetched.change_set_id)
     if row is None:
         raise WarehouseUnavailable("The ledger's row of a change set vanished in mid-work: it is tried again.")

@@ -125,10 +125,22 @@ def mark_confirm_tried(connection: Connection, channel_id: int, change_set_id: s
     _stamp(connection, channel_id, change_set_id, confirm_tried_at=tried_at)
 
 
-def mark_confirmed(connection: Connection, channel_id: int, change_set_id: str) -> None:
-    """Stamp that Getty took the confirmation, also where an answer had only implied it."""
+def mark_confirmed(connection: Connection, channel_id: int, change_set_id: str, *, is_ours: bool = True) -> None:
+    """Stamp that a set is confirmed, also where an answer had only implied it.
+
+    One that somebody else confirmed is implied and was never tried: the sign by which the watchdog
+    tells another consumer. A second worker of ours may have stamped it before; then that stands.
+    """
     confirmed_at = func.coalesce(change_sets.c.confirmed_at, func.now())
-    _stamp(connection, channel_id, change_set_id, confirmed_at=confirmed_at, is_confirm_implied=False)
+    if is_ours:
+        _stamp(connection, channel_id, change_set_id, confirmed_at=confirmed_at, is_confirm_implied=False)
+        return
+    is_open = _is(channel_id, change_set_id) & change_sets.c.confirmed_at.is_(None)
+    connection.execute(
+        update(change_sets)
+        .where(is_open)
+        .values(confirmed_at=confirmed_at, is_confirm_implied=True, confirm_tried_at=None)
+    )
 
 
 def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *, is_confirmed: bool) -> None:

@@ -1,0 +1,175 @@
+"""Whether a channel is right, and if not: since when, why, and what to do next."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asset_changes.warehouse.status import ChannelStatus
+from asset_changes.watch_settings import WatchSettings
+
+UNREAD_KEPT = timedelta(days=14)
+"""How long Getty keeps notifications that nobody reads (its Asset Changes guide)."""
+SILENT_KEPT = timedelta(days=120)
+"""After how long without a request Getty has removed channels (an older edition of the same guide)."""
+
+
+class State(enum.StrEnum):
+    """How a channel stands."""
+
+    UP_TO_DATE = "up to date"
+    BEHIND = "behind"
+    BROKEN = "broken"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that a person should look at; `link` is the page of Airflow where the next step starts."""
+
+    reason: str
+    next_step: str
+    since: datetime | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lag:
+    """How old the oldest unconfirmed change is; `is_at_most` where only a bound is known."""
+
+    value: timedelta
+    is_at_most: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What is to be said of a channel at a moment."""
+
+    state: State
+    since: datetime | None
+    problems: tuple[Problem, ...]
+    lag: Lag | None
+    unread_left: timedelta | None
+    silent_left: timedelta | None
+
+
+def health_of(
+    status: ChannelStatus,
+    *,
+    now: datetime,
+    limits: WatchSettings,
+    confirms: bool = True,
+    others: tuple[Problem, ...] = (),
+) -> Health:
+    """Judge a channel by what the warehouse knows; `others` are problems seen elsewhere, told first."""
+    problems = () if status.retired_at else (*others, *_problems(status, now, limits, confirms))
+    is_caught_up = _is_caught_up(status)
+    unread_since = _unread_since(status)
+    checked_at = status.last_checked_at or status.discovered_at
+    return Health(
+        state=_state(status, problems, is_caught_up=is_caught_up),
+        since=status.retired_at or status.caught_up_at,
+        problems=problems,
+        lag=_lag(status, now, is_caught_up=is_caught_up),
+        unread_left=None if unread_since is None else UNREAD_KEPT - (now - unread_since),
+        silent_left=None if checked_at is None else SILENT_KEPT - (now - checked_at),
+    )
+
+
+def _state(status: ChannelStatus, problems: tuple[Problem, ...], *, is_caught_up: bool) -> State:
+    if status.retired_at:
+        return State.RETIRED
+    if problems:
+        return State.BROKEN
+    return State.UP_TO_DATE if is_caught_up else State.BEHIND
+
+
+def _is_caught_up(status: ChannelStatus) -> bool:
+    """Whether the last answer was an empty one and everything that came before it is confirmed."""
+    if status.caught_up_at is None or status.last_checked_at is None:
+        return False
+    return status.caught_up_at >= status.last_checked_at and status.open.sets == 0
+
+
+def _lag(status: ChannelStatus, now: datetime, *, is_caught_up: bool) -> Lag | None:
+    if status.open.oldest_change_at is not None:
+        return Lag(value=now - status.open.oldest_change_at)
+    if is_caught_up:
+        return Lag(value=timedelta(0))
+    # The feed ascends: what Getty still holds is newer than what it has handed out.
+    return None if status.last_change_at is None else Lag(value=now - status.last_change_at, is_at_most=True)
+
+
+def _unread_since(status: ChannelStatus) -> datetime | None:
+    """Return a moment before which nothing is unread at Getty."""
+    known = [status.open.oldest_change_at] if status.open.sets else [status.caught_up_at, status.last_change_at]
+    read_until = [moment for moment in known if moment is not None]
+    return max(read_until) if read_until else status.discovered_at
+
+
+def _problems(status: ChannelStatus, now: datetime, limits: WatchSettings, confirms: bool) -> list[Problem]:
+    runs = f"dags/{status.dag_id}/runs"
+    found = [
+        _not_checked(status, now, limits, runs),
+        _not_loaded(status, now, limits, runs),
+        _not_confirmed(status, now, limits, runs) if confirms else None,
+        _unread(status, now, limits, runs),
+    ]
+    told = [
+        Problem(
+            reason=f"The watchdog reports: {alert.condition.replace('_', ' ')}.",
+            next_step="Read the alert's entry in docs/operations.md and the newest run of this channel.",
+            since=alert.since,
+            link=runs,
+        )
+        for alert in status.alerts
+    ]
+    return [problem for problem in found if problem is not None] + told
+
+
+def _not_checked(status: ChannelStatus, now: datetime, limits: WatchSettings, runs: str) -> Problem | None:
+    since = status.last_checked_at or status.discovered_at
+    if since is None or now - since <= timedelta(minutes=limits.unchecked_minutes):
+        return None
+    never = "has never answered" if status.last_checked_at is None else "has given no answer"
+    return Problem(
+        reason=f"Getty {never} on this channel for more than {limits.unchecked_minutes:g} minutes.",
+        next_step="Open the newest run: the last line of its red task says what to do. No run? Switch the DAG on.",
+        since=since,
+        link=runs,
+    )
+
+
+def _not_loaded(status: ChannelStatus, now: datetime, limits: WatchSettings, runs: str) -> Problem | None:
+    since = status.open.not_loaded_since
+    if since is None or now - since <= timedelta(minutes=limits.unconfirmed_minutes):
+        return None
+    return Problem(
+        reason="A change set is archived but not loaded, so nothing newer arrives.",
+        next_step="Open the newest run and read its red task; once that is mended, trigger the DAG.",
+        since=since,
+        link=runs,
+    )
+
+
+def _not_confirmed(status: ChannelStatus, now: datetime, limits: WatchSettings, runs: str) -> Problem | None:
+    since = status.open.not_confirmed_since
+    if since is None or now - since <= timedelta(minutes=limits.unconfirmed_minutes):
+        return None
+    return Problem(
+        reason="A change set is loaded but not confirmed, so Getty hands out the same one again.",
+        next_step="Open the newest run and read its task confirm; once that is mended, trigger the DAG.",
+        since=since,
+        link=runs,
+    )
+
+
+def _unread(status: ChannelStatus, now: datetime, limits: WatchSettings, runs: str) -> Problem | None:
+    since = _unread_since(status)
+    if since is None or now - since <= timedelta(days=limits.unread_days):
+        return None
+    return Problem(
+        reason=f"Changes may be unread since {(now - since).days} days; Getty drops them after {UNREAD_KEPT.days}.",
+        next_step="Let the channel catch up today: trigger its DAG and watch the task catch_up.",
+        since=since,
+        link=runs,
+    )

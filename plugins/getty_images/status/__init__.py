@@ -1,0 +1,1 @@
+"""The status page and the compliance report, as a FastAPI app below Airflow's API server."""

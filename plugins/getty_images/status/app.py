@@ -1,0 +1,143 @@
+"""The routes. Every one of them demands an Airflow login: apps of plugins are public by default."""
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.core_api.security import requires_access_view
+from asset_changes.warehouse.report import Span, compliance, deletes
+from asset_changes.watch_settings import WatchSettings
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from getty_images.status import pages
+from getty_images.status.reading import DOWNLOAD_SECONDS, Obstacle, reading
+
+NAME = "Asset changes"
+PREFIX = "/asset-changes"
+"""Where Airflow mounts the app."""
+
+SPANS = {"24h": 24, "7d": 7 * 24, "14d": 14 * 24}
+"""The hours of each picture, by the name in the address."""
+
+app = FastAPI(
+    title=NAME,
+    dependencies=[Depends(requires_access_view(AccessView.PLUGINS))],
+    # These routes would not have the guard.
+    openapi_url=None,
+    docs_url=None,
+    redoc_url=None,
+)
+
+SpanName = Annotated[str, Query(pattern="^(24h|7d|14d)$")]
+Theme = Annotated[str, Query(pattern="^(light|dark|)$")]
+
+
+def place(request: Request, theme: Theme = "") -> pages.Place:
+    """Return where the page is: below which root, in which colours."""
+    return pages.Place(root=_root(request), here=request.scope["root_path"], theme=theme)
+
+
+Here = Annotated[pages.Place, Depends(place)]
+
+
+@app.get("/")
+def overview(here: Here, span: SpanName = "24h") -> Response:
+    """All channels, those that are broken first."""
+    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC))
+
+
+@app.get("/channels/{dag_id}")
+def channel(here: Here, dag_id: str, span: SpanName = "24h") -> Response:
+    """The channel of a DAG: the tab."""
+    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC), dag_id=dag_id)
+
+
+def asked_span(
+    first: Annotated[date | None, Query(alias="from")] = None, last: Annotated[date | None, Query(alias="to")] = None
+) -> Span:
+    """Return the days that are asked for, by default the last 30."""
+    last = last or datetime.now(UTC).date()
+    first = first or last - timedelta(days=29)
+    if first > last:
+        raise HTTPException(422, f"The span ends before it begins: from {first} to {last}.")
+    return Span(first=first, last=last, within=timedelta(minutes=WatchSettings.from_environment().delete_minutes))
+
+
+AskedSpan = Annotated[Span, Depends(asked_span)]
+
+
+@app.get("/compliance")
+def compliance_page(here: Here, span: AskedSpan) -> Response:
+    """The compliance report of a span of days."""
+    with reading() as (connection, _):
+        report = compliance(connection, span)
+    return pages.compliance(here, span=span, report=report, now=datetime.now(UTC))
+
+
+@app.get("/compliance.csv")
+def compliance_csv(span: AskedSpan) -> Response:
+    """Every Delete of a span of days, one line each."""
+    stack = ExitStack()
+    connection, _ = stack.enter_context(reading(seconds=DOWNLOAD_SECONDS))
+    name = f"deletes_{span.first}_{span.last}.csv"
+    return StreamingResponse(
+        _csv(deletes(connection, span), stack),
+        media_type="text/csv",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )
+
+
+@app.get("/tab.js")
+def tab() -> Response:
+    """The component that shows these pages inside Airflow's UI."""
+    return pages.script(NAME)
+
+
+@app.exception_handler(Obstacle)
+def obstacle(request: Request, error: Obstacle) -> Response:
+    """What stands in the way of a page, instead of the page."""
+    theme = request.query_params.get("theme", "")
+    return pages.obstacle(place(request, theme if theme in ("light", "dark") else ""), error)
+
+
+@app.exception_handler(HTTPException)
+def refused(request: Request, error: HTTPException) -> Response:
+    """A page for people instead of JSON, under the same status."""
+    return pages.refused(place(request), status=error.status_code, detail=str(error.detail))
+
+
+def _root(request: Request) -> str:
+    """Return the path below which Airflow's UI lives, without a slash at its end."""
+    return str(request.scope["root_path"]).removesuffix(PREFIX)
+
+
+def _csv(rows: Iterator[dict[str, Any]], stack: ExitStack) -> Iterator[str]:
+    with stack:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(CSV_COLUMNS)
+        for count, row in enumerate(rows, start=1):
+            writer.writerow([_cell(row[name]) for name in CSV_COLUMNS])
+            if count % 1000 == 0:
+                yield text.getvalue()
+                text.seek(0)
+                text.truncate()
+        yield text.getvalue()
+
+
+CSV_COLUMNS = (
+    "channel_id", "change_set_id", "position", "asset_id", "was_held", "deleted_at", "received_at", "removed_at",
+    "seconds_to_removal", "is_rebuilt",
+)  # fmt: skip
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return str(value).lower() if isinstance(value, bool) else value

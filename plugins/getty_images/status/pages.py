@@ -1,0 +1,133 @@
+"""The pages as HTML, made by the server: no script, no request to any other host."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+
+from asset_changes.health import Health, State, health_of
+from asset_changes.warehouse.report import QUERIES, Report, Span
+from asset_changes.warehouse.status import ChannelStatus, channel_statuses
+from asset_changes.watch_settings import WatchSettings
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from getty_images.status import words
+from getty_images.status.picture import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
+from getty_images.status.reading import Obstacle, reading
+from getty_images.status.runs import problems_of
+
+_ORDER = (State.BROKEN, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+_templates = Environment(
+    loader=PackageLoader("getty_images.status"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(
+    span=words.span, moment=words.moment, days=words.days, reason=words.reason, path_part=words.path_part
+)
+_templates.globals.update(width=WIDTH, height=HEIGHT, lifecycles=LIFECYCLES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a page is: the root of Airflow's UI, that of these pages, and the colours asked for."""
+
+    root: str
+    here: str
+    theme: str = ""
+
+    def own(self, path: str = "", **query: object) -> str:
+        """Return the address of one of these pages, in the same colours."""
+        given = {name: value for name, value in {**query, "theme": self.theme}.items() if value}
+        return f"{self.here}/{path}" + (f"?{urlencode(given)}" if given else "")
+
+    def airflow(self, path: str = "") -> str:
+        """Return the address of a page of Airflow."""
+        return f"{self.root}/{path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One channel as the template shows it."""
+
+    status: ChannelStatus
+    health: Health
+    picture: Picture
+
+
+def overview(
+    place: Place, *, span: str, spans: Mapping[str, int], now: datetime, dag_id: str | None = None
+) -> Response:
+    """Return the page of all channels, or of the one whose DAG is asked for."""
+    hours = spans[span]
+    since = now.replace(minute=0, second=0, microsecond=0) - HOUR * (hours - 1)
+    with reading() as (connection, settings):
+        statuses = channel_statuses(connection, since=since)
+    if dag_id is not None:
+        statuses = tuple(status for status in statuses if status.dag_id == dag_id)
+    known = problems_of([status.dag_id for status in statuses if not status.retired_at])
+    limits = WatchSettings.from_environment()
+    cards = [
+        Card(
+            status=status,
+            health=health_of(
+                status, now=now, limits=limits, confirms=settings.confirm, others=known.get(status.dag_id, ())
+            ),
+            picture=draw(status.hours, count=hours, now=now),
+        )
+        for status in statuses
+    ]
+    return _page(
+        "overview.html",
+        place,
+        cards=sorted(cards, key=lambda card: _ORDER.index(card.health.state)),
+        dag_id=dag_id,
+        confirms=settings.confirm,
+        limits=limits,
+        chosen=span,
+        spans=spans,
+        now=now,
+        path="" if dag_id is None else f"channels/{words.path_part(dag_id)}",
+        states=State,
+    )
+
+
+def compliance(place: Place, *, span: Span, report: Report, now: datetime) -> Response:
+    """Return the compliance report."""
+    # It is printed: the colours are the paper's, whatever the UI's are.
+    return _page("compliance.html", replace(place, theme=""), span=span, report=report, now=now, queries=QUERIES)
+
+
+def obstacle(place: Place, error: Obstacle) -> Response:
+    """Return a page that says why there is nothing to show, and what to do."""
+    return _page("obstacle.html", place, title="Nothing to show yet", error=error)
+
+
+def refused(place: Place, *, status: int, detail: str) -> Response:
+    """Return a page for a request that is not answered."""
+    return _page("refused.html", place, status=status, detail=detail)
+
+
+def script(name: str) -> Response:
+    """Return the script of the UI's component."""
+    text = (Path(__file__).parent / "tab.js").read_text().replace("%NAME%", name)
+    return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+def _page(template: str, place: Place, *, status: int = 200, **values: object) -> HTMLResponse:
+    text = _templates.get_template(template).render(place=place, zero=timedelta(0), status_code=status, **values)
+    return HTMLResponse(text, status_code=status, headers=_HEADERS)

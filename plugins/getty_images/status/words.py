@@ -1,0 +1,48 @@
+"""Times, spans and reasons as people say them."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+REASONS = {
+    "not_an_object": "not a JSON object",
+    "unusable_id": "no usable asset id",
+    "unknown_lifecycle": "unknown lifecycle",
+    "no_time": "an upsert without a usable time",
+}
+
+
+def span(value: timedelta | None) -> str:
+    """Return a span in its two largest units: `2 d 3 h`, `4 min 5 s`, `0.2 s`."""
+    if value is None:
+        return "–"
+    seconds = value.total_seconds()
+    if abs(seconds) < 10:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    rest, parts = int(abs(seconds)), []
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return ("-" if seconds < 0 else "") + " ".join(parts[:2])
+
+
+def moment(value: datetime | None) -> str:
+    """Return a time in UTC to the second."""
+    return "–" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def days(value: timedelta | None) -> str:
+    """Return whole days left; what is over is told as 0."""
+    return "–" if value is None else f"{max(value.days, 0)} d"
+
+
+def reason(code: str) -> str:
+    """Return a reason of a rejected change in words; one that is not known here stays as it is."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def path_part(value: str) -> str:
+    """Return text as one part of a URL's path, slashes included."""
+    return quote(value, safe="")

@@ -10,7 +10,6 @@ import gzip
 import os
 import re
 import secrets
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ class Archive:
         """
         others = self._parts(uri) if parts is None else (_part_uri(uri, n) for n in range(2, parts + 1))
         with _readable(uri):
-            return [gzip.decompress(self._path(each).read_bytes()) for each in (uri, *others)]
+            return [_unpacked(self._path(each).read_bytes()) for each in (uri, *others)]
 
     def remove(self, uri: str) -> None:
         """Remove one object; that it is gone already is fine."""
@@ -165,11 +164,17 @@ class Archive:
                 _write_durably(Path(path.path), content)
             else:
                 path.write_bytes(content)  # one put: an object store shows an object whole or not at all
-        except OSError as error:
+        except Exception as error:  # stores raise errors of their own, botocore's among them
             raise ArchiveUnavailable(
                 f"The archive cannot be written at {uri} ({error}): nothing was loaded or confirmed. Look for a "
                 "full disk, missing rights or an unreachable store."
             ) from error
+
+
+def _unpacked(content: bytes) -> bytes:
+    if not content:  # gzip takes it for the end of a file that had nothing in it
+        raise EOFError("the object is empty")
+    return gzip.decompress(content)
 
 
 def _part_uri(uri: str, number: int) -> str:
@@ -184,7 +189,9 @@ def _stamp(at: datetime) -> str:
 def _readable(uri: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except ArchiveUnavailable:
+        raise
+    except Exception as error:  # stores raise errors of their own, botocore's among them
         raise ArchiveUnavailable(f"The archive cannot be read at {uri} ({error}).") from error
 
 

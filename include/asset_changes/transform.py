@@ -25,7 +25,10 @@ def transform(bodies: Sequence[bytes], *, channel: Channel, change_set_id: str, 
     """Return the prepared set that the archived bodies of one change set hold."""
     deliveries = []
     for body in bodies:
-        found = parse_change_set(read_json(body))
+        try:
+            found = parse_change_set(read_json(body))
+        except ValueError as error:
+            raise UnreadableChangeSet(f"The archived body of change set {change_set_id} is not JSON.") from error
         if found is None or found.change_set_id != change_set_id:
             raise UnreadableChangeSet(f"The archived body of change set {change_set_id} holds another set.")
         deliveries.append(found.messages)
@@ -39,12 +42,10 @@ def prepare(
     frame = assess(merged(deliveries), channel=channel, fetched_at=fetched_at)
     is_rejected = frame["outcome"] == "rejected"
     valid = frame[~is_rejected]
+    cells = frame.loc[is_rejected, ["position", "reason", "asset_id", "lifecycle", "raw"]].astype(object)
     rejected = tuple(
         RejectedChange(position, reason, asset_id, word, raw if isinstance(raw, str) else as_json(raw))
-        for position, reason, asset_id, word, raw in frame.loc[is_rejected, ["position", "reason", "asset_id", "lifecycle", "raw"]]
-        .astype(object)
-        .where(lambda cells: cells.notna(), None)
-        .itertuples(index=False, name=None)
+        for position, reason, asset_id, word, raw in cells.where(cells.notna(), None).itertuples(index=False, name=None)
     )
     rows = _csv(valid, prefix=(fetched_at.isoformat(), channel.channel_id, change_set_id))
     moments = valid["changed_at"]

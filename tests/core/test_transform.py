@@ -167,6 +167,12 @@ def test_an_archived_body_of_another_set_is_refused() -> None:
         transform([body_of("8")], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"null", b"[]"])
+def test_an_archived_body_that_is_no_set_is_refused(body: bytes) -> None:
+    with pytest.raises(UnreadableChangeSet):
+        transform([body], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+
+
 # Anything at all.
 
 anything = st.recursive(

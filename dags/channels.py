@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTimetableInvalid
 from asset_changes.channel_list import VARIABLE, BadEntry, ChannelEntry, read
 from asset_changes.errors import ConfigurationError
 from asset_changes.model import MAX_BATCH_SIZE
+from getty_images.assets import caught_up_alias, channel_asset
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 
 SCHEDULE = os.environ.get("ASSET_CHANGES_SCHEDULE") or "*/5 * * * *"
@@ -25,6 +26,8 @@ transaction, `confirm` tells Getty. `catch_up` repeats these four until the chan
 * **Clearing a run** does the channel's next work. To load a past day again, backfill `asset_changes_replay`: Getty's
   feed has no past, the archive has.
 * **What it writes**: `asset_states`, `asset_changes`, `deletions`, `rejected_changes`, `change_sets`, `channels`.
+* **Who can wake on it**: `load` and `catch_up` update the asset `asset_changes_{channel_id}`; its events tell how far
+  `channel_seq` has come. `asset_changes_example_downstream` shows a DAG that reads on from there.
 """
 
 
@@ -76,7 +79,7 @@ def channel_dag(entry: ChannelEntry) -> DAG:
 
             return wiring.transform(entry, context, fetched)
 
-        @task
+        @task(outlets=[channel_asset(channel.channel_id)])
         def load(prepared: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Write the rows in one transaction."""
             from getty_images import wiring
@@ -90,12 +93,12 @@ def channel_dag(entry: ChannelEntry) -> DAG:
 
             return wiring.confirm(entry, context, loaded)
 
-        @task(execution_timeout=None)
+        @task(execution_timeout=None, outlets=[caught_up_alias(channel.channel_id)])
         def catch_up(confirmed: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
             from getty_images import wiring
 
-            return wiring.catch_up(entry, context)
+            return wiring.catch_up(entry, context, confirmed)
 
         catch_up(confirm(load(transform(fetch()))))  # type: ignore[arg-type]  # an XComArg at parse time
 

@@ -54,13 +54,23 @@ class Alert:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
-    """What one watch saw and told."""
+class Reading:
+    """How a channel stands; `lag_seconds` is 0 when it is caught up."""
 
-    channels: int = 0
+    channel_id: int
+    lag_seconds: float
+    unchecked_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What one watch saw and told; `failures` are the sentences of what it could not."""
+
     open: dict[tuple[int, str], Alert] = field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
     told: int = 0
     cleared: int = 0
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,7 @@ class _Seen:
     holds: dict[tuple[int, str], tuple[Condition, Row]]
     unlooked: dict[str, str]
     names: dict[int, str]
+    readings: tuple[Reading, ...]
 
 
 def watch(
@@ -79,7 +90,7 @@ def watch(
     tell: Callable[[Alert], None] | None,
     confirms: bool = True,
 ) -> Watched:
-    """Look once; tell what is new and what is over, and raise NotTold at the end if that failed.
+    """Look once; tell what is new and what is over. What fails is kept for the end, so that the rest goes on.
 
     Without `tell` alerts stand in the log and in the table alone, and are told once there is one.
     """
@@ -106,9 +117,7 @@ def watch(
         else:
             cleared += message.is_over
     log.info("Watched: channels=%d open=%d told=%d cleared=%d", len(seen.names), len(standing), told, cleared)
-    if failures:
-        raise NotTold(" ".join(failures))
-    return Watched(channels=len(seen.names), open=standing, told=told, cleared=cleared)
+    return Watched(open=standing, readings=seen.readings, told=told, cleared=cleared, failures=tuple(failures))
 
 
 def _look(look: Look, *, confirms: bool) -> _Seen:
@@ -123,7 +132,12 @@ def _look(look: Look, *, confirms: bool) -> _Seen:
             unlooked[condition.name] = f"Not looked for {condition.title!r}: {error}"
             continue
         holds |= {(row["channel_id"], condition.name): (condition, row) for row in rows}
-    return _Seen(holds=holds, unlooked=unlooked, names=_names(look.connection))
+    return _Seen(
+        holds=holds,
+        unlooked=unlooked,
+        names=_names(look.connection),
+        readings=_readings(look.connection, now=look.now),
+    )
 
 
 def _settle(warehouse: Engine, alert: OpenAlert, message: Alert, tell: Callable[[Alert], None] | None) -> bool:
@@ -168,6 +182,22 @@ def _message(alert: OpenAlert, seen: _Seen, *, now: datetime) -> Alert:
 def _names(connection: Connection) -> dict[int, str]:
     rows = connection.execute(select(channels.c.channel_id, channels.c.asset_family, channels.c.asset_type))
     return {row.channel_id: f"Channel {row.channel_id} ({row.asset_family} {row.asset_type})" for row in rows}
+
+
+def _readings(connection: Connection, *, now: datetime) -> tuple[Reading, ...]:
+    c = channels.c
+    columns = (c.channel_id, c.last_checked_at, c.caught_up_at, c.last_change_at)
+    asked = (c.retired_at.is_(None)) & c.last_checked_at.is_not(None)
+    return tuple(
+        Reading(
+            channel_id=row.channel_id,
+            lag_seconds=0.0
+            if row.caught_up_at == row.last_checked_at or row.last_change_at is None
+            else (now - row.last_change_at).total_seconds(),
+            unchecked_seconds=(now - row.last_checked_at).total_seconds(),
+        )
+        for row in connection.execute(select(*columns).where(asked))
+    )
 
 
 def _span(span: timedelta) -> str:

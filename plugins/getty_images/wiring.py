@@ -11,18 +11,20 @@ from asset_changes import channel_list, handoff, steps
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up as catch_up_channel
 from asset_changes.channel_list import ChannelEntry
+from asset_changes.downstream import last_channel_seq
 from asset_changes.errors import ConfigurationError
 from asset_changes.model import Channel
 from asset_changes.settings import Settings
 from asset_changes.settings import batch_size as checked_batch_size
 from asset_changes.steps import Steps
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.connection import connect, in_transaction
+from asset_changes.warehouse.connection import connect, in_transaction, transaction
 from asset_changes.warehouse.ledger import RunRef
 from asset_changes.warehouse.migrate import migrate as migrate_schema
 from sqlalchemy import URL, Engine
 from upath import UPath
 
+from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
 
 WAREHOUSE_CONN_ID = "warehouse_default"
@@ -53,7 +55,11 @@ def load(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Pas
     fetched = handoff.fetched_from_json(passed)
     with _steps_of(entry, context) as channel_steps:
         row = steps.load(channel_steps, fetched, handoff.read_prepared(channel_steps.archive, passed))
-    return {**passed, "changes": row.counts.changes}
+        seq = _last_seq(channel_steps)
+    told = {"change_set_id": fetched.change_set_id, "changes": row.counts.changes, "channel_seq": seq}
+    assets.tell_loaded(context, fetched.channel_id, told)
+    metrics.send_loaded(fetched.channel_id, sets=1, counts=row.counts, channel_seq=seq)
+    return {**passed, "changes": row.counts.changes, "channel_seq": seq}
 
 
 def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
@@ -61,10 +67,14 @@ def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> 
     with _steps_of(entry, context) as channel_steps:
         is_confirmed = steps.confirm(channel_steps, handoff.fetched_from_json(passed))
         handoff.remove_prepared(channel_steps.archive, passed)
-    return {"change_set_id": passed["change_set_id"], "is_confirmed": is_confirmed}
+    return {
+        "change_set_id": passed["change_set_id"],
+        "is_confirmed": is_confirmed,
+        "channel_seq": passed.get("channel_seq", 0),
+    }
 
 
-def catch_up(entry: ChannelEntry, context: Mapping[str, Any]) -> Passed:
+def catch_up(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
     """Repeat the steps until the channel is caught up; a SIGTERM lets the set in hand finish."""
     size = _batch_size(entry, context)
     with _steps_of(entry, context) as channel_steps, _stop_on_sigterm() as stops:
@@ -74,7 +84,13 @@ def catch_up(entry: ChannelEntry, context: Mapping[str, Any]) -> Passed:
             minutes=Settings.from_environment().catch_up_minutes,
             stops=lambda: bool(stops),
         )
-    return {"sets": done.sets, "changes": done.counts.changes, "is_caught_up": done.is_caught_up}
+        seq = _last_seq(channel_steps)
+    told = {"sets": done.sets, "changes": done.counts.changes, "channel_seq": seq}
+    # Compared with what `load` told: an earlier try of this task may have loaded sets and died.
+    if seq > passed.get("channel_seq", 0):
+        assets.tell_caught_up(context, entry.channel.channel_id, told)
+    metrics.send_loaded(entry.channel.channel_id, sets=done.sets, counts=done.counts, channel_seq=seq)
+    return {**told, "is_caught_up": done.is_caught_up}
 
 
 def migrate() -> None:
@@ -112,6 +128,11 @@ def discover() -> Passed:
             description="Channels of the Asset Changes API; schedule, batch_size and conn_id are yours to set",
         )
     return {"found": [channel.channel_id for channel in found], "retired": retired}
+
+
+def _last_seq(channel_steps: Steps) -> int:
+    with transaction(channel_steps.warehouse) as connection:
+        return last_channel_seq(connection, channel_steps.channel.channel_id)
 
 
 @contextmanager

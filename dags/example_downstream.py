@@ -1,0 +1,70 @@
+"""An example to copy: wake when a channel has loaded something, and read on from where the last run ended."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from airflow.sdk import AssetAny, Variable, dag, task
+from asset_changes.channel_list import VARIABLE, ChannelEntry, read
+from getty_images.assets import channel_asset
+from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
+
+CURSORS = "asset_changes_example_cursors"
+
+_DOC = """
+Shows how a consumer follows the warehouse. It wakes on the assets of the channels, which `load` and `catch_up` update,
+and reads the log past its own cursor, a `channel_seq` per channel kept in the Variable `asset_changes_example_cursors`.
+
+* **The event is only a bell.** Airflow may join several events into one run, so what is read comes from the cursor.
+* **The cursor moves last**, after the work is done: a run that dies is done again. Make the work bear that; best keep
+  the cursor where the results go, and move it in the same transaction.
+* **What it does**: counts the changes by lifecycle. Put your search index, your image store or your files here.
+* **To read everything again**, delete the Variable.
+"""
+
+
+def channel_ids() -> list[int]:
+    """Return the channels that the installation knows; none yet is fine for an example."""
+    entries = read(Variable.get(VARIABLE, default="[]"))
+    return [entry.channel.channel_id for entry in entries if isinstance(entry, ChannelEntry) and not entry.retired_at]
+
+
+known = channel_ids()
+
+
+@dag(
+    dag_id="asset_changes_example_downstream",
+    dag_display_name="Example: a consumer",
+    description="Wakes on the channels' assets and reads on by channel_seq",
+    doc_md=_DOC,
+    schedule=AssetAny(*(channel_asset(channel_id) for channel_id in known)) if known else None,
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,
+    tags=[TAG, "example"],
+    default_args=DEFAULT_ARGS,
+)
+def example_downstream() -> None:
+    @task
+    def read_on() -> dict[str, Any]:
+        """Read what each channel has loaded since the last run."""
+        from asset_changes.downstream import changes_after
+        from asset_changes.settings import Settings
+        from asset_changes.warehouse.connection import transaction
+        from getty_images.wiring import warehouse_of
+
+        cursors = json.loads(Variable.get(CURSORS, default="{}"))
+        found: Counter[str] = Counter()
+        with warehouse_of(Settings.from_environment()) as engine, transaction(engine) as connection:
+            for channel_id in known:
+                for change in changes_after(connection, channel_id, cursors.get(str(channel_id), 0)):
+                    found[change.asset_lifecycle] += 1  # your work goes here
+                    cursors[str(channel_id)] = change.channel_seq
+        Variable.set(CURSORS, json.dumps(cursors))
+        return {"found": dict(found), "cursors": cursors}
+
+    read_on()
+
+
+example_downstream()

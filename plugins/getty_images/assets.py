@@ -1,0 +1,33 @@
+"""One Airflow Asset per channel: what `load` and `catch_up` update and consumers wake on.
+
+Imported while DAGs are parsed: keep it light.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias
+
+
+def channel_asset(channel_id: int) -> Asset:
+    """Return the asset that stands for what the warehouse holds of a channel."""
+    return Asset(name=f"asset_changes_{channel_id}", uri=f"x-getty-images://asset-changes/channels/{channel_id}")
+
+
+def caught_up_alias(channel_id: int) -> AssetAlias:
+    """Return the alias through which `catch_up` updates the asset: only if it loaded something.
+
+    A plain outlet would wake every consumer at each run, also when there was nothing more to load.
+    """
+    return AssetAlias(name=f"asset_changes_{channel_id}_catch_up")
+
+
+def tell_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
+    """Put counts and cursor into the event that the asset gets when `load` succeeds."""
+    context["outlet_events"][channel_asset(channel_id)].extra = {"channel_id": channel_id, **extra}
+
+
+def tell_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
+    """Give the asset an event when `catch_up` succeeds."""
+    events = context["outlet_events"][caught_up_alias(channel_id)]
+    events.add(channel_asset(channel_id), extra={"channel_id": channel_id, **extra})

@@ -1,0 +1,45 @@
+"""Where the watchdog's DAG meets the core: connections, clock, notifier and metrics."""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from airflow.sdk import Context
+from asset_changes.settings import Settings
+from asset_changes.watch import Alert, NotTold
+from asset_changes.watch import watch as watch_feed
+from asset_changes.watch_settings import WatchSettings
+
+from getty_images import metrics
+from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
+from getty_images.wiring import archive_of, warehouse_of
+
+log = logging.getLogger(__name__)
+
+
+def watch(context: Mapping[str, Any]) -> dict[str, int]:
+    """Look at all channels, tell what is new and what is over, and send the metrics."""
+    settings, choice = Settings.from_environment(), NotifierChoice.from_environment()
+    if choice is None:
+        log.info("No notifier is named in %s: alerts stand in this log, the table and the metrics alone.", VARIABLE)
+    with warehouse_of(settings) as engine:
+        watched = watch_feed(
+            engine,
+            archive=archive_of(settings),
+            settings=WatchSettings.from_environment(),
+            now=datetime.now(UTC),
+            tell=_teller(choice, context) if choice else None,
+            confirms=settings.confirm,
+        )
+    metrics.send_watched(watched)
+    if watched.failures:
+        raise NotTold(" ".join(watched.failures))
+    return {"channels": len(watched.readings), "open": len(watched.open), "told": watched.told}
+
+
+def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:
+    def tell(alert: Alert) -> None:
+        FeedAlert(alert, choice)(cast(Context, dict(context)))
+
+    return tell

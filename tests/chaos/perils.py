@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, event
-from upath import UPath
-
 from asset_changes.archive import Archive
 from asset_changes.client import Confirmation, Delivery
 from asset_changes.steps import ChangeSetSource
+from sqlalchemy import Engine, event
+from upath import UPath
 
 FETCH = ("before put", "after put", "before archive", "after archive", "before ledger", "after ledger")
 LOAD = ("before load", "after load")

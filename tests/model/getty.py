@@ -92,7 +92,7 @@ class Getty:
     """Getty as its guide describes it: a channel hands out one set until that is confirmed.
 
     `on_confirm` sees each confirmation of ours before it takes effect; `meanwhile` runs once, while
-    a confirmation is on its way.
+    a call is on its way.
     """
 
     channels: dict[int, Channel]
@@ -112,6 +112,7 @@ class Getty:
     def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
         """Hand out the outstanding set, perhaps with what came since, or the next one."""
         each, is_redelivery = self._next(channel_id, batch_size)
+        self._let_others()
         asset_type = self.channels[channel_id].asset_type
         document = each and on_the_wire(each, asset_type=asset_type, spelling=self.spelling)
         body = json.dumps(document).encode() if document else b""
@@ -120,9 +121,7 @@ class Getty:
 
     def confirm_change_set(self, change_set_id: str) -> Confirmation:
         """Take our confirmation."""
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile:
-            meanwhile()
+        self._let_others()
         each = self.sets[change_set_id]
         is_known = self._outstanding.get(each.channel_id) is each
         if is_known:
@@ -136,6 +135,11 @@ class Getty:
         self._next(channel_id, 2)
         if each := self._outstanding.pop(channel_id, None):
             each.is_taken = True
+
+    def _let_others(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
 
     def _next(self, channel_id: int, batch_size: int) -> tuple[HandedOut | None, bool]:
         feed, each = self._feeds.get(channel_id, []), self._outstanding.get(channel_id)

@@ -1,0 +1,248 @@
+"""Runs of the real DAGs, as Airflow runs them, against a local Getty and a real warehouse."""
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from getty_sandbox import Sandbox
+from sqlalchemy import URL, Engine, text
+
+from tests.dags import inside
+from tests.dags.installation import GETTY, WAREHOUSE, Installation, getty_connection, warehouse_connection
+
+DISCOVERY = "asset_changes_discovery"
+CHANNEL = "asset_changes_editorial_image_3001"
+ENTRY = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
+STEPS = ["fetch", "transform", "load", "confirm", "catch_up"]
+ALL_GREEN = dict.fromkeys(STEPS, "success")
+
+
+@pytest.fixture
+def connected(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> Installation:
+    """Airflow with both connections and one channel in the Variable."""
+    airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse_url)}
+    airflow.set_channels(json.dumps([ENTRY]))
+    return airflow
+
+
+def change(asset_id: object, lifecycle: str = "New", minute: int = 0) -> dict[str, Any]:
+    """Return a message as Getty spells it."""
+    at = f"2026-01-01T00:{minute:02}:00Z"
+    return {"id": asset_id, "asset_lifecycle": lifecycle, "asset_type": "Image", "asset_changed_utc_datetime": at}
+
+
+def rows(warehouse: Engine, query: str) -> list[tuple[Any, ...]]:
+    """Return what the warehouse answers."""
+    with warehouse.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def live(warehouse: Engine) -> list[str]:
+    """Return the ids of the live assets."""
+    return [asset_id for (asset_id,) in rows(warehouse, "SELECT asset_id FROM assets ORDER BY asset_id")]
+
+
+def test_a_new_installation_discovers_its_channels_then_loads_confirms_and_is_caught_up(
+    airflow: Installation, sandbox: Sandbox, postgres: Any, warehouse: Engine
+) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(text("DROP SCHEMA getty_images CASCADE"))
+    airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse.url)}
+
+    discovery = airflow.test_dag(DISCOVERY)
+
+    assert discovery.states() == {"migrate": "success", "discover": "success"}
+    assert [each["channel_id"] for each in airflow.channels()] == [3001, 3002, 3003, 3004]
+    assert rows(warehouse, "SELECT count(*) FROM channels") == [(4,)]
+
+    sandbox.append(3001, [change("1"), change("2"), change("1", "Delete", minute=1)])
+    sandbox.append(3001, [change("3", minute=2)])
+    first = airflow.test_dag(CHANNEL, {"batch_size": 3})
+
+    assert first.states() == ALL_GREEN
+    assert live(warehouse) == ["2", "3"]
+    assert len(sandbox.confirmed_ids(3001)) == 2
+    assert rows(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == [(0,)]
+    assert (
+        first.lines("Loaded change set")[0]
+        .split("channel=")[1]
+        .startswith("3001 changes=3 new=1 updates=0 deletes=1 superseded=1 rejected=0 lag_seconds=")
+    )
+    assert all(len(value) < 1024 for value in first.xcoms.values())
+    assert "asset_lifecycle" not in "".join(first.xcoms.values())
+    assert json.loads(first.xcoms["catch_up"]) == {"sets": 1, "changes": 1, "is_caught_up": True}
+    assert not list((airflow.home / "archive" / "prepared").iterdir())
+
+    second = airflow.test_dag(CHANNEL)
+
+    assert second.state == "success"
+    assert second.states() == dict.fromkeys(STEPS, "skipped")
+    assert len(second.lines("Caught up: channel=3001")) == 1
+
+
+def test_a_wrong_secret_fails_discovery_at_once_and_names_the_connection(
+    connected: Installation, sandbox: Sandbox
+) -> None:
+    wrong = getty_connection(sandbox, password="not-the-secret")
+
+    run = connected.test_dag(DISCOVERY, **{GETTY: wrong})
+
+    assert run.tasks == {"migrate": ("success", 1), "discover": ("failed", 1)}
+    assert run.lines("Getty does not accept the credentials of connection 'getty_images_default'")
+    assert "not-the-secret" not in run.log
+    assert connected.channels() == [ENTRY]
+    assert sandbox.put_count == sandbox.delete_count == 0
+
+
+def test_a_wrong_secret_fails_a_channel_at_once_and_confirms_nothing(connected: Installation, sandbox: Sandbox) -> None:
+    sandbox.append(3001, [change("1")])
+
+    run = connected.test_dag(CHANNEL, **{GETTY: getty_connection(sandbox, password="not-the-secret")})
+
+    assert run.state == "failed"
+    assert run.tasks["fetch"] == ("failed", 1)
+    assert set(run.states().values()) == {"failed", "upstream_failed"}
+    assert run.lines("Correct the API key (login)")
+    assert sandbox.put_count == sandbox.delete_count == 0
+
+
+def test_a_set_of_unknown_structure_is_red_archived_and_not_confirmed(
+    connected: Installation, sandbox: Sandbox
+) -> None:
+    sandbox.raw_next(3001, b'{"surprise": [1, 2, 3]}')
+
+    run = connected.test_dag(CHANNEL)
+
+    assert run.tasks["fetch"] == ("failed", 1)
+    assert run.lines("UnreadableChangeSet")
+    assert sandbox.delete_count == 0
+    (kept,) = (connected.home / "archive").glob("channel_id=3001/*/*.unreadable.gz")
+    assert run.lines(kept.name)
+
+
+def test_rejected_changes_leave_the_run_green_with_a_warning(
+    connected: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    sandbox.append(3001, [change("1"), change(None), change("2", "Resurrected")])
+
+    run = connected.test_dag(CHANNEL)
+
+    assert run.states() == ALL_GREEN
+    (line,) = run.lines("Loaded change set")
+    assert "[warning" in line
+    assert "changes=3 new=1 updates=0 deletes=0 superseded=0 rejected=2" in line
+    assert live(warehouse) == ["1"]
+    assert rows(warehouse, "SELECT count(*) FROM rejected_changes") == [(2,)]
+    assert len(sandbox.confirmed_ids(3001)) == 1
+
+
+def test_load_makes_the_rows_again_when_the_prepared_file_is_gone(
+    connected: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    sandbox.append(3001, [change("1"), change("2")])
+
+    fetched = connected.run(inside.do_task, CHANNEL, "fetch")
+    prepared = connected.run(inside.do_task, CHANNEL, "transform", fetched)
+    for file in (connected.home / "archive" / "prepared").iterdir():
+        file.unlink()
+    loaded = connected.run(inside.do_task, CHANNEL, "load", prepared)
+
+    assert loaded["changes"] == 2
+    assert live(warehouse) == ["1", "2"]
+    assert connected.run(inside.do_task, CHANNEL, "confirm", loaded)["is_confirmed"]
+
+
+def test_with_confirm_off_a_set_is_loaded_and_the_next_run_gets_the_same_one(
+    connected: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    connected.environment["ASSET_CHANGES_CONFIRM"] = "off"
+    sandbox.append(3001, [change("1"), change("2")])
+
+    looks = [connected.test_dag(CHANNEL, {"batch_size": 1}) for _ in range(2)]
+
+    assert [run.states() for run in looks] == [ALL_GREEN, ALL_GREEN]
+    assert looks[0].lines("Not confirmed: ASSET_CHANGES_CONFIRM=off")
+    assert looks[1].lines("redelivery=yes")
+    assert live(warehouse) == ["1"]
+    assert rows(warehouse, "SELECT count(*), max(redelivered_count) FROM change_sets") == [(1, 1)]
+    assert sandbox.delete_count == 0
+
+
+def test_a_sigterm_lets_catch_up_finish_the_set_in_hand_and_end_green(
+    connected: Installation, warehouse_url: URL, warehouse: Engine
+) -> None:
+    with Sandbox(changes_per_channel=3000, latency_ms=60, nastiness=0) as slow:
+        connected.environment[GETTY] = getty_connection(slow)
+        job = connected.start(inside.test_dag, CHANNEL, {"batch_size": 20})
+        _wait_until(lambda: len(slow.confirmed_ids(3001)) >= 4, job)
+        os.kill(job.pid, signal.SIGTERM)
+        state, _ = job.result()
+        confirmed = slow.confirmed_ids(3001)
+
+    assert state == "success"
+    assert "Stopped before the end: channel=3001" in job.log
+    loaded = rows(warehouse, "SELECT change_set_id FROM change_sets WHERE confirmed_at IS NOT NULL ORDER BY fetched_at")
+    assert [change_set_id for (change_set_id,) in loaded] == confirmed
+    assert 4 <= len(confirmed) < 150
+    assert rows(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == [(0,)]
+
+
+def _wait_until(is_so: Any, job: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline, job.log
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (0, "0 is less than the minimum of 1"),
+        (5000, "5000 is greater than the maximum of 2200"),
+        ("x", "'x' is not of type 'integer', 'null'"),
+    ],
+)
+def test_a_run_with_a_batch_size_out_of_range_is_refused_by_airflow_with_the_range(
+    connected: Installation, sandbox: Sandbox, size: object, reason: str
+) -> None:
+    refusal = connected.run(inside.refusal_of_conf, CHANNEL, {"batch_size": size})
+
+    assert refusal.startswith("ParamValidationError: Invalid input for param batch_size")
+    assert reason in refusal
+    assert sandbox.put_count == 0
+
+
+@pytest.mark.parametrize("size", [0, 5000, "x", True, 1.5])
+def test_a_batch_size_out_of_range_that_got_past_airflow_is_refused_before_any_call(
+    connected: Installation, sandbox: Sandbox, size: object
+) -> None:
+    refusal = connected.run(inside.failure_of_task, CHANNEL, "fetch", {"batch_size": size})
+
+    assert refusal.startswith("ConfigurationError: The batch size")
+    assert "the run's parameter batch_size is refused: give a whole number from 1 to 2200" in refusal
+    assert sandbox.requests == []
+
+
+def test_a_run_takes_the_batch_size_of_its_params_else_that_of_the_channel(
+    connected: Installation, sandbox: Sandbox
+) -> None:
+    connected.set_channels(json.dumps([{**ENTRY, "batch_size": 7}]))
+
+    for params in ({"batch_size": None}, {"batch_size": 9}):
+        assert "Caught up" in connected.run(inside.failure_of_task, CHANNEL, "fetch", params)
+
+    assert [each.query["batch_size"] for each in sandbox.requests if each.method == "PUT"] == ["7", "9"]
+
+
+def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installation, sandbox: Sandbox) -> None:
+    sandbox.append(3001, [change("1")])
+    fetched = connected.run(inside.do_task, CHANNEL, "fetch")
+    prepared = connected.run(inside.do_task, CHANNEL, "transform", fetched)
+
+    imported = connected.run_afresh("imports_of_load_and_confirm", CHANNEL, prepared)
+
+    assert imported == []
+    assert len(sandbox.confirmed_ids(3001)) == 1

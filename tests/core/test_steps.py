@@ -1,0 +1,500 @@
+"""The steps of a channel: archive first, commit once, confirm last, whatever happens in between."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from asset_changes.archive import Archive
+from asset_changes.catch_up import catch_up
+from asset_changes.client import AssetChangesClient, Confirmation
+from asset_changes.errors import NotLoaded, SchemaMismatch, UnreadableChangeSet
+from asset_changes.model import FetchedSet
+from asset_changes.steps import Steps, confirm, fetch, load
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine
+from upath import UPath
+
+from tests.conftest import EDITORIAL_IMAGES, credentials_for
+from tests.core.doubles import (
+    NOON,
+    ScriptedGetty,
+    at,
+    body_of,
+    delivery,
+    execute,
+    ledger_row,
+    live,
+    rows,
+    states,
+    told,
+    value,
+)
+
+SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete", 2), told("", "New", 3))
+
+
+@pytest.fixture
+def getty() -> ScriptedGetty:
+    """A Getty that hands out what the test gives it."""
+    return ScriptedGetty()
+
+
+@pytest.fixture
+def steps(getty: ScriptedGetty, archive: Archive, warehouse: Engine) -> Steps:
+    """The steps of channel 3001 with a scripted Getty."""
+    return Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+
+
+def fetched(steps: Steps) -> FetchedSet:
+    found = fetch(steps, batch_size=2200)
+    assert found is not None
+    return found
+
+
+def by_task(steps: Steps) -> None:
+    """Do what the tasks of one run do, but for catch_up."""
+    found = fetch(steps, batch_size=2200)
+    if found is not None:
+        load(steps, found)
+        confirm(steps, found)
+
+
+def at_once(steps: Steps) -> None:
+    """Do what the task catch_up does."""
+    catch_up(steps, batch_size=2200, minutes=1)
+
+
+BOTH_WAYS = pytest.mark.parametrize("run", [by_task, at_once])
+
+
+# The order of things.
+
+
+@BOTH_WAYS
+def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
+    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+) -> None:
+    seen = []
+
+    def look(change_set_id: str) -> None:
+        row = ledger_row(warehouse, change_set_id)
+        seen.append(
+            (row["loaded_at"] is not None, row["confirm_tried_at"] is not None, row["confirmed_at"], live(warehouse))
+        )
+        assert archive.read(row["archive_uri"]) == [SET]
+
+    getty.on_confirm, getty.deliveries = look, [delivery(SET)]
+    run(steps)
+    assert seen == [(True, True, None, ["1"])]
+    assert ledger_row(warehouse, "7")["confirmed_at"] is not None
+
+
+@BOTH_WAYS
+def test_a_load_that_fails_is_not_confirmed(
+    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    execute(warehouse, "ALTER TABLE asset_states ADD CONSTRAINT refused CHECK (asset_id <> '1')")
+    getty.deliveries = [delivery(SET)]
+    with pytest.raises(Exception, match="refuses a statement"):
+        run(steps)
+    assert getty.confirmed == []
+    assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
+    assert value(warehouse, "SELECT count(*) FROM change_sets WHERE loaded_at IS NOT NULL") == 0
+
+
+def test_the_body_is_archived_before_the_ledger_knows_of_it(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+) -> None:
+    execute(warehouse, "ALTER TABLE change_sets ADD CONSTRAINT refused CHECK (change_set_id <> '7')")
+    getty.deliveries = [delivery(SET)]
+    with pytest.raises(Exception, match="refuses a statement"):
+        fetch(steps, batch_size=5)
+    [found] = archive.sets(3001)
+    assert archive.read(found.uri) == [SET]
+
+
+def test_a_run_counts_what_the_set_came_to(steps: Steps, getty: ScriptedGetty, warehouse: Engine) -> None:
+    getty.deliveries = [delivery(SET)]
+    by_task(steps)
+    row = ledger_row(warehouse, "7")
+    counts = [row[f"{name}_count"] for name in ("change", "new", "update", "delete", "superseded", "rejected")]
+    assert counts == [4, 1, 0, 1, 1, 1]
+    assert (row["oldest_change_at"], row["newest_change_at"]) == (NOON, NOON + timedelta(minutes=2))
+    assert (row["channel_seq"], row["redelivered_count"], row["is_confirm_implied"]) == (1, 0, False)
+
+
+def test_the_last_line_of_a_load_tells_its_story(
+    steps: Steps, getty: ScriptedGetty, caplog: pytest.LogCaptureFixture
+) -> None:
+    getty.deliveries = [delivery(SET)]
+    with caplog.at_level(logging.INFO):
+        load(steps, fetched(steps))
+    assert (
+        "Loaded change set 7: channel=3001 changes=4 new=1 updates=0 deletes=1 superseded=1 rejected=1" in caplog.text
+    )
+    assert caplog.records[-1].levelno == logging.WARNING  # for something was rejected
+
+
+def test_caught_up_says_so_once_and_stamps_the_channel(
+    steps: Steps, warehouse: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert fetch(steps, batch_size=5) is None
+    assert [r.message for r in caplog.records if "Caught up" in r.message] == [
+        "Caught up: channel=3001 has no change to hand out"
+    ]
+    [channel] = rows(warehouse, "SELECT * FROM channels")
+    assert channel["caught_up_at"] is not None
+    assert channel["last_checked_at"] == channel["caught_up_at"]
+
+
+@BOTH_WAYS
+def test_a_set_without_changes_goes_all_the_way(
+    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    getty.deliveries = [delivery(body_of("7"))]
+    run(steps)
+    assert getty.confirmed == ["7"]
+    assert ledger_row(warehouse, "7")["change_count"] == 0
+
+
+# What is refused.
+
+
+def test_a_set_that_is_not_loaded_is_never_confirmed(steps: Steps, getty: ScriptedGetty) -> None:
+    getty.deliveries = [delivery(SET)]
+    found = fetched(steps)
+    with pytest.raises(NotLoaded, match="is not loaded, so it is not confirmed"):
+        confirm(steps, found)
+    with pytest.raises(NotLoaded):
+        confirm(steps, replace(found, change_set_id="8"))
+    assert getty.confirmed == []
+
+
+def test_a_set_that_the_ledger_does_not_know_is_not_loaded(steps: Steps, getty: ScriptedGetty) -> None:
+    getty.deliveries = [delivery(SET)]
+    with pytest.raises(NotLoaded, match="run the channel again from `fetch`"):
+        load(steps, replace(fetched(steps), change_set_id="8"))
+
+
+@pytest.mark.parametrize("version", [None, "0000", "9999"])
+@pytest.mark.parametrize("run", [by_task, at_once])
+def test_another_schema_version_is_refused_before_getty_is_asked(
+    run: Callable[[Steps], None], version: str | None, steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    execute(
+        warehouse, f"UPDATE schema_version SET version_num = '{version}'" if version else "DROP TABLE schema_version"
+    )
+    with pytest.raises(
+        SchemaMismatch, match=rf"version {version or 'none'}.*`airflow dags trigger asset_changes_discovery`"
+    ):
+        run(steps)
+    assert getty.asked == 0
+
+
+NOT_UNDERSTOOD = [b"[]", b"7", b'"text"', b'{"status": "ok"}', b'{"change_set_id": "../7", "changed_assets": [1]}']
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("body", NOT_UNDERSTOOD)
+def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
+    body: bytes, run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine, tmp_path: Path
+) -> None:
+    getty.deliveries = [delivery(body)]
+    with pytest.raises(UnreadableChangeSet, match=r"Channel 3001: .*\.unreadable\.gz") as caught:
+        run(steps)
+    [path] = tmp_path.rglob("*.gz")
+    assert str(path) in str(caught.value)
+    assert steps.archive.read(str(caught.value).rpartition(" ")[2]) == [body]
+    assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
+    assert getty.confirmed == []
+
+
+def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    looking = replace(steps, confirms=False)
+    getty.deliveries = [delivery(SET)]
+    by_task(looking)
+    assert catch_up(looking, batch_size=5, minutes=1).sets == 0
+    assert (getty.asked, getty.confirmed, live(warehouse)) == (1, [], ["1"])
+    row = ledger_row(warehouse, "7")
+    assert (row["confirm_tried_at"], row["confirmed_at"]) == (None, None)
+
+
+# Confirmations.
+
+
+def test_what_is_confirmed_is_not_confirmed_again(steps: Steps, getty: ScriptedGetty, warehouse: Engine) -> None:
+    getty.deliveries = [delivery(SET)]
+    found = fetched(steps)
+    load(steps, found)
+    assert confirm(steps, found) is True
+    before = ledger_row(warehouse, "7")
+    assert confirm(steps, found) is False
+    assert getty.confirmed == ["7"]
+    assert ledger_row(warehouse, "7") == before
+
+
+@BOTH_WAYS
+def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_not_loaded_again(
+    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    getty.deliveries = [delivery(SET)]
+    run(steps)
+    before, row = states(warehouse), ledger_row(warehouse, "7")
+    getty.deliveries = [delivery(SET, status=200, received_at=NOON + timedelta(hours=1))]
+    run(steps)
+    assert getty.confirmed == ["7", "7"]
+    assert states(warehouse) == before
+    again = ledger_row(warehouse, "7")
+    assert (again["redelivered_count"], again["loaded_at"]) == (1, row["loaded_at"])
+    assert again["confirmed_at"] > row["confirmed_at"]
+
+
+@pytest.mark.parametrize(("tries", "earlier_try", "warns"), [(1, False, True), (2, False, False), (1, True, False)])
+@BOTH_WAYS
+def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
+    run: Callable[[Steps], None],
+    tries: int,
+    earlier_try: bool,
+    warns: bool,
+    steps: Steps,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    getty.deliveries = [delivery(SET)]
+    if earlier_try:
+        getty.on_confirm = lambda change_set_id: (_ for _ in ()).throw(ConnectionError("lost"))
+        with pytest.raises(ConnectionError):
+            run(steps)
+        assert ledger_row(warehouse, "7")["confirm_tried_at"] is not None
+        getty.on_confirm, getty.deliveries = lambda change_set_id: None, [delivery(SET, status=200)]
+    getty.answers = [Confirmation(is_known=False, tries=tries)]
+    with caplog.at_level(logging.WARNING):
+        run(steps)
+    row = ledger_row(warehouse, "7")
+    assert row["confirmed_at"] is not None
+    assert row["is_confirm_implied"] is warns
+    assert ("another consumer may be reading channel 3001" in caplog.text) is warns
+
+
+@pytest.mark.parametrize(
+    "following", [delivery(body_of("8", told("9", "New", 5))), None], ids=["another set", "nothing"]
+)
+@BOTH_WAYS
+def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
+    run: Callable[[Steps], None], following: object, steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    getty.deliveries = [delivery(SET)]
+    load(steps, fetched(steps))
+    getty.deliveries = [following] if following else []  # type: ignore[list-item]
+    run(steps)
+    row = ledger_row(warehouse, "7")
+    assert row["confirmed_at"] is not None
+    assert row["is_confirm_implied"] is True
+    assert "7" not in getty.confirmed
+
+
+@BOTH_WAYS
+def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
+    run: Callable[[Steps], None],
+    steps: Steps,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    getty.deliveries = [delivery(SET)]
+    fetched(steps)
+    getty.deliveries = [delivery(body_of("8", told("9", "New", 5)))]
+    with caplog.at_level(logging.WARNING):
+        run(steps)
+    assert live(warehouse) == ["1", "9"]
+    assert ledger_row(warehouse, "7")["is_confirm_implied"] is True
+    assert getty.confirmed == ["8"]
+    assert "another consumer seems to confirm sets of this channel" in caplog.text
+
+
+# Redeliveries.
+
+
+def loaded(steps: Steps, getty: ScriptedGetty, body: bytes, **more: object) -> None:
+    """Let a body be fetched and loaded."""
+    getty.deliveries = [delivery(body, **more)]  # type: ignore[arg-type]
+    load(steps, fetched(steps))
+
+
+def test_loading_again_returns_the_ledgers_counts_and_changes_nothing(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine
+) -> None:
+    getty.deliveries = [delivery(SET)]
+    found = fetched(steps)
+    first = load(steps, found)
+    tables = ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets")
+    before = {name: rows(warehouse, f"SELECT * FROM {name}") for name in tables}
+    again = load(steps, found)
+    assert again.counts == first.counts
+    assert {name: rows(warehouse, f"SELECT * FROM {name}") for name in tables} == before
+
+
+def test_the_same_set_in_another_spelling_changes_nothing(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+) -> None:
+    plain = body_of("7", told("1", "New", 0), told("2", "Delete", 1))
+    camel = json.dumps(
+        {
+            "changeSetId": 7,
+            "changedAssetList": [
+                {"id": 1, "assetLifecycle": "NEW", "assetType": "image", "assetChangedUtcDateTime": at(0)},
+                {"id": "2", "assetLifecycle": "Deleted", "assetType": "Image", "assetChangedUtcDateTime": at(1)},
+            ],
+        }
+    ).encode()
+    loaded(steps, getty, plain)
+    before = states(warehouse)
+    loaded(steps, getty, camel, status=200, received_at=NOON + timedelta(minutes=9))
+    assert states(warehouse) == before
+    row = ledger_row(warehouse, "7")
+    assert (row["redelivered_count"], row["change_count"]) == (1, 2)
+    [kept] = archive.sets(3001)
+    assert archive.read(kept.uri) == [plain]
+
+
+@pytest.mark.parametrize("was_loaded", [True, False])
+def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
+    was_loaded: bool,
+    steps: Steps,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    archive: Archive,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, two, three = told("1", "New", 0), told("2", "New", 1), told("", "New", 2)
+    if was_loaded:
+        loaded(steps, getty, body_of("7", one))
+    else:
+        getty.deliveries = [delivery(body_of("7", one))]
+        fetched(steps)
+    with caplog.at_level(logging.WARNING):
+        loaded(steps, getty, body_of("7", one, two, three), status=200, received_at=NOON + timedelta(minutes=9))
+    assert "with 2 messages more" in caplog.text
+    assert rows(warehouse, "SELECT position, asset_id, fetched_at FROM asset_changes ORDER BY position") == [
+        {"position": 0, "asset_id": "1", "fetched_at": NOON},
+        {"position": 1, "asset_id": "2", "fetched_at": NOON},
+    ]
+    assert value(warehouse, "SELECT position FROM rejected_changes") == 2
+    row = ledger_row(warehouse, "7")
+    assert (row["change_count"], row["new_count"], row["rejected_count"], row["channel_seq"]) == (3, 2, 1, 1)
+    [kept] = archive.sets(3001)
+    assert kept.parts == 2
+
+
+def test_a_shorter_delivery_takes_nothing_away(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+) -> None:
+    one, two = told("1", "New", 0), told("2", "New", 1)
+    loaded(steps, getty, body_of("7", one, two))
+    loaded(steps, getty, body_of("7", two), status=200)
+    loaded(steps, getty, body_of("7"), status=200)
+    assert live(warehouse) == ["1", "2"]
+    row = ledger_row(warehouse, "7")
+    assert (row["change_count"], row["redelivered_count"], row["channel_seq"]) == (2, 2, 1)
+    [kept] = archive.sets(3001)
+    assert kept.parts == 1
+
+
+def test_deliveries_that_differ_again_and_again_add_up(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+) -> None:
+    asset = [told(str(number), "New", number) for number in range(5)]
+    for held in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
+        loaded(steps, getty, body_of("7", *(asset[number] for number in held)), status=200)
+    assert live(warehouse) == ["0", "1", "2", "3", "4"]
+    assert value(warehouse, "SELECT string_agg(asset_id, '' ORDER BY position) FROM asset_changes") == "01234"
+    assert ledger_row(warehouse, "7")["change_count"] == 5
+
+
+def test_an_object_that_the_archive_lost_is_written_again(
+    steps: Steps, getty: ScriptedGetty, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded(steps, getty, SET)
+    [kept] = archive.sets(3001)
+    archive.remove(kept.uri)
+    with caplog.at_level(logging.WARNING):
+        loaded(steps, getty, SET, status=200)
+    assert "had lost" in caplog.text
+    assert archive.read(kept.uri) == [SET]
+
+
+@BOTH_WAYS
+def test_what_a_worker_left_in_the_archive_when_it_died_is_used(
+    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+) -> None:
+    earlier = datetime.now(UTC) - timedelta(minutes=5)
+    uri = archive.uri_for(3001, "7", fetched_at=earlier)
+    archive.write(uri, SET)
+    getty.deliveries = [delivery(SET, status=200, received_at=earlier + timedelta(minutes=5))]
+    run(steps)
+    row = ledger_row(warehouse, "7")
+    assert (row["archive_uri"], row["fetched_at"]) == (uri, earlier)
+    assert len(list(archive.sets(3001))) == 1
+    assert value(warehouse, "SELECT count(DISTINCT fetched_at) FROM asset_changes") == 1
+
+
+# Two of everything.
+
+
+def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehouse: Engine) -> None:
+    with Sandbox(changes_per_channel=1500, nastiness=1) as sandbox:
+        start = threading.Barrier(2)
+
+        def work() -> None:
+            client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+            steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+            start.wait()
+            catch_up(steps, batch_size=100, minutes=1)
+
+        with ThreadPoolExecutor(2) as workers:
+            for done in [workers.submit(work) for _ in range(2)]:
+                done.result()
+        truth = sandbox.truth()
+    assert sorted(row["asset_id"] for row in states(warehouse)) == sorted(r["asset_id"] for r in truth["asset_states"])
+    assert live(warehouse) == sorted((row["asset_id"] for row in truth["assets"]), key=str.encode)
+    found = rows(warehouse, "SELECT change_set_id, channel_seq, confirmed_at, change_count FROM change_sets")
+    assert sorted(row["channel_seq"] for row in found) == list(range(1, 16))
+    assert all(row["confirmed_at"] for row in found)
+    assert sum(row["change_count"] for row in found) == 1500
+    assert sorted(each.change_set_id for each in archive.sets(3001)) == sorted(row["change_set_id"] for row in found)
+    assert value(warehouse, "SELECT count(*) FROM asset_changes") + value(
+        warehouse, "SELECT count(*) FROM rejected_changes"
+    ) == 1500  # fmt: skip
+
+
+def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
+    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive, tmp_path: Path
+) -> None:
+    class Overtaken(Archive):
+        """An archive on which another worker fetches and loads the set while this one writes."""
+
+        def write(self, uri: str, body: bytes) -> None:
+            super().write(uri, body)
+            rival = ScriptedGetty([delivery(SET, status=200, received_at=NOON + timedelta(seconds=1))])
+            other = replace(steps, source=rival)
+            load(other, fetched(other))
+
+    getty.deliveries = [delivery(SET)]
+    slow = replace(steps, archive=Overtaken(UPath(f"file://{tmp_path}/archive")))
+    found = fetched(slow)
+    assert load(slow, found).counts.changes == 4
+    row = ledger_row(warehouse, "7")
+    assert (row["fetched_at"], row["redelivered_count"]) == (NOON + timedelta(seconds=1), 1)
+    assert found.archive_uri == row["archive_uri"]
+    assert [each.uri for each in archive.sets(3001)] == [row["archive_uri"]]
+    assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3

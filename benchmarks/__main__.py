@@ -1,0 +1,67 @@
+"""`python -m benchmarks`: measure everything; `profile` and `table` as an argument do just that.
+
+BENCH=quick finishes within 5 minutes. ONLY=catch_up,history measures these alone and writes nothing.
+"""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from benchmarks import catch_up
+from benchmarks.bench import Bench
+from benchmarks.contest import PROJECT
+from benchmarks.results import HEADER, table
+from benchmarks.stages import print_profile
+from benchmarks.warehouse import running_server
+
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "catch_up": catch_up.measure,
+}
+
+
+def main() -> None:
+    """Do what the argument says."""
+    match sys.argv[1:]:
+        case ["profile"]:
+            print_profile()
+        case ["table"]:
+            print(table())
+        case []:
+            measure_all(os.environ.get("ONLY", ""))
+        case _:
+            raise SystemExit(__doc__)
+
+
+def measure_all(only: str) -> None:
+    """Measure, print line by line, and write `results.json` where nothing was left out."""
+    wanted = only.split(",") if only else list(SECTIONS)
+    folder = PROJECT / ".local" / "bench"
+    print(HEADER)
+    with running_server(folder) as server:
+        bench = Bench(server, server.postgres.home)
+        _add_circumstances(bench)
+        for name in wanted:
+            started = time.monotonic()
+            SECTIONS[name](bench)
+            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    if not only:
+        bench.results.write()
+
+
+def _add_circumstances(bench: Bench) -> None:
+    facts = bench.results.add_fact
+    facts("measured on", f"{datetime.now(UTC):%Y-%m-%d}, {'BENCH=quick' if bench.is_quick else 'in full'}")
+    version = bench.server.ask("postgres", "SELECT current_setting('server_version_num')::int / 10000")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    facts(
+        "machine",
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, PostgreSQL {version:.0f}",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Catch-up per full set against a bare loop, a bare script and dlt; what it costs in CPU."""
+
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.contest import Round, Side, in_turns, ratios
+from benchmarks.feed import FIRST_ID
+from benchmarks.getty import serving
+from benchmarks.peer import python_with_dlt
+from benchmarks.results import Budget
+
+HELD = 1_000_000
+LABELS = {
+    "bare_loop": "bare loop (PUT and DELETE alone)",
+    "bare_script": "bare script (requests, COPY, one guarded upsert)",
+    "ours": "ours",
+    "dlt": "dlt merge, as it comes",
+    "dlt_indexed": "dlt merge, with an index on its key added by hand",
+}
+# dlt makes no index on a primary key: without one, each run reads the whole table.
+_DLT_HELD = """
+INSERT INTO dlt_assets.assets (id, asset_type, asset_lifecycle, asset_changed_utc_datetime, uri, deleted,
+    _dlt_load_id, _dlt_id)
+SELECT ({first} + n)::text, 'Image', 'New', now() - interval '60 days' + n * interval '1 millisecond',
+    'https://api.gettyimages.com/v3/images/' || ({first} + n), false, '0', md5(n::text)::varchar(14) || n
+FROM generate_series(0, {count} - 1) AS n
+WHERE NOT EXISTS (SELECT FROM dlt_assets.assets WHERE id = ({first} + n)::text)
+"""
+_DLT_INDEX = "CREATE INDEX ON dlt_assets.assets (id)"
+
+
+def measure(bench: Bench) -> None:
+    """Measure at API latency 0 and 100 ms."""
+    bench.held_copy(HELD, "catch_up")
+    bench.server.make_bare("bare", held=HELD)
+    python = python_with_dlt()
+    for latency_ms, rounds, sets in ((0, 5 if bench.is_quick else 15, 5), (100, 3 if bench.is_quick else 9, 3)):
+        with ExitStack() as ending:
+            enough = (rounds + 2) * sets
+            reach = ending.enter_context(
+                serving(enough, held=HELD, latency=latency_ms / 1000, seed=latency_ms, first=FIRST_ID)
+            )
+            sides = _sides(bench, reach, ending, python, latency_ms)
+            bench.server.execute("postgres", "CHECKPOINT")
+            _report(bench, in_turns(sides, bench.server, sets=sets, rounds=rounds), latency_ms)
+    if python is None:
+        budget = Budget(at_least=6)
+        bench.results.add_missing("catch-up, latency 0: times faster than dlt merge", "dlt is not installed", budget)
+
+
+def _sides(bench: Bench, reach: dict[str, Any], ending: ExitStack, python: str | None, latency_ms: int) -> list[Side]:
+    bare = {**reach, "folder": str(bench.folder), "channel_id": 1, "libpq": bench.server.libpq("bare")}
+    ours = bench.ours("catch_up", reach, channel_id=3001 + latency_ms)
+    sides = [Side("bare_loop", bare), Side("bare_script", {**bare, "channel_id": 2}), Side("ours", ours)]
+    if python:
+        for number, name in enumerate(("dlt", "dlt_indexed")):
+            uri = _dlt_database(bench, name)
+            settings = {**bare, "channel_id": 10 + number, "name": f"{name}_{latency_ms}", "libpq_uri": uri}
+            sides.append(Side("dlt_merge", settings, name=name, python=python))
+    for side in sides:
+        ending.enter_context(side)
+    for side in sides[3:]:
+        side.round(1, bench.server)  # makes its table
+        bench.server.execute(side.name, _DLT_HELD.format(first=FIRST_ID, count=HELD))
+        if side.name == "dlt_indexed":
+            bench.server.execute(side.name, _DLT_INDEX)
+        bench.server.settle(side.name)
+    return sides
+
+
+def _dlt_database(bench: Bench, name: str) -> str:
+    bench.server.drop(name)
+    bench.server.postgres.create_database(name)
+    # dlt insists on a host and a password; the socket wins over both.
+    return f"postgresql://postgres:none@localhost/{name}?host={bench.server.postgres.socket_dir}"
+
+
+def _report(bench: Bench, done: dict[str, list[Round]], latency_ms: int) -> None:
+    add, what = bench.results.add, f"catch-up, latency {latency_ms}"
+    for name, rounds in done.items():
+        add(f"{what}: {LABELS[name]}", [one.ms_per_set for one in rounds], "ms/set")
+    ours = done["ours"]
+    headline = Budget(at_least=0.85) if latency_ms == 100 else None
+    rate = "rate of ours as a share of the bare loop's"
+    add(f"{what}: {rate}", ratios(done["bare_loop"], ours), "x", headline)
+    at_zero = latency_ms == 0
+    add(
+        f"{what}: ours / bare script", ratios(ours, done["bare_script"]), "x", Budget(at_most=1.25) if at_zero else None
+    )
+    if "dlt" in done:
+        faster = Budget(at_least=6) if at_zero else None
+        add(f"{what}: times faster than dlt merge, as it comes", ratios(done["dlt"], ours), "x", faster)
+        add(f"{what}: times faster than dlt merge, with an index", ratios(done["dlt_indexed"], ours), "x", faster)
+    if at_zero:
+        for name in list(done)[1:]:
+            _report_cpu(bench, LABELS[name], done[name])
+
+
+def _report_cpu(bench: Bench, label: str, rounds: list[Round]) -> None:
+    own = [one.cpu_seconds / one.changes * 1e6 for one in rounds]
+    server = [one.server_cpu_seconds / one.changes * 1e6 for one in rounds]
+    bench.results.add(f"CPU per million changes, the process: {label}", own, "s")
+    bench.results.add(f"CPU per million changes, Postgres: {label}", server, "s")

@@ -1,0 +1,149 @@
+"""Where the time of a change set goes: our side with a stop watch in each stage.
+
+Times are a stage's own: what a stage inside it takes is the inner one's. SQL is told by statement.
+"""
+
+import cProfile
+import functools
+import importlib
+import io
+import pstats
+import re
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from benchmarks.sides import ours
+from benchmarks.sides.rounds import Run, serve
+
+# Stage and function; one that the core no longer has is passed over.
+STAGES = (
+    ("call PUT", "asset_changes.client", "AssetChangesClient.get_change_set"),
+    ("call PUT: read JSON", "asset_changes.answers", "_document"),
+    ("call DELETE", "asset_changes.client", "AssetChangesClient.confirm_change_set"),
+    ("parse", "asset_changes.parse", "parse_change_set"),
+    ("prepare: other", "asset_changes.transform", "prepare"),
+    ("prepare: assess", "asset_changes.transform", "assess"),
+    ("prepare: rows as CSV", "asset_changes.transform", "_csv"),
+    ("archive", "asset_changes.archive", "Archive.write"),
+    ("archive: durable write", "asset_changes.archive", "_write_durably"),
+    ("Python of settle", "asset_changes.steps", "settle"),
+    ("Python of record", "asset_changes.steps", "record"),
+    ("Python of load_in", "asset_changes.steps", "load_in"),
+    ("Python of load_set", "asset_changes.warehouse.load", "load_set"),
+    ("log line", "asset_changes.steps", "log_loaded"),
+)
+_STATEMENT = re.compile(
+    r"(?is)^\s*(?:(INSERT) INTO (\w+)|(UPDATE) (\w+)|(SELECT).*?\bFROM\s+(\w+)|(COPY) (\w+)|(\w+)(?:\s+(\w+))?)"
+)
+
+
+class Watch:
+    """Adds up own times by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+        self._inner = [0.0]
+
+    def timed(self, function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        """Return the function with a stop watch."""
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self._inner.append(0.0)
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                took = time.perf_counter() - started
+                stage = name(*args)
+                self.seconds[stage] += took - self._inner.pop()
+                self.calls[stage] += 1
+                self._inner[-1] += took
+
+        return wrapped
+
+    def install(self) -> None:
+        """Put a stop watch into each stage, into each statement and each commit."""
+        for stage, module, path in STAGES:
+            owner: Any = importlib.import_module(module)
+            *owners, name = path.split(".")
+            for each in owners:
+                owner = getattr(owner, each, None)
+            if function := getattr(owner, name, None):
+                _replace(function, self.timed(function, lambda *_, stage=stage: stage), owner)
+        cursor: Any = psycopg.Cursor
+        for owner, attribute, label in (
+            (cursor, "execute", lambda _cursor, query, *_: statement(query)),
+            (cursor, "executemany", lambda _cursor, query, *_: f"{statement(query)} (many)"),
+            (psycopg.Copy, "write", lambda *_: "SQL: COPY, sending"),
+            (psycopg.Copy, "finish", lambda *_: "SQL: COPY, finishing"),
+            (psycopg.Connection, "commit", lambda *_: "SQL: COMMIT"),
+        ):
+            setattr(owner, attribute, self.timed(getattr(owner, attribute), label))
+
+
+def statement(query: Any) -> str:
+    """Return a statement's verb and table."""
+    found = _STATEMENT.match(query if isinstance(query, str) else str(query))
+    words = [word for word in found.groups() if word] if found else ["other"]
+    return f"SQL: {' '.join(words)}"
+
+
+def _replace(function: Any, by: Any, owner: Any) -> None:
+    """Replace a function wherever the core has imported it to."""
+    setattr(owner, function.__name__, by)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("asset_changes"):
+            for attribute, value in list(vars(module).items()):
+                if value is function:
+                    setattr(module, attribute, by)
+
+
+def setup(settings: dict[str, Any]) -> Run:
+    """Return our side, timed or, with `settings["deep"]`, under cProfile; the report goes to a file."""
+    watch = Watch()
+    if not settings["deep"]:
+        watch.install()
+    run = ours.setup(settings)
+    run(3)  # the first sets pay for connections and plans
+    watch.seconds.clear()
+    watch.calls.clear()
+
+    def reported(sets: int) -> int:
+        profiler = cProfile.Profile()
+        started = time.perf_counter()
+        changes = profiler.runcall(run, sets) if settings["deep"] else run(sets)
+        total = time.perf_counter() - started
+        with open(settings["report"], "w") as report:  # noqa: PTH123 - one line
+            report.write(_functions(profiler) if settings["deep"] else _stages(watch, sets, total))
+        return changes
+
+    return reported
+
+
+def _stages(watch: Watch, sets: int, total: float) -> str:
+    rest = total - sum(watch.seconds.values())
+    rows = sorted([*watch.seconds.items(), ("everything else", rest)], key=lambda row: -row[1])
+    lines = [
+        f"{seconds / sets * 1000:8.2f} ms {seconds / total:6.1%} {watch.calls.get(stage, 0) / sets:6.2f} calls  {stage}"
+        for stage, seconds in rows
+    ]
+    return "\n".join([f"{total / sets * 1000:8.2f} ms per set of 2,200, stages by their own time", *lines, ""])
+
+
+def _functions(profiler: cProfile.Profile) -> str:
+    out = io.StringIO()
+    stats = pstats.Stats(profiler, stream=out)
+    stats.strip_dirs().sort_stats("tottime").print_stats(30)
+    stats.sort_stats("cumulative").print_stats(45)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    serve(setup)

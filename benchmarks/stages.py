@@ -1,0 +1,34 @@
+"""`python -m benchmarks profile`: where the time of one change set of a catch-up goes."""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.contest import Side
+from benchmarks.getty import serving
+from benchmarks.warehouse import running_server
+
+_HELD = 1_000_000
+_SETS = 40
+
+
+def print_profile() -> None:
+    """Print own times by stage, then the functions as cProfile sees them."""
+    with tempfile.TemporaryDirectory() as name, running_server(Path(name) / "postgres") as server:
+        server.make_warehouse("profiled", held=_HELD)
+        for seed, deep in enumerate((False, True)):
+            report = Path(name) / "report.txt"
+            with serving(_SETS + 5, held=_HELD, seed=seed) as reach:
+                settings = {
+                    **reach,
+                    "folder": name,
+                    "channel_id": 3001 + seed,
+                    "warehouse": server.warehouse("profiled"),
+                    "archive_uri": f"file://{name}/archive",
+                    "log": f"{name}/ours.log",
+                    "deep": deep,
+                    "report": str(report),
+                }
+                with Side("stages", settings) as side:
+                    side.ask(_SETS)
+                    side.answer()
+            print(report.read_text())

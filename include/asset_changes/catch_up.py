@@ -7,6 +7,9 @@ delivery and the stamp that a confirmation is about to be sent share one transac
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -30,6 +33,13 @@ from asset_changes.warehouse.migrate import check_version
 log = logging.getLogger(__name__)
 
 
+class Stamp(NamedTuple):
+    """A confirmation that Getty took and the ledger does not know of yet: it rides in the next transaction."""
+
+    change_set_id: str
+    is_ours: bool
+
+
 def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[], bool] = lambda: False) -> CaughtUp:
     """Fetch, load and confirm until the first empty answer, the time limit, or `stops` says so.
 
@@ -42,34 +52,44 @@ def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[
         check_version(connection)
     started = time.monotonic()
     sets, total, is_caught_up = 0, Counts(), False
-    while not stops() and time.monotonic() - started < minutes * 60:
-        in_hand = deliver(steps, batch_size=batch_size, is_first=sets == 0)
-        settle(steps, in_hand)
-        if in_hand is None:
-            in_transaction(steps.warehouse, lambda connection: record(connection, steps, None))
-            is_caught_up = True
-            break
-        total += _finish(steps, in_hand)
-        sets += 1
+    unstamped: Stamp | None = None
+    try:
+        while not stops() and time.monotonic() - started < minutes * 60:
+            asked_at = datetime.now(UTC)
+            in_hand = deliver(steps, batch_size=batch_size, is_first=sets == 0)
+            if in_hand is None:
+                is_caught_up = True
+                break
+            if sets == 0:  # later on, the set before was confirmed by this loop
+                settle(steps, in_hand, asked_at=asked_at)
+            row = in_transaction(steps.warehouse, partial(_load, steps=steps, in_hand=in_hand, unstamped=unstamped))
+            unstamped = None
+            log_loaded(row)
+            change_set_id = row.fetched.change_set_id
+            is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
+            unstamped = Stamp(change_set_id, is_ours)
+            total, sets = total + row.counts, sets + 1
+    finally:
+        if unstamped:
+            in_transaction(steps.warehouse, partial(_stamp, steps=steps, unstamped=unstamped))
+    if is_caught_up:
+        in_transaction(steps.warehouse, partial(record, steps=steps, in_hand=None))
+        settle(steps, None, asked_at=asked_at)
     _log_summary(steps, sets, total, time.monotonic() - started, is_caught_up=is_caught_up)
     return CaughtUp(sets=sets, counts=total, is_caught_up=is_caught_up)
 
 
-def _finish(steps: Steps, in_hand: InHand) -> Counts:
-    channel_id, change_set_id = steps.channel.channel_id, in_hand.fetched.change_set_id
+def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: Stamp | None) -> LedgerRow:
+    if unstamped:
+        _stamp(connection, steps=steps, unstamped=unstamped)
+    recorded = record(connection, steps, in_hand) or in_hand
+    row = load_in(connection, steps, recorded.fetched, recorded.prepared)
+    ledger.mark_confirm_tried(connection, row.fetched.channel_id, row.fetched.change_set_id)
+    return row
 
-    def work(connection: Connection) -> LedgerRow:
-        recorded = record(connection, steps, in_hand) or in_hand
-        row = load_in(connection, steps, recorded.fetched, recorded.prepared)
-        ledger.mark_confirm_tried(connection, channel_id, change_set_id)
-        return row
 
-    row = in_transaction(steps.warehouse, work)
-    log_loaded(row)
-    is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
-    with transaction(steps.warehouse) as connection:
-        ledger.mark_confirmed(connection, channel_id, change_set_id, is_ours=is_ours)
-    return row.counts
+def _stamp(connection: Connection, *, steps: Steps, unstamped: Stamp) -> None:
+    ledger.mark_confirmed(connection, steps.channel.channel_id, unstamped.change_set_id, is_ours=unstamped.is_ours)
 
 
 def _log_summary(steps: Steps, sets: int, total: Counts, seconds: float, *, is_caught_up: bool) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
@@ -79,9 +80,10 @@ def fetch(steps: Steps, *, batch_size: int) -> FetchedSet | None:
     """Fetch the channel's next change set into archive and ledger; None when it is caught up."""
     with transaction(steps.warehouse) as connection:
         check_version(connection)
+    asked_at = datetime.now(UTC)
     answer = deliver(steps, batch_size=batch_size)
     in_hand = in_transaction(steps.warehouse, lambda connection: record(connection, steps, answer))
-    settle(steps, in_hand)
+    settle(steps, in_hand, asked_at=asked_at)
     if in_hand is None:
         log.info("Caught up: channel=%d has no change to hand out", steps.channel.channel_id)
         return None
@@ -137,17 +139,17 @@ def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHa
     return in_hand
 
 
-def settle(steps: Steps, in_hand: InHand | None) -> None:
+def settle(steps: Steps, in_hand: InHand | None, *, asked_at: datetime | None = None) -> None:
     """Stamp what the answer proves: Getty hands out another set, or none, only after a confirmation.
 
+    It proves nothing of sets that another worker fetched after `asked_at`, when Getty was asked.
     A set that was confirmed without being loaded was confirmed by somebody else. It is in the
     archive, so it is loaded from there.
     """
     but = in_hand.fetched.change_set_id if in_hand else None
     channel_id = steps.channel.channel_id
-    stranded = in_transaction(
-        steps.warehouse, lambda connection: ledger.imply_confirmed(connection, channel_id, but=but)
-    )
+    imply = partial(ledger.imply_confirmed, channel_id=channel_id, but=but, before=asked_at or datetime.now(UTC))
+    stranded = in_transaction(steps.warehouse, imply)
     for row in stranded:
         log.warning(
             "Change set %s of channel %d was fetched but not loaded, and Getty no longer hands it out: another "
@@ -157,7 +159,7 @@ def settle(steps: Steps, in_hand: InHand | None) -> None:
         )
         load(steps, row.fetched)
     if stranded:
-        in_transaction(steps.warehouse, lambda connection: ledger.imply_confirmed(connection, channel_id, but=but))
+        in_transaction(steps.warehouse, imply)
 
 
 def transform_archived(steps: Steps, fetched: FetchedSet) -> PreparedSet:

@@ -4,7 +4,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,6 +94,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     environment.setdefault("ASSET_CHANGES_ARCHIVE_URI", f"file://{state.archive}")
     schema = environment.get("ASSET_CHANGES_SCHEMA") or "getty_images"
 
+    write_command(state, environment)
     services = Services(state_dir=state.path, logs=state.logs, environment=environment)
     ending.callback(services.stop)
     airflow = AirflowApi(f"http://127.0.0.1:{options.port}", password=secrets.admin_password)
@@ -128,6 +129,18 @@ def _start_airflow(airflow: AirflowApi, services: Services, screen: Screen) -> N
     wait_until(airflow.is_up, seconds=120, services=services, otherwise="Airflow did not answer in 2 minutes.")
     airflow.seed_variable(CHANNELS_VARIABLE, "[]", "The channels that discovery has found; it writes this.")
     services.start("dag-processor", [*AIRFLOW, "dag-processor"])
+
+
+def write_command(state: StateDir, environment: Mapping[str, str]) -> None:
+    """Leave `airflow` as a command with the environment of this stack: for backfills and for a look around."""
+    exports = [
+        f"export {name}={shlex.quote(value)}"
+        for name, value in sorted(environment.items())
+        if name.startswith(("AIRFLOW", "ASSET_CHANGES_"))
+    ]
+    state.command.parent.mkdir(exist_ok=True)
+    write_private(state.command, "\n".join(["#!/bin/sh", *exports, f'exec {shlex.join(AIRFLOW)} "$@"', ""]))
+    state.command.chmod(0o700)  # it holds the stack's secrets
 
 
 def start_triggerer(stack: Stack) -> None:

@@ -149,12 +149,13 @@ def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *,
     _stamp(connection, channel_id, change_set_id, rebuilt_at=func.now(), **confirmed)
 
 
-def imply_confirmed(connection: Connection, channel_id: int, *, but: str | None) -> list[LedgerRow]:
-    """Stamp the loaded sets of a channel as confirmed, and return those that are not loaded.
+def imply_confirmed(connection: Connection, *, channel_id: int, but: str | None, before: datetime) -> list[LedgerRow]:
+    """Stamp the loaded sets of a channel fetched `before` as confirmed, and return those that are not loaded.
 
     Getty hands out another set than `but`'s predecessors, or none, only after it confirmed them.
     """
     is_open = (change_sets.c.channel_id == channel_id) & change_sets.c.confirmed_at.is_(None)
+    is_open &= change_sets.c.fetched_at < before
     if but is not None:
         is_open &= change_sets.c.change_set_id != but
     rows: Sequence[Row[tuple[object, ...]]] = connection.execute(

@@ -1,0 +1,90 @@
+"""A watchdog with a clock that tests may set, and an ear that keeps what it is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from asset_changes.archive import Archive
+from asset_changes.catch_up import catch_up
+from asset_changes.steps import Steps
+from asset_changes.warehouse import ledger
+from asset_changes.warehouse.connection import transaction
+from asset_changes.watch import Alert, Watched, watch
+from asset_changes.watch_settings import WatchSettings
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine, text
+
+
+@dataclass
+class Watchdog:
+    """Watches one warehouse; `told` are the messages that arrived."""
+
+    warehouse: Engine
+    archive: Archive
+    settings: WatchSettings = field(default_factory=WatchSettings)
+    told: list[Alert] = field(default_factory=list)
+    confirms: bool = True
+
+    def look(self, *, later: timedelta = timedelta(), tell: Callable[[Alert], None] | str | None = "ear") -> Watched:
+        """Watch once, as if so much later."""
+        return watch(
+            self.warehouse,
+            archive=self.archive,
+            settings=self.settings,
+            now=datetime.now(UTC) + later,
+            tell=self.told.append if tell == "ear" else tell,  # type: ignore[arg-type]
+            confirms=self.confirms,
+        )
+
+    @property
+    def heard(self) -> list[tuple[str, bool]]:
+        """Condition and whether it was an all-clear, of each message, in order."""
+        return [(alert.condition, alert.is_over) for alert in self.told]
+
+
+@dataclass
+class Feed:
+    """Channel 3001 and what befalls it."""
+
+    steps: Steps
+    sandbox: Sandbox
+
+    def says(self, *lifecycles: str, at: datetime | None = None, **keys: Any) -> None:
+        """Let Getty have these changes to tell, of assets 1, 2, 3 and so on."""
+        moment = (at or datetime.now(UTC)).isoformat()
+        message = {"asset_type": "Image", "asset_changed_utc_datetime": moment, **keys}
+        self.sandbox.append(
+            3001,
+            [
+                {"id": str(number), "asset_lifecycle": lifecycle} | message
+                for number, lifecycle in enumerate(lifecycles, 1)
+            ],
+        )
+
+    def catch_up(self) -> None:
+        """Read the channel to its end."""
+        assert catch_up(self.steps, batch_size=100, minutes=1).is_caught_up
+
+    def sql(self, statement: str, **values: Any) -> None:
+        """Change the ledger behind everybody's back."""
+        with transaction(self.steps.warehouse) as connection:
+            connection.execute(text(statement), values)
+
+
+@pytest.fixture
+def watchdog(warehouse: Engine, archive: Archive) -> Watchdog:
+    """A watchdog with the default thresholds."""
+    return Watchdog(warehouse=warehouse, archive=archive)
+
+
+@pytest.fixture
+def feed(steps: Steps, sandbox: Sandbox) -> Feed:
+    """Channel 3001, discovered and caught up a moment ago."""
+    with transaction(steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [steps.channel])
+    feed = Feed(steps, sandbox)
+    feed.says("New")
+    feed.catch_up()
+    return feed

@@ -1,0 +1,235 @@
+"""Each condition is provoked through the sandbox or the ledger; its alert arrives once and clears once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+from asset_changes import steps as channel_steps
+from asset_changes.warehouse import ledger
+from asset_changes.warehouse.alerts import note_nightly_replay
+from asset_changes.warehouse.connection import transaction
+from asset_changes.watch_conditions import CONDITIONS
+
+from tests.conftest import EDITORIAL_FILM
+from tests.watch.conftest import Feed, Watchdog
+
+MINUTES, HOURS, DAYS = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+NOW = timedelta()
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a condition comes, how it goes, and when the watchdog looks each time."""
+
+    condition: str
+    comes: Callable[[Feed], None]
+    says: str
+    seen_after: timedelta = NOW
+    goes: Callable[[Feed], None] = lambda feed: None
+    over_after: timedelta = NOW
+
+
+def _nothing(feed: Feed) -> None:
+    """Time alone brings it."""
+
+
+def _fetch(feed: Feed) -> None:
+    feed.says("Delete")
+    assert channel_steps.fetch(feed.steps, batch_size=100)
+
+
+def _load(feed: Feed) -> None:
+    feed.says("Update")
+    fetched = channel_steps.fetch(feed.steps, batch_size=100)
+    assert fetched
+    channel_steps.load(feed.steps, fetched)
+
+
+def _reject(feed: Feed) -> None:
+    feed.says("Renamed")
+    feed.catch_up()
+
+
+def _late_delete(feed: Feed) -> None:
+    _fetch(feed)
+    feed.sql("UPDATE change_sets SET fetched_at = fetched_at - interval '61 minutes' WHERE loaded_at IS NULL")
+    feed.catch_up()
+
+
+def _vanish(feed: Feed) -> None:
+    with transaction(feed.steps.warehouse) as connection:
+        ledger.retire_channels(connection, [3001])
+
+
+def _relist(feed: Feed) -> None:
+    with transaction(feed.steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [feed.steps.channel])
+
+
+def _appear(feed: Feed) -> None:
+    feed.sql("UPDATE channels SET discovered_at = discovered_at - interval '30 days'")
+    with transaction(feed.steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [EDITORIAL_FILM])
+
+
+def _forget(feed: Feed) -> None:
+    feed.sql("CREATE TABLE kept AS SELECT * FROM change_sets")
+    feed.sql("DELETE FROM change_sets")
+
+
+def _remember(feed: Feed) -> None:
+    feed.sql("INSERT INTO change_sets SELECT * FROM kept")
+
+
+def _replay(changed: int) -> Callable[[Feed], None]:
+    def replay(feed: Feed) -> None:
+        with transaction(feed.steps.warehouse) as connection:
+            note_nightly_replay(connection, 3001, changed=changed)
+
+    return replay
+
+
+def _strange_confirmation(feed: Feed) -> None:
+    """Somebody else confirms the set that is fetched here, so our own confirmation gets a 404."""
+    _load(feed)
+    outstanding = feed.sandbox.outstanding(3001)
+    assert outstanding
+    assert feed.steps.source.confirm_change_set(str(outstanding.change_set_id)).is_known
+    channel_steps.confirm(feed.steps, _in_hand(feed, str(outstanding.change_set_id)))
+
+
+def _strange_reading(feed: Feed) -> None:
+    """Somebody else confirms a set between our fetch and our load."""
+    _fetch(feed)
+    outstanding = feed.sandbox.outstanding(3001)
+    assert outstanding
+    assert feed.steps.source.confirm_change_set(str(outstanding.change_set_id)).is_known
+    feed.catch_up()
+
+
+def _in_hand(feed: Feed, change_set_id: str) -> channel_steps.FetchedSet:
+    with transaction(feed.steps.warehouse) as connection:
+        row = ledger.lookup(connection, 3001, change_set_id)
+    assert row
+    return row.fetched
+
+
+CASES = (
+    Case("unchecked", _nothing, "has given no answer for 61 minutes", 61 * MINUTES, Feed.catch_up),
+    Case("behind", _load, "is not caught up, and its newest change is 2 hours old", 125 * MINUTES, Feed.catch_up),
+    Case("unread", _nothing, "unread for 11 days; Getty drops them after 14", 11 * DAYS, Feed.catch_up),
+    Case("dormant", _nothing, "was not asked for 91 days", 91 * DAYS, Feed.catch_up),
+    Case("delete_overdue", _fetch, "has 1 change sets that wait to be loaded", 61 * MINUTES, Feed.catch_up),
+    Case("delete_overdue", _late_delete, "and 1 whose Deletes were applied too late", over_after=25 * HOURS),
+    Case("rejected", _reject, "sent 1 changes that could not be applied (", over_after=25 * HOURS),
+    Case("unconfirmed", _load, "loaded change set that is unconfirmed for 31 minutes", 31 * MINUTES, Feed.catch_up),
+    Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist),
+    Case("appeared", _appear, "is new", over_after=8 * DAYS),
+    Case("not_in_ledger", _forget, "has 1 change sets in the archive", 20 * MINUTES, _remember, 20 * MINUTES),
+    Case("replay_changed", _replay(3), "had 3 rows changed by the last nightly replay", goes=_replay(0)),
+    Case("other_consumer", _strange_confirmation, "1 change sets confirmed by somebody else", over_after=25 * HOURS),
+    Case("other_consumer", _strange_reading, "1 change sets confirmed by somebody else", over_after=25 * HOURS),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.condition}-{case.comes.__name__.strip('_')}")
+def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog: Watchdog) -> None:
+    assert not watchdog.look().open
+
+    case.comes(feed)
+    watchdog.look(later=case.seen_after)
+    watchdog.look(later=case.seen_after)
+    first = [alert for alert in watchdog.told if alert.condition == case.condition]
+    assert [alert.is_over for alert in first] == [False]
+    assert case.says in first[0].what
+
+    case.goes(feed)
+    watchdog.look(later=case.over_after)
+    watchdog.look(later=case.over_after)
+    mine = [alert for alert in watchdog.told if alert.condition == case.condition]
+    assert [alert.is_over for alert in mine] == [False, True]
+    assert mine[1].subject == f"All clear: {mine[0].subject}"
+
+
+def test_a_silent_channel_is_told_once_it_is_silent_for_longer_than_it_ever_was(feed: Feed, watchdog: Watchdog) -> None:
+    """Getty's feed has stopped before; the channel goes on answering that there is nothing."""
+    feed.sandbox.silence(3001)
+
+    def quiet_for(hours: int) -> None:
+        feed.sql(f"UPDATE channels SET last_change_at = now() - interval '{hours} hours'")
+        watchdog.look()
+
+    quiet_for(23)
+    assert watchdog.heard == []
+    # Two sets, 20 hours apart: 40 hours of silence are nothing unusual for this channel.
+    feed.sql("UPDATE change_sets SET newest_change_at = newest_change_at - interval '20 hours'")
+    feed.sandbox.silence(3001, silent=False)
+    feed.says("Update")
+    feed.catch_up()
+    quiet_for(39)
+    assert watchdog.heard == []
+    quiet_for(42)
+    quiet_for(43)
+    assert watchdog.heard == [("silent", False)]
+    feed.says("Update")
+    feed.catch_up()
+    watchdog.look()
+    assert watchdog.heard == [("silent", False), ("silent", True)]
+
+
+def test_every_condition_is_provoked_here() -> None:
+    provoked = {case.condition for case in CASES} | {"silent"}
+    assert provoked == {condition.name for condition in CONDITIONS}
+
+
+def test_a_stopped_channel_is_not_silent_as_nobody_asked_it(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.look(later=3 * DAYS)
+    assert watchdog.heard == [("unchecked", False)]
+
+
+def test_where_nothing_is_confirmed_nobody_is_told_that_nothing_is_confirmed(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.confirms = False
+    looking = replace(feed.steps, confirms=False)
+    feed.says("Update", "Delete")
+    fetched = channel_steps.fetch(looking, batch_size=100)
+    assert fetched
+    channel_steps.load(looking, fetched)
+    watchdog.look(later=50 * MINUTES)
+    assert watchdog.heard == []
+
+
+def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Feed, watchdog: Watchdog) -> None:
+    feed.sandbox.fail_next("lost_delete_response", channel_id=3001)
+    feed.says("Update")
+    feed.catch_up()
+    watchdog.look()
+    assert watchdog.heard == []
+
+
+def test_a_retired_channel_is_not_missed(feed: Feed, watchdog: Watchdog) -> None:
+    _vanish(feed)
+    watchdog.look(later=100 * DAYS)
+    assert watchdog.heard == []
+
+
+def test_a_replay_into_an_empty_warehouse_is_neither_late_nor_strange(feed: Feed, watchdog: Watchdog) -> None:
+    from datetime import UTC, datetime
+
+    from asset_changes.replay import replay
+
+    feed.says("Delete", "Renamed")
+    feed.catch_up()
+    feed.says("Update")
+    feed.catch_up()
+    feed.sql("TRUNCATE change_sets, asset_changes, asset_states, deletions, rejected_changes")
+    now = datetime.now(UTC)
+    replay(
+        feed.steps.channel,
+        archive=feed.steps.archive,
+        warehouse=feed.steps.warehouse,
+        since=now - DAYS,
+        until=now + DAYS,
+    )
+    watchdog.look()
+    assert watchdog.heard == []

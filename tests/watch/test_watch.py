@@ -1,0 +1,151 @@
+"""How alerts are told: once, at least; a notifier that fails is tried again; one failure hides no other."""
+
+from datetime import timedelta
+
+import pytest
+from asset_changes.errors import ConfigurationError, SchemaMismatch
+from asset_changes.warehouse.connection import transaction
+from asset_changes.watch import Alert, Watched
+from asset_changes.watch_settings import WatchSettings
+from sqlalchemy import text
+
+from tests.watch.conftest import Feed, Watchdog
+
+AN_HOUR = timedelta(minutes=61)
+
+
+def rows(watchdog: Watchdog) -> list[tuple[object, ...]]:
+    query = "SELECT condition, notified_at IS NOT NULL, cleared_at IS NOT NULL FROM alerts ORDER BY condition"
+    with transaction(watchdog.warehouse) as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def refuse(alert: Alert) -> None:
+    raise OSError("the mail server is away")
+
+
+def test_an_alert_says_what_is_since_when_and_what_to_do(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.look(later=AN_HOUR)
+    (alert,) = watchdog.told
+    assert alert.subject == "No answer, Channel 3001 (Editorial Image)"
+    what, since, to_do = alert.text.splitlines()
+    assert what == "Channel 3001 (Editorial Image) has given no answer for 61 minutes"
+    assert since == f"Since: {alert.since:%Y-%m-%d %H:%M} UTC"
+    assert to_do.startswith("What to do: Open the channel's DAG")
+
+
+def test_a_notifier_that_fails_is_tried_again_by_the_next_watch(feed: Feed, watchdog: Watchdog) -> None:
+    watched = watchdog.look(later=AN_HOUR, tell=refuse)
+    assert watched.failures == (
+        "Not told 'No answer, Channel 3001 (Editorial Image)', tried again by the next watch: the mail server is away",
+    )
+    assert rows(watchdog) == [("unchecked", False, False)]
+    assert watchdog.look(later=AN_HOUR).told == 1
+    assert rows(watchdog) == [("unchecked", True, False)]
+
+
+def test_an_all_clear_that_cannot_be_told_is_tried_again_too(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.look(later=AN_HOUR)
+    assert watchdog.look(tell=refuse).failures
+    assert rows(watchdog) == [("unchecked", True, False)]
+    watchdog.look()
+    watchdog.look()
+    assert watchdog.heard == [("unchecked", False), ("unchecked", True)]
+    assert rows(watchdog) == [("unchecked", True, True)]
+
+
+def test_one_message_that_is_refused_does_not_hold_up_the_others(feed: Feed, watchdog: Watchdog) -> None:
+    def picky(alert: Alert) -> None:
+        if alert.condition == "dormant":
+            refuse(alert)
+        watchdog.told.append(alert)
+
+    watched = watchdog.look(later=timedelta(days=91), tell=picky)
+    assert watchdog.heard == [("unchecked", False), ("unread", False)]
+    assert len(watched.failures) == 1
+
+
+def test_an_alert_that_nobody_heard_of_needs_no_all_clear(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.look(later=AN_HOUR, tell=refuse)
+    watchdog.look()
+    assert watchdog.heard == []
+    assert rows(watchdog) == [("unchecked", False, True)]
+
+
+def test_without_a_notifier_alerts_wait_for_one(feed: Feed, watchdog: Watchdog) -> None:
+    assert watchdog.look(later=AN_HOUR, tell=None).open
+    assert rows(watchdog) == [("unchecked", False, False)]
+    watchdog.look(later=AN_HOUR)
+    assert watchdog.heard == [("unchecked", False)]
+
+
+def test_a_condition_that_comes_back_is_told_again(feed: Feed, watchdog: Watchdog) -> None:
+    for _ in range(2):
+        watchdog.look(later=AN_HOUR)
+        watchdog.look()
+    assert watchdog.heard == [("unchecked", False), ("unchecked", True)] * 2
+
+
+def test_an_archive_that_cannot_be_read_hides_no_other_condition(
+    feed: Feed, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreadable:
+        def sets(self, *_: object, **__: object) -> None:
+            from asset_changes.errors import ArchiveUnavailable
+
+            raise ArchiveUnavailable("The archive is away.")
+
+    watchdog.archive = Unreadable()  # type: ignore[assignment]
+    watched = watchdog.look(later=AN_HOUR)
+    assert watchdog.heard == [("unchecked", False)]
+    assert watched.failures == ("Not looked for 'Archived but not in the ledger': The archive is away.",)
+
+
+def test_the_log_tells_each_open_alert_with_its_next_step(
+    feed: Feed, watchdog: Watchdog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for _ in range(2):
+        caplog.clear()
+        watchdog.look(later=AN_HOUR)
+        assert "has given no answer for 61 minutes. Since: " in caplog.text
+        assert "What to do: Open the channel's DAG" in caplog.text
+    assert "Watched: channels=1 open=1 told=0 cleared=0" in caplog.text
+
+
+def test_what_getty_sent_cannot_become_markup(feed: Feed, watchdog: Watchdog) -> None:
+    feed.says("<script>")
+    feed.catch_up()
+    watchdog.look()
+    (alert,) = watchdog.told
+    assert "<script>" not in alert.html
+
+
+def test_the_readings_tell_the_lag(feed: Feed, watchdog: Watchdog) -> None:
+    def reading(watched: Watched) -> tuple[float, float]:
+        (only,) = watched.readings
+        return round(only.lag_seconds / 60), round(only.unchecked_seconds / 60)
+
+    assert reading(watchdog.look(later=timedelta(minutes=10))) == (0, 10)
+    feed.sql("UPDATE channels SET caught_up_at = caught_up_at - interval '1 minute'")
+    assert reading(watchdog.look(later=timedelta(minutes=10))) == (10, 10)
+
+
+def test_a_warehouse_of_another_version_is_told_with_the_command(watchdog: Watchdog) -> None:
+    with transaction(watchdog.warehouse) as connection:
+        connection.execute(text("UPDATE schema_version SET version_num = '0000'"))
+    with pytest.raises(SchemaMismatch, match="airflow dags trigger asset_changes_discovery"):
+        watchdog.look()
+
+
+def test_thresholds_come_from_the_environment() -> None:
+    assert WatchSettings.from_environment({}) == WatchSettings()
+    given = WatchSettings.from_environment({"ASSET_CHANGES_WATCH_LAG_MINUTES": "30"})
+    assert given == WatchSettings(lag_minutes=30)
+    assert given.parameters()["lag"] == timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "1e9", "nan"])
+def test_a_threshold_out_of_range_is_refused_by_name(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"ASSET_CHANGES_WATCH_LAG_MINUTES is .* number of minutes"):
+        WatchSettings.from_environment({"ASSET_CHANGES_WATCH_LAG_MINUTES": value})

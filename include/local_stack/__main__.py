@@ -15,7 +15,8 @@ INTERRUPTED = 130  # what a shell calls the end by Ctrl-C
 
 def main() -> int:
     """Run the stack; the exit status."""
-    for which in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell starts what runs in the background with Ctrl-C ignored.
+    for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(which, _interrupt)
     screen = Screen()
     is_caught_up = False

@@ -109,7 +109,7 @@ def watch(
         message = _message(alert, seen, now=now)
         if not message.is_over:
             standing[alert.key] = message
-            log.warning("%s: %s", message.subject, message.text.replace("\n", ". "))
+            log.warning("%s", message.text.replace("\n", ". "))
         try:
             told += _settle(warehouse, alert, message, tell)
         except NotTold as error:

@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
 from asset_changes.settings import Settings
+from asset_changes.warehouse.connection import transaction
 from asset_changes.watch import Alert, NotTold
 from asset_changes.watch import watch as watch_feed
 from asset_changes.watch_settings import WatchSettings
+from sqlalchemy import inspect
 
 from getty_images import metrics
 from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
@@ -24,6 +27,9 @@ def watch(context: Mapping[str, Any]) -> dict[str, int]:
     if choice is None:
         log.info("No notifier is named in %s: alerts stand in this log, the table and the metrics alone.", VARIABLE)
     with warehouse_of(settings) as engine:
+        with transaction(engine) as connection:
+            if not inspect(connection).has_table("schema_version"):
+                raise AirflowSkipException("The warehouse has no tables yet: asset_changes_discovery makes them.")
         watched = watch_feed(
             engine,
             archive=archive_of(settings),

@@ -120,16 +120,16 @@ CASES = (
     Case("behind", _load, "is not caught up, and its newest change is 2 hours old", 125 * MINUTES, Feed.catch_up),
     Case("unread", _nothing, "unread for 11 days; Getty drops them after 14", 11 * DAYS, Feed.catch_up),
     Case("dormant", _nothing, "was not asked for 91 days", 91 * DAYS, Feed.catch_up),
-    Case("delete_overdue", _fetch, "has 1 change sets that wait to be loaded", 61 * MINUTES, Feed.catch_up),
-    Case("delete_overdue", _late_delete, "and 1 whose Deletes were applied too late", over_after=25 * HOURS),
-    Case("rejected", _reject, "sent 1 changes that could not be applied (", over_after=25 * HOURS),
+    Case("delete_overdue", _fetch, "sets not loaded yet 1, sets loaded too late 0", 61 * MINUTES, Feed.catch_up),
+    Case("delete_overdue", _late_delete, "sets not loaded yet 0, sets loaded too late 1", over_after=25 * HOURS),
+    Case("rejected", _reject, "sent changes that could not be applied: 1 (unknown_lifecycle)", over_after=25 * HOURS),
     Case("unconfirmed", _load, "loaded change set that is unconfirmed for 31 minutes", 31 * MINUTES, Feed.catch_up),
     Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist),
     Case("appeared", _appear, "is new", over_after=8 * DAYS),
-    Case("not_in_ledger", _forget, "has 1 change sets in the archive", 20 * MINUTES, _remember, 20 * MINUTES),
-    Case("replay_changed", _replay(3), "had 3 rows changed by the last nightly replay", goes=_replay(0)),
-    Case("other_consumer", _strange_confirmation, "1 change sets confirmed by somebody else", over_after=25 * HOURS),
-    Case("other_consumer", _strange_reading, "1 change sets confirmed by somebody else", over_after=25 * HOURS),
+    Case("not_in_ledger", _forget, "in the archive that the ledger does not hold: 1", 20 * MINUTES, _remember, 20 * MINUTES),
+    Case("replay_changed", _replay(3), "changed by the last nightly replay, which must change none: 3", goes=_replay(0)),
+    Case("other_consumer", _strange_confirmation, "confirmed by somebody else: 1", over_after=25 * HOURS),
+    Case("other_consumer", _strange_reading, "confirmed by somebody else: 1", over_after=25 * HOURS),
 )
 
 

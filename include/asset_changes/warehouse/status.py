@@ -137,7 +137,6 @@ CROSS JOIN LATERAL (
     FROM change_sets
     WHERE change_sets.channel_id = channels.channel_id AND confirmed_at IS NULL
 ) AS open
-WHERE :channel_id IS NULL OR channel_id = :channel_id
 ORDER BY retired_at IS NOT NULL, channel_id
 """)
 
@@ -146,7 +145,7 @@ SELECT channel_id, date_trunc('hour', fetched_at, 'UTC') AS hour, count(*) AS se
        sum(new_count) AS new, sum(update_count) AS update, sum(delete_count) AS delete,
        sum(superseded_count) AS superseded, sum(rejected_count) AS rejected
 FROM change_sets
-WHERE fetched_at >= :since AND (:channel_id IS NULL OR channel_id = :channel_id)
+WHERE fetched_at >= :since
 GROUP BY 1, 2
 ORDER BY 1, 2
 """)
@@ -160,7 +159,7 @@ SELECT d.channel_id, {IS_REBUILT} AS is_rebuilt, count(*) AS deletes,
        percentile_disc(0.99) WITHIN GROUP (ORDER BY d.applied_at - d.received_at) AS p99,
        max(d.applied_at - d.received_at) AS worst
 FROM deletions AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
-WHERE d.received_at >= :since AND (:channel_id IS NULL OR d.channel_id = :channel_id)
+WHERE d.received_at >= :since
 GROUP BY 1, 2
 """)
 
@@ -174,13 +173,12 @@ SELECT latest.* FROM channels CROSS JOIN LATERAL (
     ORDER BY channel_seq DESC NULLS FIRST
     LIMIT {LAST_SETS}
 ) AS latest
-WHERE :channel_id IS NULL OR channels.channel_id = :channel_id
 ORDER BY latest.fetched_at DESC
 """)
 
 _SETS_WITH_REJECTED = f"""
     SELECT channel_id, change_set_id FROM change_sets
-    WHERE fetched_at >= :since AND rejected_count > 0 AND (:channel_id IS NULL OR channel_id = :channel_id)
+    WHERE fetched_at >= :since AND rejected_count > 0
     ORDER BY fetched_at DESC LIMIT {_REJECTED_SETS}
 """
 _REASONS = text(f"""
@@ -200,16 +198,14 @@ ORDER BY channel_id, nth
 
 _ALERTS = text("""
 SELECT channel_id, condition, since FROM alerts
-WHERE cleared_at IS NULL AND (:channel_id IS NULL OR channel_id = :channel_id)
+WHERE cleared_at IS NULL
 ORDER BY since
 """)
 
 
-def channel_statuses(
-    connection: Connection, *, since: datetime, channel_id: int | None = None
-) -> tuple[ChannelStatus, ...]:
-    """Return the status of all channels, or of one; pictures, times and reasons go back to `since`."""
-    values = {"since": since, "channel_id": channel_id}
+def channel_statuses(connection: Connection, *, since: datetime) -> tuple[ChannelStatus, ...]:
+    """Return the status of all channels; pictures, times and reasons go back to `since`."""
+    values = {"since": since}
 
     def grouped(query: Any) -> dict[int, list[dict[str, Any]]]:
         by_channel = defaultdict(list)

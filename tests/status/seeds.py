@@ -1,0 +1,64 @@
+"""Rows of a warehouse, written as a test wants them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from asset_changes.warehouse import schema
+from sqlalchemy import Engine, insert
+from sqlalchemy.schema import Table
+
+NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+def _write(engine: Engine, table: Table, row: dict[str, Any]) -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(table).values(**row))
+
+
+def channel(engine: Engine, channel_id: int = 3001, *, kind: str = "Image", **more: Any) -> None:
+    """A channel that is up to date, unless the test says otherwise."""
+    fresh = {"discovered_at": NOW - 30 * DAY, "last_checked_at": NOW, "caught_up_at": NOW}
+    row = {"channel_id": channel_id, "asset_family": "Editorial", "asset_type": kind} | fresh | more
+    _write(engine, schema.channels, row)
+
+
+def change_set(engine: Engine, name: str, *, channel_id: int = 3001, at: datetime = NOW, **more: Any) -> None:
+    """A set that was loaded two seconds after its arrival and confirmed one later."""
+    counts = {f"{each}_count": more.pop(each, 0) for each in ("new", "update", "delete", "superseded", "rejected")}
+    stamps = {"fetched_at": at, "loaded_at": at + timedelta(seconds=2), "confirmed_at": at + timedelta(seconds=3)}
+    row = {
+        "channel_id": channel_id,
+        "change_set_id": name,
+        "channel_seq": int(name) if name.isdigit() else None,
+        "archive_uri": f"file:///archive/{name}",
+        "content_hash": name,
+        "is_confirm_implied": False,
+        "redelivered_count": 0,
+        "oldest_change_at": at - MINUTE,
+        "change_count": sum(counts.values()),
+    }
+    _write(engine, schema.change_sets, row | stamps | counts | more)
+
+
+def deletion(
+    engine: Engine, change_set_id: str, position: int, *, took: timedelta, at: datetime = NOW, **more: Any
+) -> None:
+    """A Delete that was received then and applied so much later."""
+    row = {
+        "channel_id": 3001,
+        "change_set_id": change_set_id,
+        "position": position,
+        "asset_id": f"asset-{position}",
+        "deleted_at": at - MINUTE,
+        "received_at": at,
+        "applied_at": at + took,
+        "was_held": True,
+    }
+    _write(engine, schema.deletions, row | more)
+
+
+def rejected(engine: Engine, change_set_id: str, position: int, *, reason: str, **more: Any) -> None:
+    """A rejected change."""
+    row = {"channel_id": 3001, "change_set_id": change_set_id, "position": position, "reason": reason}
+    _write(engine, schema.rejected_changes, row | {"raw": "{}", "rejected_at": NOW} | more)

@@ -1,0 +1,88 @@
+"""Whether a channel is right, and what is said when it is not."""
+
+from datetime import timedelta
+
+import pytest
+from asset_changes.health import Health, State, health_of
+from asset_changes.model import Channel
+from asset_changes.warehouse.status import Alert, ChannelStatus, Open
+from asset_changes.watch_settings import WatchSettings
+
+from tests.status.seeds import DAY, HOUR, MINUTE, NOW
+
+IMAGES = Channel(channel_id=3001, asset_family="Editorial", asset_type="Image")
+
+
+def judged(*, confirms: bool = True, **more: object) -> Health:
+    fresh = {"discovered_at": NOW - 30 * DAY, "last_checked_at": NOW - MINUTE, "caught_up_at": NOW - MINUTE}
+    rest = {"last_change_at": NOW - 5 * MINUTE, "retired_at": None, "open": Open()}
+    status = ChannelStatus(channel=IMAGES, **(fresh | rest | more))  # type: ignore[arg-type]
+    return health_of(status, now=NOW, limits=WatchSettings(), confirms=confirms)
+
+
+def test_a_channel_whose_last_answer_was_empty_is_up_to_date_as_of_that_answer() -> None:
+    health = judged()
+    assert (health.state, health.since, health.problems) == (State.UP_TO_DATE, NOW - MINUTE, ())
+    assert health.lag is not None
+    assert health.lag.value == timedelta(0)
+
+
+def test_a_channel_that_got_a_set_since_is_behind_since_its_last_empty_answer() -> None:
+    health = judged(caught_up_at=NOW - HOUR)
+    assert (health.state, health.since) == (State.BEHIND, NOW - HOUR)
+
+
+def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change() -> None:
+    health = judged(open=Open(sets=2, oldest_change_at=NOW - 3 * HOUR, not_confirmed_since=NOW - MINUTE))
+    assert health.lag is not None
+    assert (health.lag.value, health.lag.is_at_most, health.state) == (3 * HOUR, False, State.BEHIND)
+
+
+def test_between_two_sets_the_lag_is_known_only_as_a_bound() -> None:
+    health = judged(caught_up_at=None)
+    assert health.lag is not None
+    assert (health.lag.value, health.lag.is_at_most) == (5 * MINUTE, True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"last_checked_at": NOW - 2 * HOUR, "caught_up_at": NOW - 2 * HOUR}, "has given no answer"),
+        ({"last_checked_at": None, "caught_up_at": None, "discovered_at": NOW - 2 * HOUR}, "has never answered"),
+        ({"open": Open(sets=1, oldest_change_at=NOW - HOUR, not_loaded_since=NOW - HOUR)}, "archived but not loaded"),
+        (
+            {"open": Open(sets=1, oldest_change_at=NOW - HOUR, not_confirmed_since=NOW - HOUR)},
+            "loaded but not confirmed",
+        ),
+        ({"open": Open(sets=1, oldest_change_at=NOW - 11 * DAY)}, "unread since 11 days"),
+        ({"alerts": (Alert(condition="silent", since=NOW - DAY),)}, "silent"),
+    ],
+)
+def test_a_broken_channel_says_why_since_when_and_what_to_do(facts: dict[str, object], words: str) -> None:
+    health = judged(**facts)
+    assert health.state is State.BROKEN
+    [problem] = health.problems
+    assert words in problem.reason
+    assert problem.since is not None
+    assert problem.next_step.endswith(".")
+    assert problem.link == "dags/asset_changes_editorial_image_3001/runs"
+
+
+def test_a_set_in_hand_is_no_problem_for_half_an_hour() -> None:
+    in_hand = Open(sets=1, oldest_change_at=NOW - HOUR, not_loaded_since=NOW - 20 * MINUTE)
+    assert judged(open=in_hand).problems == ()
+
+
+def test_where_nothing_may_be_confirmed_an_unconfirmed_set_is_no_problem() -> None:
+    held = Open(sets=1, oldest_change_at=NOW - DAY, not_confirmed_since=NOW - DAY)
+    assert judged(confirms=False, open=held).problems == ()
+
+
+def test_the_days_left_count_from_the_oldest_unread_change_and_the_last_answer() -> None:
+    health = judged(last_checked_at=NOW - 20 * DAY, open=Open(sets=1, oldest_change_at=NOW - 4 * DAY))
+    assert (health.unread_left, health.silent_left) == (10 * DAY, 100 * DAY)
+
+
+def test_a_retired_channel_is_never_broken() -> None:
+    health = judged(retired_at=NOW - DAY, last_checked_at=NOW - 50 * DAY)
+    assert (health.state, health.since, health.problems) == (State.RETIRED, NOW - DAY, ())

@@ -1,0 +1,150 @@
+"""The numbers of the status page and the compliance report, on a real Postgres."""
+
+from datetime import timedelta
+from typing import Any
+
+from asset_changes.warehouse.report import Report, Span, compliance, deletes
+from asset_changes.warehouse.status import ChannelStatus, channel_statuses
+from sqlalchemy import Engine
+
+from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion, rejected
+
+SECOND = timedelta(seconds=1)
+WEEK = Span(first=(NOW - 6 * DAY).date(), last=NOW.date(), within=HOUR)
+
+
+def status_of(warehouse: Engine) -> ChannelStatus:
+    with warehouse.connect() as connection:
+        [status] = channel_statuses(connection, since=NOW - DAY)
+    return status
+
+
+def report_of(warehouse: Engine) -> Report:
+    with warehouse.connect() as connection:
+        return compliance(connection, WEEK)
+
+
+def unread(warehouse: Engine) -> list[tuple[Any, ...]]:
+    rows = report_of(warehouse).unread
+    return [(row["what"], row["unread_from"], row["unread_to"]) for row in rows]
+
+
+def test_the_changes_of_an_hour_add_up_over_its_sets(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - 2 * HOUR, new=5, update=3, delete=1)
+    change_set(warehouse, "2", at=NOW - 2 * HOUR + MINUTE, new=1, superseded=2)
+    change_set(warehouse, "3", at=NOW - 2 * DAY, new=100)
+    [hour] = status_of(warehouse).hours
+    assert hour.hour == NOW.replace(minute=0) - 2 * HOUR
+    assert (hour.sets, hour.changes, hour.new, hour.update, hour.delete, hour.superseded) == (2, 12, 6, 3, 1, 2)
+
+
+def test_the_times_from_delete_to_removed_are_times_that_occurred(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", loaded_at=NOW + DAY, delete=100)
+    for position in range(100):
+        deletion(warehouse, "1", position, took=SECOND * (position + 1))
+    removals = status_of(warehouse).removals
+    assert removals is not None
+    assert (removals.deletes, removals.median, removals.p99, removals.worst) == (
+        100, 50 * SECOND, 99 * SECOND, 100 * SECOND,
+    )  # fmt: skip
+
+
+def test_a_replay_never_makes_an_old_removal_look_late(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", loaded_at=NOW + 2 * SECOND, delete=2)
+    deletion(warehouse, "1", 0, took=2 * SECOND)
+    # Written again by a replay into a warehouse that had lost the row, and by one that rebuilt the ledger.
+    deletion(warehouse, "1", 1, took=2 * DAY)
+    change_set(warehouse, "2", loaded_at=NOW + 3 * DAY, rebuilt_at=NOW + 3 * DAY, delete=1)
+    deletion(warehouse, "2", 0, took=3 * DAY)
+    status = status_of(warehouse)
+    assert status.removals is not None
+    assert (status.removals.worst, status.removals.deletes, status.rebuilt_deletes) == (2 * SECOND, 1, 2)
+    report = report_of(warehouse)
+    assert (report.total("deletes"), report.total("late"), report.total("deletes", rebuilt=True)) == (1, 0, 2)
+    assert [row["took"] for row in report.slowest] == [2 * SECOND]
+
+
+def test_what_is_open_is_the_oldest_change_that_nobody_confirmed(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - HOUR, confirmed_at=None, oldest_change_at=NOW - DAY)
+    change_set(warehouse, "x", at=NOW, loaded_at=None, confirmed_at=None, oldest_change_at=None)
+    status = status_of(warehouse)
+    assert (status.open.sets, status.open.oldest_change_at, status.open.not_loaded_since) == (2, NOW - DAY, NOW)
+    assert [row.change_set_id for row in status.sets] == ["x", "1"]
+
+
+def test_rejected_changes_are_told_by_reason_with_their_text(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", rejected=3)
+    for position, reason in enumerate(["no_time", "unusable_id", "no_time"]):
+        rejected(warehouse, "1", position, reason=reason, raw='{"id": null}')
+    status = status_of(warehouse)
+    assert status.reasons == (("no_time", 2), ("unusable_id", 1))
+    assert [row.raw for row in status.rejected] == ['{"id": null}'] * 3
+
+
+def test_the_report_counts_every_delete_of_its_days_held_or_not_and_late_ones(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", loaded_at=NOW + DAY)
+    deletion(warehouse, "1", 0, took=SECOND)
+    deletion(warehouse, "1", 1, took=2 * HOUR, was_held=False)
+    deletion(warehouse, "1", 2, took=SECOND, at=NOW - 30 * DAY)
+    [row] = report_of(warehouse).summary
+    assert (row["deletes"], row["held"], row["late"], row["worst"]) == (2, 1, 1, 2 * HOUR)
+    with warehouse.connect() as connection:
+        found = list(deletes(connection, WEEK))
+    assert [(row["asset_id"], float(row["seconds_to_removal"])) for row in found] == [("asset-0", 1), ("asset-1", 7200)]
+
+
+def test_days_without_changes_are_not_days_without_reading(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - 3 * DAY)
+    change_set(warehouse, "2", at=NOW - DAY)
+    assert unread(warehouse) == []
+
+
+def test_a_change_that_waited_at_getty_shows_when_nobody_read(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - 3 * DAY)
+    change_set(warehouse, "2", at=NOW - DAY, oldest_change_at=NOW - 2 * DAY)
+    assert unread(warehouse) == [("a change waited at Getty", NOW - 2 * DAY, NOW - DAY)]
+
+
+def test_catching_up_in_a_row_is_reading_however_old_the_changes_are(warehouse: Engine) -> None:
+    channel(warehouse, discovered_at=NOW - 10 * MINUTE)
+    change_set(warehouse, "1", at=NOW - 5 * MINUTE, oldest_change_at=NOW - 12 * DAY)
+    change_set(warehouse, "2", at=NOW - 4 * MINUTE, oldest_change_at=NOW - 11 * DAY)
+    assert unread(warehouse) == []
+
+
+def test_a_set_in_hand_for_hours_is_a_span_in_which_nobody_read(warehouse: Engine) -> None:
+    channel(warehouse)
+    at = NOW - DAY
+    change_set(warehouse, "1", at=at, loaded_at=at + 2 * HOUR, confirmed_at=at + 5 * HOUR)
+    assert unread(warehouse) == [
+        ("a set was archived but not loaded", at, at + 2 * HOUR),
+        ("a set was loaded but not confirmed", at + 2 * HOUR, at + 5 * HOUR),
+    ]
+
+
+def test_a_channel_without_an_answer_is_unread_up_to_now(warehouse: Engine) -> None:
+    channel(warehouse, last_checked_at=NOW - 2 * DAY, caught_up_at=NOW - 2 * DAY)
+    [(what, since, _)] = unread(warehouse)
+    assert (what, since) == ("Getty gives no answer, up to now", NOW - 2 * DAY)
+
+
+def test_a_rebuilt_ledger_claims_no_span_of_its_own(warehouse: Engine) -> None:
+    channel(warehouse)
+    for number, days in (("1", 3), ("2", 2)):
+        at = NOW - days * DAY
+        change_set(warehouse, number, at=at, loaded_at=NOW, confirmed_at=NOW, rebuilt_at=NOW)
+    assert unread(warehouse) == []
+
+
+def test_a_set_that_is_not_loaded_is_named_because_its_deletes_are_not_counted(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", loaded_at=None, confirmed_at=None)
+    assert [row["change_set_id"] for row in report_of(warehouse).not_loaded] == ["1"]

@@ -84,9 +84,7 @@ def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
 
     def look(change_set_id: str) -> None:
         row = ledger_row(warehouse, change_set_id)
-        seen.append(
-            (row["loaded_at"] is not None, row["confirm_tried_at"] is not None, row["confirmed_at"], live(warehouse))
-        )
+        seen.append((bool(row["loaded_at"]), bool(row["confirm_tried_at"]), row["confirmed_at"], live(warehouse)))
         assert archive.read(row["archive_uri"]) == [SET]
 
     getty.on_confirm, getty.deliveries = look, [delivery(SET)]

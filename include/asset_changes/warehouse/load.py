@@ -10,7 +10,9 @@ any replay end in the same row.
 
 from collections.abc import Sequence
 
+import psycopg
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from asset_changes.model import LOG_COLUMNS, FetchedSet, PreparedSet
 from asset_changes.warehouse import ledger
@@ -173,6 +175,9 @@ def _key(fetched: FetchedSet) -> dict[str, object]:
 def _copy(connection: Connection, table: str, sets: Sequence[bytes]) -> None:
     driver = connection.connection.driver_connection
     assert driver is not None
-    with driver.cursor().copy(f"COPY {table} ({_LOG}) FROM STDIN (FORMAT csv)") as copy:
-        for rows in sets:
-            copy.write(rows)
+    try:
+        with driver.cursor().copy(f"COPY {table} ({_LOG}) FROM STDIN (FORMAT csv)") as copy:
+            for rows in sets:
+                copy.write(rows)
+    except psycopg.Error as error:  # as SQLAlchemy has it everywhere else, so that a deadlock is tried again here too
+        raise DBAPIError(f"COPY {table}", None, error) from error

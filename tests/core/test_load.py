@@ -1,0 +1,446 @@
+"""The guarded load: whatever order sets arrive in, the tables end the same, and the dead stay dead."""
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from asset_changes.archive import Archive
+from asset_changes.errors import WarehouseUnavailable
+from asset_changes.model import Channel, FetchedSet
+from asset_changes.steps import Steps, fetch, load
+from asset_changes.transform import transform
+from asset_changes.warehouse import ledger
+from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.load import load_set, load_staged
+from asset_changes.warehouse.migrate import migrate
+from local_stack.postgres import EmbeddedPostgres
+from sqlalchemy import URL, Engine, text
+
+from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA
+from tests.core.doubles import (
+    NOON,
+    STATE,
+    ScriptedGetty,
+    body_of,
+    delivery,
+    execute,
+    ledger_row,
+    live,
+    rows,
+    states,
+    told,
+    value,
+)
+
+Set = tuple[Channel, str, list[dict[str, object]]]
+"""A channel, the id of a change set and its messages."""
+
+
+def arrive(warehouse: Engine, archive: Archive, *sets: Set, received_at: datetime = NOON) -> None:
+    """Let sets be fetched and loaded, one after the other."""
+    for channel, change_set_id, messages in sets:
+        getty = ScriptedGetty([delivery(body_of(change_set_id, *messages), received_at=received_at)])
+        steps = Steps(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        found = fetch(steps, batch_size=2200)
+        assert found is not None
+        load(steps, found)
+
+
+def images(change_set_id: str, *messages: dict[str, object]) -> Set:
+    return (EDITORIAL_IMAGES, change_set_id, list(messages))
+
+
+def films(change_set_id: str, *messages: dict[str, object]) -> Set:
+    return (EDITORIAL_FILM, change_set_id, list(messages))
+
+
+def empty(warehouse: Engine) -> None:
+    execute(warehouse, "TRUNCATE asset_states, asset_changes, deletions, rejected_changes, change_sets, channels")
+
+
+# One asset.
+
+
+@pytest.mark.parametrize(
+    ("sets", "is_live"),
+    [
+        ([images("1", told("a", "New", 0))], True),
+        ([images("1", told("a", "Update", 0))], True),
+        ([images("1", told("a", "Delete", 0))], False),
+        ([images("1", told("a", "New", 0)), images("2", told("a", "Delete", 1))], False),
+        ([images("1", told("a", "New", 0), told("a", "Delete", 1)), images("3", told("a", "New", 2))], True),
+        ([images("1", told("a", "Delete", 1)), images("2", told("a", "Update", 0))], False),
+        ([images("1", told("a", "New", 1)), films("2", told("a", "Delete", 2, asset_type=None))], False),
+        ([films("1", told("a", "Delete", 2)), images("2", told("a", "New", 1), told("a", "Update", 1.5))], False),
+        ([images("1", told("a", "New", 1)), images("2", told("a", "Delete", 1))], False),
+        ([images("1", told("a", "Delete", 1)), images("2", told("a", "New", 1))], False),
+        ([images("1", told("a", "Delete", 1), told("a", "New", 1))], False),
+        ([images("1", told("a", "Delete", 1), told("a", "New", 1.00001))], True),
+    ],
+)  # fmt: skip
+def test_an_asset_is_live_only_while_its_newest_upsert_is_newer_than_its_newest_delete(
+    sets: list[Set], is_live: bool, warehouse: Engine, archive: Archive
+) -> None:
+    arrive(warehouse, archive, *sets)
+    assert live(warehouse) == (["a"] if is_live else [])
+    assert value(warehouse, "SELECT count(*) FROM deleted_assets") == (0 if is_live else 1)
+
+
+def test_a_delete_for_an_unknown_asset_leaves_a_tombstone(warehouse: Engine, archive: Archive) -> None:
+    arrive(warehouse, archive, images("1", told("a", "Delete", 0, asset_type=None)))
+    assert states(warehouse) == [
+        {
+            "asset_id": "a",
+            "asset_type": None,
+            "asset_family": "Editorial",
+            "channel_id": 3001,
+            "asset_lifecycle": None,
+            "upserted_at": None,
+            "upsert_change_set_id": None,
+            "upsert_position": None,
+            "deleted_at": NOON,
+            "delete_change_set_id": "1",
+            "delete_position": 0,
+        }
+    ]
+    assert live(warehouse) == []
+
+
+def test_an_old_update_from_another_channel_does_not_raise_the_dead(warehouse: Engine, archive: Archive) -> None:
+    arrive(warehouse, archive, images("1", told("a", "New", 0)), films("2", told("a", "Delete", 10)))
+    arrive(warehouse, archive, images("3", told("a", "Update", 9)))
+    assert live(warehouse) == []
+    [state] = states(warehouse)
+    assert state["upserted_at"] == NOON + timedelta(minutes=9)
+
+
+def test_what_is_older_than_what_is_held_changes_nothing(warehouse: Engine, archive: Archive) -> None:
+    arrive(warehouse, archive, images("2", told("a", "Update", 5), told("b", "Delete", 5)))
+    before = rows(warehouse, "SELECT * FROM asset_states")
+    arrive(warehouse, archive, images("1", told("a", "New", 4, asset_type="Film"), told("b", "Delete", 4)))
+    assert rows(warehouse, "SELECT * FROM asset_states") == before
+
+
+def test_on_equal_times_the_longer_then_greater_set_id_then_the_later_position_wins(
+    warehouse: Engine, archive: Archive
+) -> None:
+    for first, second in (("9", "10"), ("10", "11"), ("B", "a")):
+        for order in ((first, second), (second, first)):
+            empty(warehouse)
+            for change_set_id in order:
+                arrive(warehouse, archive, images(change_set_id, told("a", "New", 0), told("a", "Update", 0)))
+            [state] = states(warehouse)
+            assert (state["upsert_change_set_id"], state["upsert_position"]) == (second, 1)
+
+
+def test_type_family_and_channel_come_with_the_newest_upsert(warehouse: Engine, archive: Archive) -> None:
+    arrive(
+        warehouse,
+        archive,
+        films("1", told("a", "New", 1, asset_type="Film")),
+        images("2", told("a", "Delete", 2, asset_type=None)),
+    )
+    [state] = states(warehouse)
+    assert (state["asset_type"], state["channel_id"], state["asset_lifecycle"]) == ("Film", 3003, "New")
+
+
+# Any order.
+
+
+def random_sets(seed: int) -> list[Set]:
+    """Return a few sets of two channels that speak of the same few assets, times close together."""
+    rng = random.Random(seed)
+    return [
+        (
+            rng.choice([EDITORIAL_IMAGES, EDITORIAL_FILM]),
+            str(98 + number),
+            [
+                told(
+                    rng.choice("abcd"),
+                    rng.choice(["New", "Update", "Delete"]),
+                    rng.randrange(4),
+                    asset_type=rng.choice(["Image", "Film", None]),
+                )
+                for _ in range(rng.randrange(1, 6))
+            ],
+        )
+        for number in range(4)
+    ]
+
+
+def ready_to_load(channel: Channel, change_set_id: str, messages: list[dict[str, object]]) -> Any:
+    """Return what a load takes, without its way through Getty and ledger."""
+    fetched = FetchedSet(
+        channel_id=channel.channel_id,
+        change_set_id=change_set_id,
+        fetched_at=NOON,
+        archive_uri="",
+        is_redelivery=False,
+    )
+    bodies = [body_of(change_set_id, *messages)]
+    return fetched, transform(bodies, channel=channel, change_set_id=change_set_id, fetched_at=NOON)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_of_arrival_ends_in_the_same_rows(seed: int, warehouse: Engine) -> None:
+    sets = [ready_to_load(*each) for each in random_sets(seed)]
+    query = text(STATE)
+    found = []
+    with warehouse.connect() as connection:
+        for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM):
+            ledger.lock_channel(connection, channel)
+        connection.commit()
+        for order in itertools.permutations(sets):
+            for fetched, prepared in order:
+                load_set(connection, fetched, prepared, is_first=True)
+            found.append(connection.execute(query).all())
+            connection.rollback()
+        load_staged(connection, sets)  # as a replay does, all at once
+        found.append(connection.execute(query).all())
+        connection.rollback()
+    assert len(found) == 25
+    assert all(each == found[0] for each in found)
+    assert len(found[0]) > 1
+
+
+# The evidence.
+
+
+def test_each_delete_leaves_evidence_of_whether_the_asset_was_held(warehouse: Engine, archive: Archive) -> None:
+    arrive(warehouse, archive, images("1", told("held", "New", 0)))
+    arrive(warehouse, archive, images("2", told("held", "Delete", 1), told("unknown", "Delete", 1)))
+    arrive(warehouse, archive, films("3", told("held", "Delete", 2)), received_at=NOON + timedelta(hours=1))
+    assert rows(
+        warehouse, "SELECT change_set_id, asset_id, deleted_at, received_at, was_held FROM deletions ORDER BY 1, 2"
+    ) == [
+        {"change_set_id": set_id, "asset_id": asset, "deleted_at": NOON + timedelta(minutes=minutes),
+         "received_at": NOON + timedelta(hours=hours), "was_held": was_held}
+        for set_id, asset, minutes, hours, was_held in (
+            ("2", "held", 1, 0, True), ("2", "unknown", 1, 0, False), ("3", "held", 2, 1, False))
+    ]  # fmt: skip
+
+
+def test_evidence_is_never_rewritten(warehouse: Engine, archive: Archive) -> None:
+    one, two = told("a", "Delete", 0), told("b", "Delete", 1)
+    arrive(warehouse, archive, images("1", one))
+    before = rows(warehouse, "SELECT * FROM deletions")
+    arrive(warehouse, archive, images("1", one, two))
+    assert rows(warehouse, "SELECT * FROM deletions ORDER BY position")[:1] == before
+    assert value(warehouse, "SELECT count(*) FROM deletions") == 2
+
+
+def test_a_rejected_change_keeps_its_reason_and_its_raw_text(warehouse: Engine, archive: Archive) -> None:
+    arrive(
+        warehouse,
+        archive,
+        images(
+            "1", told("12\x0034", "New", 0), told("a", "Archive", 0), told("b", "New", 0), told("x" * 10**6, "New", 0)
+        ),
+    )
+    found = rows(warehouse, "SELECT position, reason, asset_id, raw FROM rejected_changes ORDER BY position")
+    assert [(row["position"], row["reason"], row["asset_id"]) for row in found] == [
+        (0, "unusable_id", None), (1, "unknown_lifecycle", "a"), (3, "unusable_id", None),
+    ]  # fmt: skip
+    assert '"id": "12\\u000034"' in found[0]["raw"]
+    assert live(warehouse) == ["b"]
+
+
+def test_history_is_told_by_the_time_of_the_source(warehouse: Engine, archive: Archive) -> None:
+    arrive(
+        warehouse, archive, images("2", told("a", "Delete", 2)), images("1", told("a", "New", 0), told("a", "New", 2))
+    )
+    assert rows(
+        warehouse,
+        "SELECT asset_lifecycle, valid_from, valid_to, is_current FROM asset_history ORDER BY valid_from, is_current",
+    ) == [
+        {"asset_lifecycle": word, "valid_from": NOON + timedelta(minutes=begin),
+         "valid_to": None if end is None else NOON + timedelta(minutes=end), "is_current": end is None}
+        for word, begin, end in (("New", 0, 2), ("New", 2, 2), ("Delete", 2, None))
+    ]  # fmt: skip
+
+
+# Many at once.
+
+
+def deadlocks(server: EmbeddedPostgres) -> int:
+    """Return how many deadlocks the server has found so far."""
+    return server.log.read_text().count("deadlock detected")
+
+
+def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Steps, Any]]:
+    """Fetch sets and return what loads them."""
+    ready = []
+    for channel, change_set_id, messages in sets:
+        getty = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
+        steps = Steps(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        ready.append((steps, fetch(steps, batch_size=2200)))
+    return ready
+
+
+@pytest.mark.parametrize("join", ["mergejoin", "hashjoin"])
+def test_channels_that_carry_the_same_assets_never_wait_for_each_other(
+    join: str, postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
+) -> None:
+    """Whatever way Postgres joins the registers: rows are locked in the order of their ids."""
+    other = "hashjoin" if join == "mergejoin" else "mergejoin"
+    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET enable_{other} = off")
+    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '20ms'")
+    warehouse.dispose()
+    before = deadlocks(postgres)
+    low, high = ([f"{half}{number:03}" for number in range(300)] for half in "ab")
+    for round_number in range(5):
+        minutes = round_number * 10.0
+        sets = []
+        for channel, dead, alive in ((EDITORIAL_IMAGES, low, high), (EDITORIAL_FILM, high, low)):
+            messages = [told(each, "Delete", minutes) for each in reversed(dead)]
+            messages += [told(each, "New", minutes) for each in reversed(alive)]
+            sets.append((channel, f"{round_number}-{channel.channel_id}", messages))
+        start = threading.Barrier(2)
+
+        def work(ready: tuple[Steps, Any], start: threading.Barrier = start) -> None:
+            start.wait()
+            load(*ready)
+
+        with ThreadPoolExecutor(2) as workers:
+            list(workers.map(work, prepare(warehouse, archive, *sets)))
+    assert deadlocks(postgres) == before
+    assert value(warehouse, "SELECT count(*) FROM asset_states") == 600
+    assert live(warehouse) == []
+
+
+def waits(warehouse: Engine) -> bool:
+    """Return whether some connection of this warehouse waits for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(value(warehouse, query))
+
+
+def until(is_so: Any, seconds: float = 10) -> None:
+    """Return as soon as something is so."""
+    ends = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < ends, "it never came about"
+        time.sleep(0.005)
+
+
+@contextmanager
+def rival(warehouse_url: URL) -> Iterator[psycopg.Connection]:
+    """Give a connection of somebody else to the warehouse."""
+    host = warehouse_url.query["host"]
+    with psycopg.connect(
+        host=host if isinstance(host, str) else host[0], dbname=warehouse_url.database, user=warehouse_url.username
+    ) as connection:
+        connection.execute(f"SET search_path = {SCHEMA}")
+        yield connection
+
+
+def test_a_load_that_postgres_gives_up_for_a_deadlock_is_done_again(
+    postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
+) -> None:
+    arrive(warehouse, archive, images("1", told("a", "New", 0), told("b", "New", 0)))
+    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '50ms'")
+    warehouse.dispose()
+    before = deadlocks(postgres)
+    [ready] = prepare(warehouse, archive, images("2", told("a", "Update", 1), told("b", "Update", 1)))
+    with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
+        other.execute("SET deadlock_timeout = '60s'")
+        other.execute("SELECT FROM asset_states WHERE asset_id = 'b' FOR UPDATE")
+        done = worker.submit(load, *ready)
+        until(lambda: waits(warehouse))
+        other.execute("SELECT FROM asset_states WHERE asset_id = 'a' FOR UPDATE")  # granted once the load gave up
+        other.commit()
+        assert done.result().counts.update == 2
+    assert deadlocks(postgres) == before + 1
+    assert {state["asset_lifecycle"] for state in states(warehouse)} == {"Update"}
+    assert value(warehouse, "SELECT count(*) FROM asset_changes WHERE change_set_id = '2'") == 2
+
+
+@pytest.mark.parametrize("table", ["asset_changes", "asset_states"])
+def test_a_connection_that_is_cut_in_mid_load_is_a_passing_fault_and_leaves_no_trace(
+    table: str, warehouse: Engine, warehouse_url: URL, archive: Archive
+) -> None:
+    """With a lock on the log the load is cut within COPY, with one on the states within the upsert."""
+    [ready] = prepare(warehouse, archive, images("1", told("a", "New", 0)))
+    with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
+        other.execute(f"LOCK TABLE {table}")
+        done = worker.submit(load, *ready)
+        until(lambda: waits(warehouse))
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        with pytest.raises(WarehouseUnavailable, match="nothing was loaded"):
+            done.result()
+        other.rollback()
+    assert states(warehouse) == []
+    assert ledger_row(warehouse, "1")["loaded_at"] is None
+    assert load(*ready).counts.new == 1
+    assert live(warehouse) == ["a"]
+
+
+def test_a_deadlock_within_the_copy_is_tried_again_too(
+    postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
+) -> None:
+    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '50ms'")
+    warehouse.dispose()
+    [ready] = prepare(warehouse, archive, images("1", told("a", "New", 0)))
+    before = deadlocks(postgres)
+    with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
+        other.execute("SET deadlock_timeout = '60s'")
+        other.execute("LOCK TABLE asset_changes")
+        done = worker.submit(load, *ready)
+        until(lambda: waits(warehouse))
+        other.execute("LOCK TABLE change_sets")
+        other.commit()
+        assert done.result().counts.new == 1
+    assert deadlocks(postgres) == before + 1
+
+
+def test_sequence_numbers_are_dense_and_in_the_order_of_commits(warehouse: Engine, archive: Archive) -> None:
+    ready = prepare(warehouse, archive, *(images(str(n), told(str(n), "New", n)) for n in range(30)))
+    watched: list[list[int]] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            found = rows(warehouse, "SELECT channel_seq FROM change_sets WHERE channel_seq IS NOT NULL ORDER BY 1")
+            watched.append([row["channel_seq"] for row in found])
+
+    with ThreadPoolExecutor(4) as workers:
+        watching = workers.submit(watch)
+        loads = [workers.submit(load, *each) for each in random.Random(1).sample(ready, len(ready))]
+        for each in loads:
+            each.result()
+        stop.set()
+        watching.result()
+    # At every moment a reader sees 1..n without a gap: nothing appears behind its cursor.
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in watched)
+    assert value(warehouse, "SELECT max(channel_seq) FROM change_sets") == 30
+
+
+def test_a_restart_of_postgres_costs_one_try(tmp_path_factory: pytest.TempPathFactory, archive: Archive) -> None:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("restarted"), durable=False)
+    with server:
+        warehouse = connect(server.create_database("warehouse"), schema=SCHEMA)
+        migrate(warehouse, schema=SCHEMA)
+        [first, second] = prepare(
+            warehouse, archive, images("1", told("a", "New", 0)), images("2", told("b", "New", 0))
+        )
+        load(*first)
+        server.stop()
+        for _ in range(2):
+            with pytest.raises(WarehouseUnavailable):
+                load(*second)
+        server.start()
+        assert load(*second).counts.new == 1
+        assert live(warehouse) == ["a", "b"]
+        with warehouse.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM asset_changes")) == 2
+        warehouse.dispose()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from benchmarks import catch_up
+from benchmarks import catch_up, growth, held, history, parsing, replays
 from benchmarks.bench import Bench
 from benchmarks.contest import PROJECT
 from benchmarks.results import HEADER, table
@@ -18,7 +18,12 @@ from benchmarks.stages import print_profile
 from benchmarks.warehouse import running_server
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "parsing": parsing.measure,
     "catch_up": catch_up.measure,
+    "growth": growth.measure,
+    "replays": replays.measure,
+    "held": held.measure,
+    "history": history.measure,
 }
 
 

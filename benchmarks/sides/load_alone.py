@@ -1,0 +1,35 @@
+"""Our `load` of one set alone: the steps of a run, with the stop watch on the transaction that loads."""
+
+import logging
+import time
+from typing import Any
+
+from asset_changes import steps
+
+from benchmarks.sides.ours import steps_of
+from benchmarks.sides.rounds import Run, Timed, serve
+
+
+def setup(settings: dict[str, Any]) -> Run:
+    """Return the loop of fetch, transform, load (timed) and confirm."""
+    logging.basicConfig(filename=settings["log"], level=logging.INFO)
+    channel_steps = steps_of(settings)
+
+    def run(sets: int) -> Timed:
+        changes, seconds = 0, 0.0
+        for _ in range(sets):
+            fetched = steps.fetch(channel_steps, batch_size=2200)
+            assert fetched is not None
+            prepared = steps.transform_archived(channel_steps, fetched)
+            started = time.perf_counter()
+            row = steps.load(channel_steps, fetched, prepared)
+            seconds += time.perf_counter() - started
+            steps.confirm(channel_steps, fetched)
+            changes += row.counts.changes
+        return Timed(changes, seconds)
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(setup)

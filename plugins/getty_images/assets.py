@@ -4,9 +4,12 @@ Imported while DAGs are parsed: keep it light.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, BaseHook
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 
 def channel_asset(channel_id: int) -> Asset:
@@ -31,3 +34,14 @@ def tell_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str,
     """Give the asset an event when `catch_up` succeeds."""
     events = context["outlet_events"][caught_up_alias(channel_id)]
     events.add(channel_asset(channel_id), extra={"channel_id": channel_id, **extra})
+
+
+def tell_tables(url: "URL") -> None:
+    """Name the tables that a load writes, for lineage; without a reader such as OpenLineage nothing happens."""
+    from airflow.sdk.lineage import get_hook_lineage_collector
+    from asset_changes.settings import Settings
+
+    hook, schema = BaseHook(), Settings.from_environment().schema
+    for table in ("asset_states", "asset_changes", "deletions"):
+        place = {"host": url.host, "port": url.port or 5432, "database": url.database, "schema": schema, "table": table}
+        get_hook_lineage_collector().add_output_asset(hook, scheme="postgres", asset_kwargs=place)

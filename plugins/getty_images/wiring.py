@@ -57,6 +57,7 @@ def load(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Pas
         row = steps.load(channel_steps, fetched, handoff.read_prepared(channel_steps.archive, passed))
         seq = _last_seq(channel_steps)
     told = {"change_set_id": fetched.change_set_id, "changes": row.counts.changes, "channel_seq": seq}
+    assets.tell_tables(channel_steps.warehouse.url)
     assets.tell_loaded(context, fetched.channel_id, told)
     metrics.send_loaded(fetched.channel_id, sets=1, counts=row.counts, channel_seq=seq)
     return {**passed, "changes": row.counts.changes, "channel_seq": seq}
@@ -86,11 +87,12 @@ def catch_up(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) ->
         )
         seq = _last_seq(channel_steps)
     told = {"sets": done.sets, "changes": done.counts.changes, "channel_seq": seq}
+    assets.tell_tables(channel_steps.warehouse.url)
     # Compared with what `load` told: an earlier try of this task may have loaded sets and died.
     if seq > passed.get("channel_seq", 0):
         assets.tell_caught_up(context, entry.channel.channel_id, told)
     metrics.send_loaded(entry.channel.channel_id, sets=done.sets, counts=done.counts, channel_seq=seq)
-    return {**told, "is_caught_up": done.is_caught_up}
+    return {"sets": done.sets, "changes": done.counts.changes, "is_caught_up": done.is_caught_up}
 
 
 def migrate() -> None:

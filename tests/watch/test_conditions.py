@@ -126,8 +126,17 @@ CASES = (
     Case("unconfirmed", _load, "loaded change set that is unconfirmed for 31 minutes", 31 * MINUTES, Feed.catch_up),
     Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist),
     Case("appeared", _appear, "is new", over_after=8 * DAYS),
-    Case("not_in_ledger", _forget, "in the archive that the ledger does not hold: 1", 20 * MINUTES, _remember, 20 * MINUTES),
-    Case("replay_changed", _replay(3), "changed by the last nightly replay, which must change none: 3", goes=_replay(0)),
+    Case(
+        "not_in_ledger",
+        _forget,
+        "in the archive that the ledger does not hold: 1",
+        20 * MINUTES,
+        _remember,
+        20 * MINUTES,
+    ),
+    Case(
+        "replay_changed", _replay(3), "changed by the last nightly replay, which must change none: 3", goes=_replay(0)
+    ),
     Case("other_consumer", _strange_confirmation, "confirmed by somebody else: 1", over_after=25 * HOURS),
     Case("other_consumer", _strange_reading, "confirmed by somebody else: 1", over_after=25 * HOURS),
 )

@@ -7,9 +7,9 @@ underscores) and looked up in one table of aliases; unknown keys are left alone.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.model import ChangeSet, Channel, Lifecycle, Message
@@ -31,6 +31,7 @@ _ALIASES = {
 _NAME_OF = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
 _LIFECYCLES = {
+    **{lifecycle.value: lifecycle.value for lifecycle in Lifecycle},  # as Getty spells them: the quick way
     "new": Lifecycle.NEW.value,
     "update": Lifecycle.UPDATE.value,
     "updated": Lifecycle.UPDATE.value,
@@ -38,6 +39,7 @@ _LIFECYCLES = {
     "deleted": Lifecycle.DELETE.value,
 }
 _WORDS = {word.casefold(): word for word in ("Image", "Film", "Music", "Editorial", "Creative", "Both")}
+_CANONICAL = frozenset(_WORDS.values())
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_ID_LENGTH = 255
 # C0 and C1 controls, and lone surrogates, which no UTF-8 text can hold.
@@ -51,6 +53,16 @@ def read_json(body: bytes) -> Any:
     Python refuses to read integers of more than 4300 digits: one of them would block its channel.
     """
     return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= 19 else digits)
+
+
+class _Keys(NamedTuple):
+    """Under which keys a message holds what we read of it; a missing one is None, which no message holds."""
+
+    id: str | None
+    lifecycle: str | None
+    type: str | None
+    changed_at: str | None
+    uri: str | None
 
 
 def parse_change_set(document: Any) -> ChangeSet | None:
@@ -103,7 +115,8 @@ def parse_time(value: Any) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value.strip().upper())
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return moment if moment.year >= _EARLIEST_YEAR else None
@@ -111,15 +124,15 @@ def parse_time(value: Any) -> datetime | None:
 
 def canonical(word: Any) -> str | None:
     """Return a type or family word in Getty's capitals; a word that is not known stays as it is."""
-    if word is None:
-        return None
+    if word is None or (isinstance(word, str) and word in _CANONICAL):
+        return word
     text = storable(word if isinstance(word, str) else as_json(word)).strip()[:_MAX_ID_LENGTH]
     return _WORDS.get(text.casefold(), text) or None
 
 
 def storable(text: str) -> str:
     """Return text that Postgres can hold: controls and lone surrogates are written as escapes."""
-    return _UNUSABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text if text.isprintable() else _UNUSABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def as_json(item: Any) -> str:
@@ -131,29 +144,39 @@ def as_json(item: Any) -> str:
 
 
 def _messages(assets: Iterable[Any]) -> Iterable[Message]:
-    names: dict[str, str | None] = {}  # each spelling of a key is folded once per set
+    spellings: dict[tuple[str, ...], _Keys | None] = {}  # a set spells its keys alike: they are looked up once
     for position, item in enumerate(assets):
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             yield _rejected(position, item, reason="not_an_object")
             continue
-        fields = {}
-        for key, value in item.items():
-            name = names[key] if key in names else names.setdefault(key, _NAME_OF.get(_folded(key)))
-            if name is not None and value is not None:
-                fields[name] = value
-        asset_id = _id_text(fields.get("id"))
-        word = fields.get("lifecycle")
-        lifecycle = _LIFECYCLES.get(word.strip().lower()) if isinstance(word, str) else None
-        changed_at = parse_time(fields.get("changed_at"))
-        asset_type = canonical(fields.get("type"))
+        spelling = tuple(item)
+        keys = spellings[spelling] if spelling in spellings else spellings.setdefault(spelling, _keys(spelling))
+        get: Callable[[str | None], Any] = item.get if keys else _named(item).get  # type: ignore[assignment]
+        id_key, lifecycle_key, type_key, time_key, uri_key = keys or _Keys._fields
+        asset_id = _id_text(get(id_key))
+        word = get(lifecycle_key)
+        lifecycle = (_LIFECYCLES.get(word) or _LIFECYCLES.get(word.strip().lower())) if isinstance(word, str) else None
+        changed_at = parse_time(get(time_key))
+        asset_type = canonical(get(type_key))
         if asset_id is None or lifecycle is None:
             reason = "unusable_id" if asset_id is None else "unknown_lifecycle"
             yield _rejected(position, item, reason, asset_id, lifecycle, asset_type, changed_at)
             continue
-        uri = fields.get("uri")
+        uri = get(uri_key)
         uri = None if uri is None else storable(uri if isinstance(uri, str) else as_json(uri))
         # It may still be rejected for want of a time; the raw text, which costs time to make, can wait until then.
         yield Message(position, asset_id, lifecycle, asset_type, changed_at, uri, None, item)
+
+
+def _keys(spelling: tuple[str, ...]) -> "_Keys | None":
+    """Return the keys of a message by our names; None where two of them mean the same."""
+    found: dict[str, str] = {}
+    for key in spelling:
+        if name := _NAME_OF.get(_folded(key)):
+            if name in found:
+                return None
+            found[name] = key
+    return _Keys(*(found.get(name) for name in _Keys._fields))
 
 
 def _rejected(
@@ -176,7 +199,7 @@ def _id_text(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    return text if 0 < len(text) <= _MAX_ID_LENGTH and not _UNUSABLE.search(text) else None
+    return text if 0 < len(text) <= _MAX_ID_LENGTH and (text.isprintable() or not _UNUSABLE.search(text)) else None
 
 
 def _channel(item: Any) -> Channel:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -67,7 +67,7 @@ def replay(channel: Channel, *, archive: Archive, warehouse: Engine, since: date
     started, total = time.monotonic(), Replayed()
     groups = _grouped(archive.sets(channel.channel_id, since=since, until=until), SETS_PER_TRANSACTION)
     for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse):
-        total += in_transaction(warehouse, partial(_load, channel=channel, group=ready, last=last))
+        total += in_transaction(warehouse, partial(_load, channel=channel, archive=archive, group=ready, last=last))
     seconds = time.monotonic() - started
     if not total.sets:
         log.info("Nothing to replay: channel=%d has no archived set from %s to %s", channel.channel_id, since, until)
@@ -119,24 +119,33 @@ def _ready(archived: ArchivedSet, row: LedgerRow | None, *, channel: Channel, ar
     fetched = FetchedSet(
         channel_id=archived.channel_id,
         change_set_id=archived.change_set_id,
-        # The ledger's time is the log's key, should a worker that died have left a second object.
+        # The ledger's time is the log's key, should a worker that died have left another object.
         fetched_at=row.fetched.fetched_at if row else archived.fetched_at,
         archive_uri=archived.uri,
         is_redelivery=False,
     )
-    bodies = archive.read(archived.uri, parts=archived.parts)
+    return _with_rows(fetched, archive.read(archived.uri, parts=archived.parts), channel)
+
+
+def _with_rows(fetched: FetchedSet, bodies: Sequence[bytes], channel: Channel) -> Ready:
     return fetched, transform(
         bodies, channel=channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at
     )
 
 
-def _load(connection: Connection, *, channel: Channel, group: Sequence[Ready], last: ArchivedSet | None) -> Replayed:
+def _load(
+    connection: Connection, *, channel: Channel, archive: Archive, group: Sequence[Ready], last: ArchivedSet | None
+) -> Replayed:
     """Load one group in the caller's transaction."""
     ledger.lock_channel(connection, channel)
     rows = ledger.lookup_many(connection, channel.channel_id, [fetched.change_set_id for fetched, _ in group])
     loaded, rebuilt, changed = [], 0, 0
     for fetched, prepared in group:
         row = rows.get(fetched.change_set_id)
+        if row is not None and row.fetched.fetched_at != fetched.fetched_at:
+            # Another object of a set that was rebuilt a moment ago from its first one.
+            fetched = replace(fetched, fetched_at=row.fetched.fetched_at)
+            fetched, prepared = _with_rows(fetched, archive.read(fetched.archive_uri), channel)
         if row is not None and row.loaded_at is not None:
             loaded.append((fetched, prepared))
             continue
@@ -150,8 +159,9 @@ def _load(connection: Connection, *, channel: Channel, group: Sequence[Ready], l
             changed += prepared.counts.changes
         if row is None:
             # Getty hands out a set only after it confirmed the one before.
-            is_confirmed = last is not None and fetched.fetched_at < last.fetched_at
+            is_confirmed = last is not None and _came_before(fetched, last)
             ledger.mark_rebuilt(connection, fetched.channel_id, fetched.change_set_id, is_confirmed=is_confirmed)
+            rows |= ledger.lookup_many(connection, fetched.channel_id, [fetched.change_set_id])
             rebuilt += 1
     return Replayed(
         sets=len(group),
@@ -159,6 +169,10 @@ def _load(connection: Connection, *, channel: Channel, group: Sequence[Ready], l
         changed=changed + load_staged(connection, loaded),
         rebuilt=rebuilt,
     )
+
+
+def _came_before(fetched: FetchedSet, last: ArchivedSet) -> bool:
+    return fetched.change_set_id != last.change_set_id and fetched.fetched_at < last.fetched_at
 
 
 def _grouped(sets: Iterator[ArchivedSet], size: int) -> Iterator[list[ArchivedSet]]:

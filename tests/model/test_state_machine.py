@@ -153,12 +153,18 @@ class Histories(RuleBasedStateMachine):
                 self.go_on(name)
             self.getty.meanwhile = None
 
-    @rule(name=worker_names, rival=worker_names, peril=st.none() | st.sampled_from(FETCH))
-    def both_are_handed_the_same_set(self, name: str, rival: str, peril: str | None) -> None:
+    @rule(
+        name=worker_names,
+        rival=worker_names,
+        further=st.integers(1, 3),
+        peril=st.none() | st.sampled_from(FETCH[:4]),
+        nth=st.integers(1, 2),
+    )
+    def both_are_handed_the_same_set(self, name: str, rival: str, further: int, peril: str | None, nth: int) -> None:
         if name != rival and self.workers[name].stage == self.workers[rival].stage == "idle":
             self.getty.grows = False
-            self.getty.meanwhile = lambda: [self.go_on(rival) for _ in range(2)] and None
-            with self.surviving(name, peril):
+            self.getty.meanwhile = lambda: [self.go_on(rival) for _ in range(further)] and None
+            with self.surviving(name, peril, nth=nth):
                 self.go_on(name)
             self.getty.meanwhile = None
 

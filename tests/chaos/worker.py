@@ -1,0 +1,120 @@
+"""What a worker that may be killed does: the core's steps against Getty and the warehouse, with perils around them.
+
+A worker is forked from a server that has imported everything once, so a kill costs milliseconds. It shares nothing with
+its parent but its orders and a pipe that closes when it dies.
+"""
+
+import logging
+import os
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from asset_changes import steps as core
+from asset_changes.archive import Archive
+from asset_changes.catch_up import catch_up
+from asset_changes.client import AssetChangesClient, Credentials
+from asset_changes.model import Channel
+from asset_changes.replay import replay
+from asset_changes.steps import Steps
+from asset_changes.warehouse.connection import connect
+from sqlalchemy import Engine
+from upath import UPath
+
+from tests.chaos.perils import PerilousArchive, PerilousSource, Perils, surround
+
+MOST_SETS = 12
+"""A worker that nobody kills leaves the rest to the next one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where Getty, the warehouse and the archive are."""
+
+    api_url: str
+    token_url: str
+    api_key: str
+    secret: str
+    warehouse_url: str
+    schema: str
+    archive_uri: str
+    complaints: Path
+    """The file that workers write to when they end with an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What one worker is to do, and where it dies: at a point for the nth time, or nowhere by itself."""
+
+    place: Place
+    channel: Channel
+    way: str  # one of WAYS
+    point: str | None = None
+    nth: int = 1
+    batch_size: int = 50
+    most_sets: int = MOST_SETS
+
+
+def work(orders: Orders, started: Connection) -> None:
+    """Do as ordered; ends with status 0, 1 after an error, or by a signal."""
+    is_told_to_stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: is_told_to_stop.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    log = logging.FileHandler(orders.place.complaints)
+    logging.basicConfig(level=logging.ERROR, handlers=[log], format=f"%(process)d {orders.way} %(message)s", force=True)
+    perils = Perils(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    perils.arm(orders.point, nth=orders.nth)
+    warehouse = connect(orders.place.warehouse_url, schema=orders.place.schema)
+    surround(warehouse, perils)
+    archive = PerilousArchive(UPath(orders.place.archive_uri), perils)
+    started.send_bytes(b"started")
+    try:
+        if orders.way == "replay":
+            _replay(orders.channel, archive, warehouse)
+            return
+        steps = Steps(
+            channel=orders.channel, source=_source(orders.place, perils), archive=archive, warehouse=warehouse
+        )
+        if orders.way == "steps":
+            _step_by_step(steps, orders, is_told_to_stop)
+        else:
+            _catch_up(steps, orders, is_told_to_stop)
+    except Exception:
+        logging.exception("%s of channel %d ended", orders.way, orders.channel.channel_id)
+        raise SystemExit(1) from None
+
+
+def _step_by_step(steps: Steps, orders: Orders, is_told_to_stop: list[int]) -> None:
+    """Do what the tasks of runs do: fetch, load, confirm."""
+    for _ in range(orders.most_sets):
+        fetched = None if is_told_to_stop else core.fetch(steps, batch_size=orders.batch_size)
+        if fetched is None:
+            return
+        core.load(steps, fetched)
+        core.confirm(steps, fetched)
+
+
+def _catch_up(steps: Steps, orders: Orders, is_told_to_stop: list[int]) -> None:
+    """Do what the task `catch_up` does, for so many sets."""
+    asked = iter(range(orders.most_sets))
+    catch_up(
+        steps,
+        batch_size=orders.batch_size,
+        minutes=2,
+        stops=lambda: bool(is_told_to_stop) or next(asked, None) is None,
+    )
+
+
+def _replay(channel: Channel, archive: Archive, warehouse: Engine) -> None:
+    now = datetime.now(UTC)
+    since, until = now - timedelta(days=1), now + timedelta(days=1)
+    replay(channel, archive=archive, warehouse=warehouse, since=since, until=until)
+
+
+def _source(place: Place, perils: Perils) -> PerilousSource:
+    credentials = Credentials(
+        api_key=place.api_key, secret=place.secret, api_url=place.api_url, token_url=place.token_url
+    )
+    return PerilousSource(AssetChangesClient(credentials), perils)

@@ -56,7 +56,7 @@ def with_metrics(page: str) -> str:
     """Return a page with the table between its markers made anew."""
     return re.sub(
         r"(<!-- generated -->\n).*?(\n<!-- end -->)",
-        lambda found: f"{found[1]}{metrics_table()}{found[2]}",
+        lambda found: f"{found[1]}\n{metrics_table()}\n{found[2]}",
         page,
         flags=re.DOTALL,
     )

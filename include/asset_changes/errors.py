@@ -16,7 +16,8 @@
         ├── ApiUnavailable             no answer, 408, 5xx, a cut or garbled body
         ├── RateLimited                429, or 403 that speaks of rate
         ├── WarehouseUnavailable       the warehouse does not answer, or gave up a transaction
-        └── ArchiveUnavailable         the archive cannot be read or written
+        ├── ArchiveUnavailable         the archive cannot be read or written
+        └── NotTold                    the watchdog could not tell somebody, or not look everywhere
 
 Each message is a sentence: what happened, where, what to do next. None holds a secret.
 """
@@ -95,3 +96,7 @@ class WarehouseUnavailable(TransientError):
 
 class ArchiveUnavailable(TransientError):
     """The archive cannot be read or written."""
+
+
+class NotTold(TransientError):
+    """The watchdog could not tell somebody of an alert, or not look for every condition."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, select
 
 from asset_changes.archive import Archive
-from asset_changes.errors import ArchiveUnavailable, TransientError
+from asset_changes.errors import ArchiveUnavailable, NotTold
 from asset_changes.warehouse import alerts
 from asset_changes.warehouse.alerts import OpenAlert
 from asset_changes.warehouse.connection import transaction
@@ -24,10 +24,6 @@ from asset_changes.watch_settings import WatchSettings
 
 log = logging.getLogger(__name__)
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
-
-
-class NotTold(TransientError):
-    """The notifier did not take a message, or a condition could not be looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

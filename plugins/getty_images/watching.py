@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
+from asset_changes.errors import NotTold
 from asset_changes.settings import Settings
 from asset_changes.warehouse.connection import transaction
-from asset_changes.watch import Alert, NotTold
+from asset_changes.watch import Alert
 from asset_changes.watch import watch as watch_feed
 from asset_changes.watch_settings import WatchSettings
 from sqlalchemy import inspect

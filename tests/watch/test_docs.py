@@ -1,0 +1,95 @@
+"""The docs against the code: entries per alert and error, generated tables, names on the board and in the rules."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from asset_changes import errors
+from asset_changes.metrics import METRICS
+from asset_changes.settings import Settings
+from asset_changes.watch_conditions import CONDITIONS
+
+DOCS = Path(__file__).parents[2] / "docs"
+OPERATIONS = (DOCS / "operations.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def generate() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "generate.py"))
+
+
+def entries(chapter: str) -> list[str]:
+    """Return the headings of a chapter, in order."""
+    text = OPERATIONS.split(f"\n## {chapter}\n")[1].split("\n## ")[0]
+    return re.findall(r"^### (\S+)$", text, re.MULTILINE)
+
+
+def test_every_alert_has_its_entry() -> None:
+    assert entries("Alerts") == [condition.name for condition in CONDITIONS]
+
+
+def test_every_error_has_its_entry_which_says_whether_it_is_tried_again() -> None:
+    raised = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.AssetChangesError)
+        and kind not in (errors.AssetChangesError, errors.TerminalError, errors.TransientError)
+    ]
+    assert entries("Errors") == [kind.__name__ for kind in raised]
+    for kind in raised:
+        said = OPERATIONS.split(f"### {kind.__name__}\n\n")[1]
+        assert said.startswith("Terminal." if issubclass(kind, errors.TerminalError) else "Transient.")
+
+
+def test_the_settings_page_is_generated(generate: dict[str, Any]) -> None:
+    page = (DOCS / "settings.md").read_text()
+    assert page == generate["settings_page"](), "run: python docs/generate.py"
+    assert all(f"`ASSET_CHANGES_{name.upper()}`" in page for name in Settings.__dataclass_fields__)
+
+
+def test_the_table_of_metrics_is_generated(generate: dict[str, Any]) -> None:
+    page = (DOCS / "metrics.md").read_text()
+    assert page == generate["with_metrics"](page), "run: python docs/generate.py"
+    assert all(f"`{metric.name}`" in page for metric in METRICS)
+
+
+@pytest.mark.parametrize("file", ["asset_changes.json", "alert_rules.yaml"])
+def test_board_and_rules_name_only_metrics_and_tags_that_are_sent(file: str) -> None:
+    text = (DOCS / "grafana" / file).read_text()
+    tags = {metric.prometheus_name: set(metric.tags) for metric in METRICS}
+    named = set(re.findall(r"\bairflow_\w+", text))
+    assert named <= set(tags)
+    if file.endswith("json"):
+        assert named == set(tags), "the board shows every metric"
+    for query in queries(text, is_board=file.endswith("json")):
+        (metric,) = re.findall(r"\bairflow_\w+", query)
+        used = set(re.findall(r"(\w+)=~?", query)) | {
+            tag.strip() for group in re.findall(r"by \(([^)]*)\)", query) for tag in group.split(",")
+        }
+        assert used <= tags[metric], query
+
+
+def queries(text: str, *, is_board: bool) -> list[str]:
+    if is_board:
+        return [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+    return [rule["expr"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def test_links_within_the_docs_lead_somewhere() -> None:
+    for page in DOCS.glob("*.md"):
+        if page.name not in ("operations.md", "metrics.md", "settings.md"):
+            continue
+        for file, anchor in re.findall(r"\]\(([\w./]*)#([\w-]+)\)", page.read_text()):
+            headings = re.findall(r"^#+ (.+)$", ((page.parent / file) if file else page).read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
+
+
+def test_the_rules_lead_to_the_entry_of_their_alert() -> None:
+    rules = (DOCS / "grafana/alert_rules.yaml").read_text()
+    anchors = set(re.findall(r"operations\.md#(\w+)", rules))
+    assert anchors <= {condition.name for condition in CONDITIONS}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
+from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 
 _DOC = """
@@ -69,7 +69,7 @@ def replay_archive() -> None:
         """Load the channel's archived sets of the span again."""
         from getty_images import replaying
 
-        context["channel_name"] = channel["name"]
+        get_current_context()["channel_name"] = channel["name"]  # the keywords are a copy of it
         return replaying.replay_channel(context, channel)
 
     replay.expand(channel=channels())

@@ -25,7 +25,7 @@ SCHEMA = "getty_images"
 BATCH_SIZE = 50
 # In `catch_up` the row of the delivery and the stamp of the try share the load's commit.
 _CATCH_UP_POINTS = tuple(point for point in POINTS if point.split()[1] not in ("ledger", "tried"))
-_KILLS_PER_REPLAY = 3
+_KILLS_PER_REPLAY = 4  # two at a time
 
 
 @dataclass(kw_only=True)
@@ -91,7 +91,7 @@ class Story:
 
     def _replay(self, place: Place) -> None:
         """Replay the whole archive, killed a few times first."""
-        for _ in range(_KILLS_PER_REPLAY):
+        for _ in range(_KILLS_PER_REPLAY // 2):
             self.crew.shift([self._replay_fate(place, each) for each in self.rng.sample(self.channels, 2)])
         for channel in self.channels:
             self.crew.shift([Fate(orders=Orders(place=place, channel=channel, way="replay"))])

@@ -107,8 +107,8 @@ def _judge_evidence(connection: Connection) -> Verdict:
     kept = connection.scalar(text("SELECT count(*) FROM deletions")) or 0
     gaps = connection.scalar(
         text(
-            "SELECT coalesce(sum(last - held), 0) FROM"
-            " (SELECT max(channel_seq) AS last, count(channel_seq) AS held FROM change_sets GROUP BY channel_id) AS seqs"
+            "SELECT coalesce(sum(top - n), 0) FROM"
+            " (SELECT max(channel_seq) AS top, count(channel_seq) AS n FROM change_sets GROUP BY channel_id) AS each"
         )
     )
     verdict.lost += max(0, told - kept) + max(0, int(gaps or 0))

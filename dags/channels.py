@@ -135,7 +135,10 @@ def build_dag(entry: ChannelEntry | BadEntry) -> DAG:
         built = channel_dag(entry)
         built.validate()  # type: ignore[no-untyped-call]
     except (AirflowTimetableInvalid, ValueError) as error:
-        reason = f"The entry of channel {entry.channel.channel_id} in the Variable {VARIABLE} cannot be used: {error}"
+        source = f"The entry of channel {entry.channel.channel_id} in the Variable {VARIABLE}"
+        if not entry.schedule and isinstance(error, AirflowTimetableInvalid):
+            source = f"ASSET_CHANGES_SCHEDULE, which is {SCHEDULE!r:.60},"
+        reason = f"{source} cannot be used: {error}"
         return stub_dag(BadEntry(dag_id=entry.dag_id, reason=reason))
     return built
 

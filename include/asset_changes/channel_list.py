@@ -7,7 +7,7 @@ writes it, `dags/channels.py` reads it. It is the cache that Getty's guide asks 
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,7 +69,7 @@ def read(text: str) -> list[ChannelEntry | BadEntry]:
                     reason=f"Entry {index + 1} of the Variable {VARIABLE} cannot be used: {error} The others run on.",
                 )
             )
-    return entries
+    return _with_ids_of_their_own(entries)
 
 
 def merge(text: str | None, *, found: Sequence[Channel], asked: Collection[str]) -> str:
@@ -79,17 +79,18 @@ def merge(text: str | None, *, found: Sequence[Channel], asked: Collection[str])
     stays; a channel of these connections that is listed no more is marked as retired; an entry that
     cannot be used stays as it is.
     """
-    kept = {_number(item): item for item in _items(text or "[]")}
+    kept = [(_number(item), item) for item in _items(text or "[]")]
     listed = {channel.channel_id: channel for channel in found}
     merged = []
-    for number, item in kept.items():
+    for number, item in kept:
         if number in listed:
             merged.append(_described(item, listed[number]))
         elif isinstance(number, int) and item.get("conn_id", DEFAULT_CONN_ID) in asked:
             merged.append({"retired_at": datetime.now(UTC).isoformat(timespec="seconds"), **item})
         else:
             merged.append(item)
-    merged += [_described({}, channel) for number, channel in listed.items() if number not in kept]
+    known = {number for number, _ in kept}
+    merged += [_described({}, channel) for number, channel in listed.items() if number not in known]
     return json.dumps(sorted(merged, key=_order), indent=2)
 
 
@@ -163,6 +164,19 @@ def _described(item: dict[str, Any], channel: Channel) -> dict[str, Any]:
 def _order(item: Any) -> tuple[bool, int, str]:
     number = _number(item)
     return (isinstance(number, str), number if isinstance(number, int) else 0, str(number))
+
+
+def _with_ids_of_their_own(entries: list[ChannelEntry | BadEntry]) -> list[ChannelEntry | BadEntry]:
+    """Return the entries so that no stub takes the id of a channel's DAG, or of another stub."""
+    taken = {entry.dag_id for entry in entries if isinstance(entry, ChannelEntry)}
+    told: list[ChannelEntry | BadEntry] = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, BadEntry):
+            if entry.dag_id in taken:
+                entry = replace(entry, dag_id=_stub_id(None, index))
+            taken.add(entry.dag_id)
+        told.append(entry)
+    return told
 
 
 def _stub_id(item: Any, index: int) -> str:

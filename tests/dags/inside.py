@@ -109,7 +109,8 @@ def _said_of_task(task: Any) -> dict[str, Any]:
         "trigger_rule": str(task.trigger_rule.value),
         "retries": task.retries,
         "retry_delay": task.retry_delay.total_seconds(),
-        "doc_md": task.partial_kwargs.get("doc_md") if task.is_mapped else task.doc_md,
+        "is_mapped": task.is_mapped,
+        "doc_md": task.doc_md,
         "owner": task.owner,
     }
 

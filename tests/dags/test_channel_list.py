@@ -1,0 +1,104 @@
+"""How discovery keeps the list of channels: it adds, it marks, it never takes away."""
+
+import json
+from typing import Any
+
+import pytest
+from asset_changes.channel_list import DEFAULT_CONN_ID, BadEntry, ChannelEntry, conn_ids, merge, read
+from asset_changes.errors import ConfigurationError
+from asset_changes.model import Channel
+from hypothesis import given
+from hypothesis import strategies as st
+
+IMAGES = Channel(channel_id=3001, asset_family="Editorial", asset_type="Image")
+FILM = Channel(channel_id=3003, asset_family="Editorial", asset_type="Film")
+ENTRY = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
+
+
+def merged(entries: list[Any] | None, *found: Channel, asked: tuple[str, ...] = (DEFAULT_CONN_ID,)) -> list[Any]:
+    """Return the merged list."""
+    return list(json.loads(merge(None if entries is None else json.dumps(entries), found=found, asked=asked)))
+
+
+def test_a_first_discovery_writes_what_getty_lists_by_id() -> None:
+    assert merged(None, FILM, IMAGES) == [ENTRY, {**ENTRY, "channel_id": 3003, "asset_type": "Film"}]
+
+
+def test_what_a_user_set_survives_and_what_getty_says_is_renewed() -> None:
+    mine = {"schedule": "0 * * * *", "batch_size": 100, "conn_id": "other"}
+    entry = {**ENTRY, "asset_family": "Old name", **mine}
+    assert merged([entry], IMAGES, asked=(DEFAULT_CONN_ID, "other")) == [{**ENTRY, **mine}]
+
+
+def test_a_channel_that_is_listed_no_more_stays_marked_as_retired_since_the_first_time() -> None:
+    once = merged([ENTRY], FILM)
+    assert [each["channel_id"] for each in once] == [3001, 3003]
+    assert once[0]["retired_at"]
+    assert merged(once, FILM) == once
+
+
+def test_a_retired_channel_that_is_listed_again_is_retired_no_more() -> None:
+    assert merged([{**ENTRY, "retired_at": "2026-02-01T00:00:00+00:00", "batch_size": 5}], IMAGES) == [
+        {**ENTRY, "batch_size": 5}
+    ]
+
+
+def test_a_channel_of_a_connection_that_was_not_asked_is_not_retired() -> None:
+    other = {**ENTRY, "conn_id": "other"}
+    assert merged([other], FILM)[0] == other
+    assert "retired_at" in merged([other], FILM, asked=("other",))[0]
+
+
+def test_an_entry_that_cannot_be_used_stays_as_it_is() -> None:
+    bad = [None, "nonsense", {"channel_id": "x"}, {**ENTRY, "batch_size": "x"}]
+    kept = merged(bad, IMAGES)
+    assert all(each in kept for each in bad)
+    assert len(kept) == 4
+
+
+def test_merging_what_is_merged_changes_nothing() -> None:
+    text = merge(None, found=[IMAGES, FILM], asked=[DEFAULT_CONN_ID])
+    assert merge(text, found=[IMAGES, FILM], asked=[DEFAULT_CONN_ID]) == text
+
+
+def test_a_list_that_is_none_is_not_overwritten() -> None:
+    with pytest.raises(ConfigurationError, match="is no JSON list: correct it under Admin > Variables"):
+        merge("nonsense", found=[IMAGES], asked=[DEFAULT_CONN_ID])
+
+
+_values = st.none() | st.booleans() | st.integers(-5, 6) | st.sampled_from(["", "x", "0 * * * *", DEFAULT_CONN_ID])
+_entries = st.dictionaries(
+    st.sampled_from(
+        ["channel_id", "asset_family", "asset_type", "retired_at", "schedule", "batch_size", "conn_id", "q"]
+    ),
+    _values | st.lists(_values, max_size=2) | st.dictionaries(st.just("a"), _values, max_size=1),
+)
+
+
+@given(st.lists(_values | _entries, max_size=5), st.sets(st.integers(1, 6), max_size=3))
+def test_whatever_the_list_holds_no_channel_of_it_is_lost_and_every_other_is_read(
+    entries: list[Any], listed: set[int]
+) -> None:
+    found = [Channel(channel_id=number, asset_family="Creative", asset_type="Film") for number in listed]
+    kept = merged(entries, *found)
+
+    numbers = {json.dumps(each.get("channel_id")) for each in entries if isinstance(each, dict)}
+    assert {json.dumps(each.get("channel_id")) for each in kept if isinstance(each, dict)} >= numbers
+    told = read(json.dumps(kept))
+    assert len(told) == len(kept)
+    assert {each.channel.channel_id for each in told if isinstance(each, ChannelEntry)} <= {
+        each["channel_id"] for each in kept if isinstance(each, dict) and isinstance(each.get("channel_id"), int)
+    }
+    assert all(each.reason for each in told if isinstance(each, BadEntry))
+
+
+def test_of_a_channel_that_stands_in_the_list_twice_both_entries_stay_for_the_user_to_choose() -> None:
+    twice = [{**ENTRY, "batch_size": 5}, {**ENTRY, "batch_size": 7}]
+    kept = merged(twice, IMAGES)
+    assert [each["batch_size"] for each in kept] == [5, 7]
+
+
+def test_discovery_asks_the_default_connection_first_then_those_of_the_entries() -> None:
+    entries = [{**ENTRY, "conn_id": "b"}, {**ENTRY, "channel_id": 1, "conn_id": "a"}, "nonsense"]
+    assert conn_ids(json.dumps(entries)) == [DEFAULT_CONN_ID, "a", "b"]
+    assert conn_ids(None) == [DEFAULT_CONN_ID]

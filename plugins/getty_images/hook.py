@@ -1,14 +1,18 @@
 """The hook: an Airflow connection around the core's client, which knows nothing of Airflow."""
 
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 from asset_changes.client import API_URL, TOKEN_URL, AssetChangesClient, Confirmation, Credentials, Delivery
-from asset_changes.errors import AssetChangesError, ConfigurationError
+from asset_changes.errors import ConfigurationError
 from asset_changes.model import MAX_BATCH_SIZE, Channel
 from asset_changes.settings import batch_size as checked_batch_size
+
+_TEST_SECONDS = 5.0
+"""How long the Test button tries again: somebody waits in front of the form."""
 
 
 class GettyImagesHook(BaseHook):
@@ -65,19 +69,21 @@ class GettyImagesHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the account's channels can be listed, and which they are or what to fix."""
+        conn_id = self.getty_images_conn_id
         try:
-            channels = self.get_channels()
-        except AssetChangesError as error:
+            credentials = credentials_of(self.get_connection(conn_id))
+            client = AssetChangesClient(credentials, name=conn_id, on_token=mask_secret, retry_seconds=_TEST_SECONDS)
+            with closing(client):
+                channels = client.get_channels()
+        except Exception as error:  # noqa: BLE001 - the form shows it, whatever it is
             return False, str(error)
-        finally:
-            self.close()
         named = ", ".join(f"{each.channel_id} ({each.asset_family} {each.asset_type})" for each in channels)
         return True, f"Connected. Channels: {named or 'none; ask Getty to set some up'}."
 
 
 def credentials_of(connection: Any) -> Credentials:
     """Return the credentials of an Airflow connection, or raise ConfigurationError that names it."""
-    extras = connection.extra_dejson
+    extras = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
     host = (connection.host or "").strip().rstrip("/")
     if host and "://" not in host:
         # An Airflow URI cannot carry a scheme of its own within the host.
@@ -85,20 +91,24 @@ def credentials_of(connection: Any) -> Credentials:
     if host and connection.port:
         host = f"{host}:{connection.port}"
     if extras.get("user_password"):
-        mask_secret(extras["user_password"])
+        mask_secret(str(extras["user_password"]))
     try:
         return Credentials(
             api_key=connection.login or "",
             secret=connection.password or "",
             api_url=host or API_URL,
-            token_url=extras.get("token_url") or TOKEN_URL,
-            grant_type=extras.get("grant_type") or "client_credentials",
-            username=extras.get("username"),
-            user_password=extras.get("user_password"),
+            token_url=str(extras.get("token_url", TOKEN_URL)),
+            grant_type=str(extras.get("grant_type", "client_credentials")),
+            username=_text(extras.get("username")),
+            user_password=_text(extras.get("user_password")),
             timeout_seconds=_number(extras.get("timeout_seconds"), default=30.0),
         )
-    except ConfigurationError as error:
+    except (ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _number(value: Any, *, default: float) -> float:

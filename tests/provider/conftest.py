@@ -1,0 +1,5 @@
+"""The provider is tested inside the Airflow of the DAG tests."""
+
+from tests.dags.conftest import airflow
+
+__all__ = ["airflow"]

@@ -1,0 +1,114 @@
+"""What the provider's tests do inside a process of Airflow."""
+
+import logging
+from typing import Any
+
+CONN_ID = "getty_images_default"
+
+
+def connection_types() -> dict[str, Any]:
+    """Return what the connection form of the UI is drawn from, per connection type."""
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    return {
+        meta.connection_type: meta.model_dump(mode="json", by_alias=False) for meta in HookMetaService.hook_meta_data()
+    }
+
+
+def providers() -> dict[str, str]:
+    """Return the providers that Airflow found, with the class of our hook."""
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    hook = manager.hooks["getty_images"]
+    assert hook is not None
+    return {
+        "hook": hook.hook_class_name,
+        "connection_id": hook.connection_id_attribute_name,
+        **{name: info.version for name, info in manager.providers.items()},
+    }
+
+
+def base_of_hook() -> bool:
+    """Return whether the hook is one of the Task SDK."""
+    from airflow.sdk import BaseHook
+    from getty_images.hook import GettyImagesHook
+
+    return issubclass(GettyImagesHook, BaseHook)
+
+
+def channels(conn_id: str = CONN_ID) -> list[tuple[int, str, str]]:
+    """Return the channels that the hook lists."""
+    from getty_images.hook import GettyImagesHook
+
+    hook = GettyImagesHook(conn_id)
+    listed = hook.get_channels()
+    hook.close()
+    return [(each.channel_id, each.asset_family, each.asset_type) for each in listed]
+
+
+def read_channel(channel_id: int, sizes: list[int]) -> list[tuple[int, int]]:
+    """Fetch and confirm a set of each of these sizes; return status and number of assets of each."""
+    from getty_images.hook import GettyImagesHook
+
+    hook = GettyImagesHook()
+    told = []
+    for size in sizes:
+        delivery = hook.get_change_set(channel_id, batch_size=size)
+        document = delivery.document or {"changed_assets": []}
+        told.append((delivery.status, len(document["changed_assets"])))
+        if delivery.document:
+            assert hook.confirm_change_set(document["change_set_id"]).is_known
+    return told
+
+
+def failure(method: str, *arguments: Any, conn_id: str = CONN_ID, **options: Any) -> str:
+    """Return the error of a call of the hook, with its name."""
+    from getty_images.hook import GettyImagesHook
+
+    try:
+        getattr(GettyImagesHook(conn_id), method)(*arguments, **options)
+    except Exception as error:  # noqa: BLE001 - told to the test
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def try_out(conn_id: str = CONN_ID) -> tuple[bool, str]:
+    """Return what a test of the connection comes to, from Python."""
+    from getty_images.hook import GettyImagesHook
+
+    return GettyImagesHook(conn_id).test_connection()
+
+
+def try_out_in_the_server(connection: dict[str, Any]) -> tuple[bool, str]:
+    """Return what the API server answers to the Test button, for a form that is not saved yet."""
+    import os
+
+    from airflow.models.connection import Connection
+
+    form = Connection(conn_id="of_the_form", **connection)
+    # The server hands the form to the hook through the environment, under a name of its own.
+    os.environ["AIRFLOW_CONN_OF_THE_FORM"] = form.as_json()
+    return form.test_connection()
+
+
+def said_of_a_session(*secrets: str) -> dict[str, Any]:
+    """Use the hook with all loggers at their loudest; return its token, its representations, and what is masked."""
+    from airflow.sdk.log import redact
+    from getty_images.hook import GettyImagesHook, credentials_of
+
+    logging.getLogger().setLevel(logging.DEBUG)
+    hook = GettyImagesHook()
+    hook.get_channels()
+    token = hook.client._session.token["access_token"]
+    connection = hook.get_connection(CONN_ID)
+    return {
+        "token": token,
+        "representations": repr([hook, hook.client, credentials_of(connection)]),
+        "masked": [redact(f"here is {secret}, see") for secret in (token, *secrets)],
+    }
+
+
+def refused_batch_size(size: object) -> str:
+    """Return the error of asking for a set of this size."""
+    return failure("get_change_set", 3001, batch_size=size)

@@ -1,0 +1,58 @@
+"""Two channels that carry the same assets are loaded at once without waiting for each other in a circle."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from asset_changes import steps as core
+from asset_changes.archive import Archive
+from asset_changes.steps import InHand, Steps
+from asset_changes.warehouse.connection import connect, in_transaction
+from sqlalchemy import URL, event, text
+from upath import UPath
+
+from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA
+from tests.model.getty import Getty, Message
+
+ASSETS, ROUNDS = 1500, 6
+CHANNELS = {channel.channel_id: channel for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM)}
+
+
+def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: URL, tmp_path: Path) -> None:
+    engine = connect(warehouse_url, schema=SCHEMA)
+    with engine.begin() as connection:
+        # Merging would hand the rows over in order by chance; the order must not hang on the plan.
+        connection.execute(text(f"ALTER DATABASE {warehouse_url.database} SET enable_mergejoin = off"))
+    engine.dispose()
+    collisions: list[object] = []
+    event.listen(engine, "handle_error", lambda context: collisions.append(context.original_exception))
+    getty = Getty(channels=CHANNELS, on_confirm=lambda _: None)
+    archive = Archive(UPath(f"memory://{tmp_path}"))
+    workers = [Steps(channel=each, source=getty, archive=archive, warehouse=engine) for each in CHANNELS.values()]
+    both = threading.Barrier(len(workers), timeout=60)
+
+    def load(steps: Steps, in_hand: InHand) -> None:
+        both.wait()
+        core.load(steps, in_hand.fetched, in_hand.prepared)
+        core.confirm(steps, in_hand.fetched)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        for second in range(1, ROUNDS + 1):
+            # What one channel deletes, the other updates.
+            getty.tell(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
+            getty.tell(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
+            in_hand = [_fetched(steps) for steps in workers]
+            list(pool.map(load, workers, in_hand))
+    engine.dispose()
+    assert collisions == []
+
+
+def _change(number: int, is_deleted: int, second: int) -> Message:
+    return Message(f"{number:05d}", "Delete" if is_deleted else "Update", second)
+
+
+def _fetched(steps: Steps) -> InHand:
+    in_hand = core.deliver(steps, batch_size=ASSETS)
+    recorded = in_transaction(steps.warehouse, lambda connection: core.record(connection, steps, in_hand))
+    assert recorded is not None
+    return recorded

@@ -33,7 +33,8 @@ that changed rows, another consumer. What each alert means and what to do: `docs
     allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # their enum is private
     dagrun_timeout=timedelta(minutes=9),
     tags=[TAG, "upkeep"],
-    default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(minutes=5)},
+    # The next run is the next try.
+    default_args={**DEFAULT_ARGS, "retries": 0, "execution_timeout": timedelta(minutes=5)},
 )
 def watchdog() -> None:
     @task

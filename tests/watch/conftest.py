@@ -16,6 +16,8 @@ from asset_changes.watch_settings import WatchSettings
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine, text
 
+from tests.dags.installation import Installation, install, renew
+
 
 @dataclass
 class Watchdog:
@@ -71,6 +73,12 @@ class Feed:
         """Change the ledger behind everybody's back."""
         with transaction(self.steps.warehouse) as connection:
             connection.execute(text(statement), values)
+
+
+@pytest.fixture
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Airflow, with the DAGs of this checkout and nothing else."""
+    return renew(install(tmp_path_factory.getbasetemp() / "airflow"))
 
 
 @pytest.fixture

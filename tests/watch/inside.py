@@ -1,0 +1,54 @@
+"""What these tests' jobs do inside a process of Airflow; what they return is plain data."""
+
+from typing import Any
+
+from tests.dags.inside import bag
+
+
+def run_dag(file: str, dag_id: str) -> tuple[str, str]:
+    """Run a DAG as `dag.test()` does; return the state and the id of the run."""
+    run = bag(file).dags[dag_id].test()
+    return str(run.state), run.run_id
+
+
+def nightly_replay(channel_id: int) -> dict[str, Any]:
+    """Replay a channel as the scheduled run does."""
+    from datetime import UTC, datetime, timedelta
+    from types import SimpleNamespace
+
+    from getty_images import replaying
+
+    now = datetime.now(UTC)
+    context = {
+        "dag_run": SimpleNamespace(run_type="scheduled"),
+        "params": {},
+        "data_interval_start": now - timedelta(days=1),
+        "data_interval_end": now + timedelta(days=1),
+    }
+    channel = {"channel_id": channel_id, "asset_family": "Editorial", "asset_type": "Image"}
+    return replaying.replay_channel(context, channel)
+
+
+def sent_metrics(what: str) -> list[tuple[str, str, float, dict[str, str]]]:
+    """Return what a backend of Airflow gets: kind, name, value and tags of each metric."""
+    from airflow.sdk.observability import stats
+    from asset_changes.model import Counts
+    from asset_changes.watch import Reading, Watched
+    from getty_images import metrics
+
+    sent: list[tuple[str, str, float, dict[str, str]]] = []
+
+    class Backend:
+        def incr(self, stat: str, count: int = 1, *, tags: dict[str, str] | None = None) -> None:
+            sent.append(("counter", stat, count, tags or {}))
+
+        def gauge(self, stat: str, value: float, *, tags: dict[str, str] | None = None) -> None:
+            sent.append(("gauge", stat, value, tags or {}))
+
+    stats.initialize(factory=Backend, export_legacy_names=True)  # type: ignore[arg-type]
+    if what == "loaded":
+        metrics.send_loaded(3001, sets=2, counts=Counts(new=3, delete=1), channel_seq=7)
+    else:
+        reading = Reading(channel_id=3001, lag_seconds=5, unchecked_seconds=9)
+        metrics.send_watched(Watched(open={(3001, "silent"): None}, readings=(reading,)))  # type: ignore[dict-item]
+    return sent

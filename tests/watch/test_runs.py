@@ -1,0 +1,205 @@
+"""The real DAGs, as Airflow runs them: mail that arrives, assets that consumers wake on, metrics that are sent."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asset_changes.metrics import METRICS
+from asset_changes.steps import Steps
+from asset_changes.warehouse import ledger
+from asset_changes.warehouse.connection import transaction
+from asset_changes.watch_conditions import CONDITIONS
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine, text
+
+from tests.dags.installation import GETTY, WAREHOUSE, Installation, getty_connection, warehouse_connection
+from tests.watch import inside
+from tests.watch.mail import MailServer, text_of
+
+ENTRY = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
+CHANNEL = "asset_changes_editorial_image_3001"
+SMTP = json.dumps(
+    {
+        "notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier",
+        "to": "oncall@example.com",
+        "from_email": "airflow@example.com",
+        "subject": "{{ alert.subject }}",
+        "html_content": "{{ alert.html }}",
+    }
+)
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+def installed(airflow: Installation, sandbox: Sandbox, warehouse: Engine) -> Installation:
+    """Airflow with both connections and channel 3001."""
+    airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse.url)}
+    airflow.set_channels(json.dumps([ENTRY]))
+    return airflow
+
+
+@pytest.fixture
+def mailing(installed: Installation, mail: MailServer) -> Installation:
+    """The same, with mail as the notifier."""
+    installed.environment["ASSET_CHANGES_NOTIFIER"] = SMTP
+    installed.environment["AIRFLOW_CONN_SMTP_DEFAULT"] = json.dumps(
+        {
+            "conn_type": "smtp",
+            "host": "127.0.0.1",
+            "port": mail.port,
+            "extra": {"disable_ssl": True, "disable_tls": True, "retry_limit": 1},
+        }
+    )
+    return installed
+
+
+def watch(airflow: Installation) -> str:
+    state, _ = airflow.run(inside.run_dag, "watch.py", "asset_changes_watch")
+    return str(state)
+
+
+def metadata(airflow: Installation, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(airflow.database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def change(number: int, lifecycle: str = "New") -> dict[str, Any]:
+    at = f"2026-01-01T00:{number:02}:00Z"
+    return {"id": str(number), "asset_lifecycle": lifecycle, "asset_type": "Image", "asset_changed_utc_datetime": at}
+
+
+def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
+    mailing: Installation, mail: MailServer, steps: Steps
+) -> None:
+    with transaction(steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [steps.channel])
+        connection.execute(text("UPDATE channels SET discovered_at = now() - interval '2 hours'"))
+
+    assert [watch(mailing), watch(mailing)] == ["success", "success"]
+    (letter,) = mail.letters
+    assert letter["Subject"] == "No answer, Channel 3001 (Editorial Image)"
+    assert letter["To"] == "oncall@example.com"
+    assert "has given no answer for 2 hours" in text_of(letter)
+    assert "What to do: Open the channel&#x27;s DAG" in text_of(letter)
+
+    with transaction(steps.warehouse) as connection:
+        ledger.stamp_checked(connection, steps.channel, is_caught_up=True)
+    assert [watch(mailing), watch(mailing)] == ["success", "success"]
+    assert [each["Subject"] for each in mail.letters[1:]] == ["All clear: No answer, Channel 3001 (Editorial Image)"]
+
+
+def test_mail_that_was_refused_arrives_with_the_next_watch(
+    mailing: Installation, mail: MailServer, steps: Steps
+) -> None:
+    mail.is_away = True
+    with transaction(steps.warehouse) as connection:
+        ledger.retire_channels(connection, [])
+        ledger.upsert_channels(connection, [steps.channel])
+        ledger.retire_channels(connection, [3001])
+    job = mailing.start(inside.run_dag, "watch.py", "asset_changes_watch")
+    state, _ = job.result()
+    assert state == "failed"
+    assert "Not told 'Channel vanished, Channel 3001 (Editorial Image)', tried again by the next watch" in job.log
+
+    mail.is_away = False
+    assert watch(mailing) == "success"
+    assert [each["Subject"] for each in mail.letters] == ["Channel vanished, Channel 3001 (Editorial Image)"]
+
+
+@pytest.mark.parametrize(
+    ("notifier", "says"),
+    [
+        ("to whom?", "is no JSON object with a notifier"),
+        ('{"notifier": "nowhere.Notifier", "text": "{{ alert.text }}"}', "which cannot be imported"),
+        ('{"notifier": "json.JSONDecoder", "text": "{{ alert.text }}"}', "which is no Airflow notifier"),
+        (SMTP.replace("alert.", "alarm."), "never names the alert"),
+    ],
+)
+def test_a_notifier_that_cannot_work_is_refused_before_anything_breaks(
+    notifier: str, says: str, installed: Installation
+) -> None:
+    job = installed.start(inside.run_dag, "watch.py", "asset_changes_watch", ASSET_CHANGES_NOTIFIER=notifier)
+    assert job.result()[0] == "failed"
+    assert says in job.log
+
+
+def test_a_new_installation_without_tables_is_no_failure(installed: Installation, warehouse: Engine) -> None:
+    with transaction(warehouse) as connection:
+        connection.execute(text("DROP SCHEMA getty_images CASCADE"))
+    assert watch(installed) == "success"
+
+
+def test_consumers_wake_only_when_something_was_loaded_and_read_each_change_once(
+    installed: Installation, sandbox: Sandbox
+) -> None:
+    events = "SELECT asset.name, source_task_id, asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_id"
+
+    def follow() -> dict[str, Any]:
+        _, run_id = installed.run(inside.run_dag, "example_downstream.py", "asset_changes_example_downstream")
+        ((told,),) = metadata(installed, f"SELECT value FROM xcom WHERE run_id = '{run_id}' AND key = 'return_value'")
+        return dict(json.loads(told))
+
+    sandbox.append(3001, [change(1), change(2), change(2, "Delete"), change(3)])
+    installed.test_dag(CHANNEL, {"batch_size": 2})
+    assert [(name, task, json.loads(extra)) for name, task, extra in metadata(installed, events)] == [
+        (
+            "asset_changes_3001",
+            "load",
+            {"channel_id": 3001, "change_set_id": sandbox.confirmed_ids(3001)[0], "changes": 2, "channel_seq": 1},
+        ),
+        ("asset_changes_3001", "catch_up", {"channel_id": 3001, "sets": 1, "changes": 2, "channel_seq": 2}),
+    ]
+    assert follow() == {"found": {"New": 3, "Delete": 1}, "cursors": {"3001": 2}}
+    assert follow() == {"found": {}, "cursors": {"3001": 2}}
+
+    sandbox.append(3001, [change(4)])
+    installed.test_dag(CHANNEL)
+    assert [task for _, task, _ in metadata(installed, events)[2:]] == ["load"]
+    assert follow() == {"found": {"New": 1}, "cursors": {"3001": 3}}
+
+    installed.test_dag(CHANNEL)
+    assert len(metadata(installed, events)) == 3
+
+
+def test_a_nightly_replay_leaves_word_of_what_it_changed(
+    installed: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    def left() -> Any:
+        with transaction(warehouse) as connection:
+            return connection.scalar(text("SELECT replay_changed_count FROM channels"))
+
+    sandbox.append(3001, [change(1)])
+    installed.test_dag(CHANNEL)
+    assert left() is None
+    installed.run(inside.nightly_replay, 3001)
+    assert left() == 0
+    with transaction(warehouse) as connection:
+        connection.execute(text("DELETE FROM asset_states"))
+    installed.run(inside.nightly_replay, 3001)
+    assert left() > 0
+
+
+def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(
+    airflow: Installation,
+) -> None:
+    sent = airflow.run(inside.sent_metrics, "loaded") + airflow.run(inside.sent_metrics, "watched")
+    told = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
+    assert told == {(each.name, each.kind, each.tags) for each in METRICS}
+    assert ("counter", "asset_changes.changes_loaded", 3, {"channel_id": "3001", "outcome": "new"}) in sent
+    alerts = {tags["condition"]: value for _, name, value, tags in sent if name == "asset_changes.alert"}
+    assert alerts == {each.name: float(each.name == "silent") for each in CONDITIONS}
+
+
+def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    block = page.split("<!-- smtp -->\n```\n")[1].split("\n```")[0]
+    assert json.loads(block.partition("=")[2].strip("'")) == json.loads(SMTP)

@@ -5,17 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from getty_sandbox.sandbox import Sandbox
-from sqlalchemy import URL, Engine, text
-from upath import UPath
-
 from asset_changes.archive import Archive
 from asset_changes.client import AssetChangesClient, Credentials
 from asset_changes.model import Channel
 from asset_changes.steps import Steps
 from asset_changes.warehouse.connection import connect
 from asset_changes.warehouse.migrate import migrate
+from getty_sandbox.sandbox import Sandbox
 from local_stack.postgres import EmbeddedPostgres
+from sqlalchemy import URL, Engine, text
+from upath import UPath
 
 SCHEMA = "getty_images"
 _numbers = itertools.count()

@@ -174,7 +174,7 @@ def _key(fetched: FetchedSet) -> dict[str, object]:
 
 def _copy(connection: Connection, table: str, sets: Sequence[bytes]) -> None:
     driver = connection.connection.driver_connection
-    assert driver is not None
+    assert driver is not None  # noqa: S101 - of a connection that is open
     try:
         with driver.cursor().copy(f"COPY {table} ({_LOG}) FROM STDIN (FORMAT csv)") as copy:
             for rows in sets:

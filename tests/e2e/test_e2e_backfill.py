@@ -1,0 +1,122 @@
+"""Airflow's own backfill, through the real scheduler, brings truncated tables back to the sandbox's truth."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from local_stack.services import marked_processes
+from local_stack.stack import free_port
+from sqlalchemy import text
+
+from tests.e2e.test_e2e_sync import PROJECT, TRUTHS, make_run, order_key, rows, state_dir, truth_of, warehouse_of
+
+__all__ = ["state_dir"]  # the fixture
+
+pytestmark = pytest.mark.e2e
+
+DAG = "asset_changes_replay"
+# The feed ends days ago, so that its changes were old news yesterday too.
+OPTIONS = "--changes-per-channel 3000 --trickle-per-minute 0 --span-days 2 --start {start}"
+
+
+def test_a_backfill_rebuilds_truncated_tables_and_a_second_one_changes_nothing(state_dir: Path) -> None:
+    options = OPTIONS.format(start=(datetime.now(UTC) - timedelta(days=5)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=options)
+    assert done.returncode == 0, done.stdout
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    fetch_all_of_it_yesterday(state_dir / "archive", yesterday)
+    with warehouse_of(state_dir) as warehouse, warehouse.begin() as connection:
+        connection.execute(text("SET search_path = getty_images"))
+        connection.execute(text("TRUNCATE asset_states, asset_changes, deletions, rejected_changes, change_sets"))
+
+    with running_stack(state_dir, options) as airflow:
+        before = len(reports(state_dir))
+        backfill(airflow, yesterday)
+        wait_until(lambda: len(reports(state_dir)) == before + 4, "the backfill")
+        backfill(airflow, yesterday)
+        wait_until(lambda: len(reports(state_dir)) == before + 8, "the second backfill")
+    first, second = reports(state_dir)[before : before + 4], reports(state_dir)[before + 4 :]
+    assert marked_processes(state_dir) == []
+
+    assert all(report["rebuilt"] == report["sets"] > 0 for report in first)
+    assert [report["changed"] for report in second] == [0, 0, 0, 0]
+    truth = truth_of(state_dir, options)
+    with warehouse_of(state_dir) as warehouse:
+        for table, order in TRUTHS.items():
+            expected = sorted(truth[table], key=lambda row: order_key(row, order))
+            assert rows(warehouse, table, list(expected[0]), order) == expected
+
+
+def fetch_all_of_it_yesterday(archive: Path, yesterday: date) -> None:
+    """Date an archive back by a day: a backfill makes no run for a day that is not over."""
+    for found in sorted(archive.glob("channel_id=*/fetched_date=*/*.json.gz")):
+        stamp, _, rest = found.name.partition("Z-")
+        moment = datetime.strptime(stamp, "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+        moved = datetime.combine(yesterday, moment.timetz())
+        folder = found.parents[1] / f"fetched_date={yesterday}"
+        folder.mkdir(exist_ok=True)
+        found.rename(folder / f"{moved:%Y%m%dT%H%M%S%f}Z-{rest}")
+
+
+@contextmanager
+def running_stack(state_dir: Path, options: str) -> Iterator[Path]:
+    """The stack, up; gives its `airflow` command."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
+    environment = {
+        **inherited,
+        "STATE_DIR": str(state_dir),
+        "PORT": str(free_port()),
+        "SANDBOX_OPTIONS": options,
+    }
+    with (state_dir / "second.log").open("w") as log:
+        stack = subprocess.Popen(
+            [sys.executable, "-m", "local_stack"], cwd=PROJECT, env=environment, stdout=log, stderr=log
+        )
+        try:
+            wait_until(lambda: "It stays up" in (state_dir / "second.log").read_text(), "the stack")
+            yield state_dir / "bin" / "airflow"
+        finally:
+            stack.send_signal(signal.SIGINT)
+            assert stack.wait(90) == 0
+
+
+def backfill(airflow: Path, day: date) -> None:
+    """Create a backfill of one day, once the one before is marked as over, which takes Airflow half a minute."""
+    span = ["--dag-id", DAG, "--from-date", str(day), "--to-date", str(day), "--reprocess-behavior", "completed"]
+
+    def is_created() -> bool:
+        done = subprocess.run(
+            [str(airflow), "backfill", "create", *span], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0 or "AlreadyRunningBackfill" in done.stderr, done.stdout + done.stderr
+        return done.returncode == 0
+
+    wait_until(is_created, "the end of the backfill before")
+
+
+def reports(state_dir: Path) -> list[dict[str, int]]:
+    """What the replay tasks returned, in the order of their ends; none of them may have failed."""
+    returned = []
+    for log in (state_dir / "airflow" / "logs" / f"dag_id={DAG}").glob("**/task_id=replay/**/*.log"):
+        for line in filter(None, log.read_text().splitlines()):
+            told = json.loads(line)
+            assert told["event"] != "Task failed with exception", line
+            if told["event"].startswith("Done. Returned value was: {"):
+                returned.append((told["timestamp"], ast.literal_eval(told["event"].partition(": ")[2])))
+    return [report for _, report in sorted(returned, key=lambda each: each[0])]
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    ends = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < ends, f"{what} was not there after three minutes"
+        time.sleep(2)

@@ -285,6 +285,7 @@ def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Steps
     return ready
 
 
+@pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("join", ["mergejoin", "hashjoin"])
 def test_channels_that_carry_the_same_assets_never_wait_for_each_other(
     join: str, postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
@@ -341,6 +342,7 @@ def rival(warehouse_url: URL) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.mark.usefixtures("own_database")
 def test_a_load_that_postgres_gives_up_for_a_deadlock_is_done_again(
     postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
@@ -385,6 +387,7 @@ def test_a_connection_that_is_cut_in_mid_load_is_a_passing_fault_and_leaves_no_t
     assert live(warehouse) == ["a"]
 
 
+@pytest.mark.usefixtures("own_database")
 def test_a_deadlock_within_the_copy_is_tried_again_too(
     postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:

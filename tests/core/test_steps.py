@@ -93,6 +93,7 @@ def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
     assert ledger_row(warehouse, "7")["confirmed_at"] is not None
 
 
+@pytest.mark.usefixtures("own_database")
 @BOTH_WAYS
 def test_a_load_that_fails_is_not_confirmed(
     run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
@@ -106,6 +107,7 @@ def test_a_load_that_fails_is_not_confirmed(
     assert value(warehouse, "SELECT count(*) FROM change_sets WHERE loaded_at IS NOT NULL") == 0
 
 
+@pytest.mark.usefixtures("own_database")
 def test_the_body_is_archived_before_the_ledger_knows_of_it(
     steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_set_that_the_ledger_does_not_know_is_not_loaded(steps: Steps, getty: 
         load(steps, replace(fetched(steps), change_set_id="8"))
 
 
+@pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("version", [None, "0000", "9999"])
 @pytest.mark.parametrize("run", [by_task, at_once])
 def test_another_schema_version_is_refused_before_getty_is_asked(

@@ -197,7 +197,7 @@ plausible = st.fixed_dictionaries(
 nasty_sets = st.lists(plausible | anything, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(nasty_sets)
 def test_whatever_the_messages_hold_their_counts_add_up(messages: list[Any]) -> None:
     found = prepared(*messages)
@@ -211,7 +211,7 @@ def test_whatever_the_messages_hold_their_counts_add_up(messages: list[Any]) -> 
 _numbers = itertools.count(1)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(plausible | anything, min_size=20, max_size=60))
 def test_whatever_the_messages_hold_postgres_takes_them(
     warehouse: Engine, archive: Archive, messages: list[Any]

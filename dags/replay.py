@@ -69,7 +69,7 @@ def replay_archive() -> None:
         """Load the channel's archived sets of the span again."""
         from getty_images import replaying
 
-        get_current_context()["channel_name"] = channel["name"]  # the keywords are a copy of it
+        get_current_context()["channel_name"] = channel["name"]  # type: ignore[typeddict-unknown-key]  # the keywords are a copy
         return replaying.replay_channel(context, channel)
 
     replay.expand(channel=channels())

@@ -4,13 +4,20 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from asset_changes.warehouse.status import ChannelStatus
+from asset_changes.warehouse.status import Alert, ChannelStatus
+from asset_changes.watch_conditions import CONDITIONS
 from asset_changes.watch_settings import WatchSettings
 
 UNREAD_KEPT = timedelta(days=14)
 """How long Getty keeps notifications that nobody reads (its Asset Changes guide)."""
 SILENT_KEPT = timedelta(days=120)
 """After how long without a request Getty has removed channels (an older edition of the same guide)."""
+
+_CONDITIONS = {condition.name: condition for condition in CONDITIONS}
+# The watchdog's conditions that are looked for here as well, at each look and not every ten minutes.
+_LOOKED_FOR = ("unchecked", "unread", "unconfirmed")
+# Those that stop a channel; the others ask for a look while the copy goes on.
+_BREAKING = (*_LOOKED_FOR, "dormant", "delete_overdue")
 
 
 class State(enum.StrEnum):
@@ -24,12 +31,16 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that a person should look at; `link` is the page of Airflow where the next step starts."""
+    """Something that a person should look at; `link` is the page of Airflow where the next step starts.
+
+    `is_breaking` says that the copy does not go on until somebody does.
+    """
 
     reason: str
     next_step: str
     since: datetime | None = None
     link: str | None = None
+    is_breaking: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +72,8 @@ def health_of(
     others: tuple[Problem, ...] = (),
 ) -> Health:
     """Judge a channel by what the warehouse knows; `others` are problems seen elsewhere, told first."""
-    problems = () if status.retired_at else (*others, *_problems(status, now, limits, confirms))
     is_caught_up = _is_caught_up(status)
+    problems = () if status.retired_at else (*others, *_problems(status, now, limits, confirms, is_caught_up))
     unread_since = _unread_since(status)
     checked_at = status.last_checked_at or status.discovered_at
     return Health(
@@ -78,7 +89,7 @@ def health_of(
 def _state(status: ChannelStatus, problems: tuple[Problem, ...], *, is_caught_up: bool) -> State:
     if status.retired_at:
         return State.RETIRED
-    if problems:
+    if any(problem.is_breaking for problem in problems):
         return State.BROKEN
     return State.UP_TO_DATE if is_caught_up else State.BEHIND
 
@@ -106,24 +117,31 @@ def _unread_since(status: ChannelStatus) -> datetime | None:
     return max(read_until) if read_until else status.discovered_at
 
 
-def _problems(status: ChannelStatus, now: datetime, limits: WatchSettings, confirms: bool) -> list[Problem]:
+def _problems(
+    status: ChannelStatus, now: datetime, limits: WatchSettings, confirms: bool, is_caught_up: bool
+) -> list[Problem]:
     runs = f"dags/{status.dag_id}/runs"
     found = [
         _not_checked(status, now, limits, runs),
         _not_loaded(status, now, limits, runs),
         _not_confirmed(status, now, limits, runs) if confirms else None,
-        _unread(status, now, limits, runs),
+        _unread(status, now, limits, runs) if confirms else None,
     ]
-    told = [
-        Problem(
-            reason=f"The watchdog reports: {alert.condition.replace('_', ' ')}.",
-            next_step="Read the alert's entry in docs/operations.md and the newest run of this channel.",
-            since=alert.since,
-            link=runs,
-        )
-        for alert in status.alerts
-    ]
+    # An alert stands until the next watch; what is over by now is not told any more.
+    over = (*_LOOKED_FOR, "behind") if is_caught_up else _LOOKED_FOR
+    told = [_alerted(alert, runs) for alert in status.alerts if alert.condition not in over]
     return [problem for problem in found if problem is not None] + told
+
+
+def _alerted(alert: Alert, runs: str) -> Problem:
+    condition = _CONDITIONS.get(alert.condition)
+    return Problem(
+        reason=f"{condition.title if condition else alert.condition}.",
+        next_step=condition.next_step if condition else "Read the log of asset_changes_watch.",
+        since=alert.since,
+        link=runs,
+        is_breaking=alert.condition in _BREAKING,
+    )
 
 
 def _not_checked(status: ChannelStatus, now: datetime, limits: WatchSettings, runs: str) -> Problem | None:

@@ -55,7 +55,7 @@ def test_between_two_sets_the_lag_is_known_only_as_a_bound() -> None:
             "loaded but not confirmed",
         ),
         ({"open": Open(sets=1, oldest_change_at=NOW - 11 * DAY)}, "unread since 11 days"),
-        ({"alerts": (Alert(condition="silent", since=NOW - DAY),)}, "silent"),
+        ({"alerts": (Alert(condition="delete_overdue", since=NOW - DAY),)}, "Deletes over their limit"),
     ],
 )
 def test_a_broken_channel_says_why_since_when_and_what_to_do(facts: dict[str, object], words: str) -> None:
@@ -66,6 +66,16 @@ def test_a_broken_channel_says_why_since_when_and_what_to_do(facts: dict[str, ob
     assert problem.since is not None
     assert problem.next_step.endswith(".")
     assert problem.link == "dags/asset_changes_editorial_image_3001/runs"
+
+
+def test_an_alert_that_does_not_stop_the_channel_is_a_notice() -> None:
+    health = judged(alerts=(Alert(condition="rejected", since=NOW - DAY),))
+    assert (health.state, [problem.reason for problem in health.problems]) == (State.UP_TO_DATE, ["Rejected changes."])
+
+
+def test_an_alert_that_is_over_by_now_is_not_told() -> None:
+    stale = [Alert(condition=name, since=NOW - DAY) for name in ("unchecked", "unconfirmed", "behind")]
+    assert judged(alerts=tuple(stale)).problems == ()
 
 
 def test_a_set_in_hand_is_no_problem_for_half_an_hour() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from asset_changes.warehouse.status import IS_REBUILT
 
-SLOWEST = 50
+SLOWEST = 20
 
 _SPAN = "d.received_at >= :since AND d.received_at < :until"
 _FROM = "FROM deletions AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)"

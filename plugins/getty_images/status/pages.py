@@ -37,7 +37,12 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    span=words.span, moment=words.moment, days=words.days, reason=words.reason, path_part=words.path_part
+    span=words.span,
+    moment=words.moment,
+    short_moment=words.short_moment,
+    days=words.days,
+    reason=words.reason,
+    path_part=words.path_part,
 )
 _templates.globals.update(width=WIDTH, height=HEIGHT, lifecycles=LIFECYCLES)
 

@@ -34,8 +34,17 @@ def moment(value: datetime | None) -> str:
 
 
 def days(value: timedelta | None) -> str:
-    """Return whole days left; what is over is told as 0."""
-    return "–" if value is None else f"{max(value.days, 0)} d"
+    """Return the time left in days, rounded; in hours when it is short, and 0 when it is over."""
+    if value is None:
+        return "–"
+    if value < timedelta(days=2):
+        return span(timedelta(hours=max(value, timedelta(0)) // timedelta(hours=1)))
+    return f"{round(value / timedelta(days=1))} d"
+
+
+def short_moment(value: datetime) -> str:
+    """Return a time in UTC for a narrow column."""
+    return f"{value.astimezone(UTC):%d %b %H:%M:%S}"
 
 
 def reason(code: str) -> str:

@@ -123,11 +123,16 @@ class Getty:
         """Take our confirmation."""
         self._let_others()
         each = self.sets[change_set_id]
-        is_known = self._outstanding.get(each.channel_id) is each
+        is_known = self.is_outstanding(change_set_id)
         if is_known:
             self.on_confirm(each)
             del self._outstanding[each.channel_id]
         return Confirmation(is_known=is_known, tries=1)
+
+    def is_outstanding(self, change_set_id: str) -> bool:
+        """Say whether a set waits for its confirmation."""
+        each = self.sets[change_set_id]
+        return self._outstanding.get(each.channel_id) is each
 
     def confirm_behind_our_back(self, channel_id: int) -> None:
         """Take somebody else's confirmation, perhaps of a set that we never saw."""

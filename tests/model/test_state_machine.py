@@ -91,6 +91,7 @@ class Worker:
     steps: Steps
     stage: str = "idle"
     in_hand: InHand | None = None
+    asked_at: datetime = DAY
 
     def forget(self) -> None:
         """Lose everything that is in memory."""
@@ -205,7 +206,10 @@ class Histories(RuleBasedStateMachine):
     def the_ledger_is_sound(self) -> None:
         rows = self.rows("SELECT * FROM change_sets ORDER BY channel_id, channel_seq")
         for row in rows:
-            assert row["confirmed_at"] is None or row["loaded_at"] is not None
+            assert self.archive.exists(row["archive_uri"])
+            if row["confirmed_at"]:
+                assert row["loaded_at"]
+                assert not self.getty.is_outstanding(row["change_set_id"])
             parts = ("new_count", "update_count", "delete_count", "superseded_count", "rejected_count")
             assert row["change_count"] == sum(row[part] for part in parts)
         for channel_id in CHANNELS:
@@ -270,6 +274,7 @@ class Histories(RuleBasedStateMachine):
         worker = self.workers[name]
         steps, in_hand, stage = worker.steps, worker.in_hand, worker.stage
         if stage == "idle":
+            worker.asked_at = datetime.now(UTC)
             worker.in_hand = core.deliver(steps, batch_size=2)
             worker.stage = "delivered"
         elif stage == "delivered":
@@ -277,7 +282,7 @@ class Histories(RuleBasedStateMachine):
             worker.stage = "recorded"
             self.note_growth(worker.in_hand)
         elif stage == "recorded":
-            core.settle(steps, in_hand)
+            core.settle(steps, in_hand, asked_at=worker.asked_at)
             worker.stage = "settled" if in_hand else "idle"
         elif in_hand and stage == "settled":
             self.refuses_to_confirm(steps, in_hand)

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export STATE_DIR PORT UNTIL_CAUGHT_UP LOGIN CONFIRM SANDBOX_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e lint bench constraints clean
+.PHONY: help run test e2e chaos lint bench constraints clean
 
 help: ## Show the targets and the variables of `make run`
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,10 @@ test: $(VENV)/installed-dev ## Run the tests that need no running stack
 
 e2e: $(VENV)/installed-dev ## Run the real stack and compare the warehouse with the sandbox's truth
 	$(BIN)/python -m pytest -m e2e
+
+chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then kill workers (KILLS=212, SEED=n)
+	EXAMPLES=200 $(BIN)/python -m pytest tests/model $(if $(SEED),--hypothesis-seed=$(SEED))
+	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),212) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-dev ## Check style and types
 	$(BIN)/ruff check .

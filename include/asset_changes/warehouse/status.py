@@ -153,13 +153,21 @@ ORDER BY 1, 2
 # A Delete that a replay wrote again was removed long before: its times say nothing of the removal.
 IS_REBUILT = "coalesce(d.applied_at >= s.rebuilt_at OR d.applied_at > s.loaded_at, false)"
 
+# The Deletes of a set share their times, so they are counted before they are sorted.
 _REMOVALS = text(f"""
-SELECT d.channel_id, {IS_REBUILT} AS is_rebuilt, count(*) AS deletes,
-       percentile_disc(0.5) WITHIN GROUP (ORDER BY d.applied_at - d.received_at) AS median,
-       percentile_disc(0.99) WITHIN GROUP (ORDER BY d.applied_at - d.received_at) AS p99,
-       max(d.applied_at - d.received_at) AS worst
-FROM deletions AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
-WHERE d.received_at >= :since
+WITH times AS (
+    SELECT channel_id, change_set_id, received_at, applied_at, count(*) AS deletes
+    FROM deletions WHERE received_at >= :since
+    GROUP BY 1, 2, 3, 4
+), ranked AS (
+    SELECT d.channel_id, {IS_REBUILT} AS is_rebuilt, d.applied_at - d.received_at AS took,
+           sum(deletes) OVER (PARTITION BY d.channel_id, {IS_REBUILT} ORDER BY d.applied_at - d.received_at) AS rank,
+           sum(deletes) OVER (PARTITION BY d.channel_id, {IS_REBUILT}) AS of
+    FROM times AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
+)
+SELECT channel_id, is_rebuilt, max(of) AS deletes, min(took) FILTER (WHERE rank >= 0.5 * of) AS median,
+       min(took) FILTER (WHERE rank >= 0.99 * of) AS p99, max(took) AS worst
+FROM ranked
 GROUP BY 1, 2
 """)
 

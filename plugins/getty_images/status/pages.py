@@ -42,6 +42,7 @@ _templates.filters.update(
     short_moment=words.short_moment,
     days=words.days,
     reason=words.reason,
+    marked=words.marked,
     path_part=words.path_part,
 )
 _templates.globals.update(width=WIDTH, height=HEIGHT, lifecycles=LIFECYCLES)

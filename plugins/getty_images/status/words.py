@@ -1,7 +1,10 @@
 """Times, spans and reasons as people say them."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
+
+from markupsafe import Markup, escape
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -50,6 +53,11 @@ def short_moment(value: datetime) -> str:
 def reason(code: str) -> str:
     """Return a reason of a rejected change in words; one that is not known here stays as it is."""
     return REASONS.get(code, code.replace("_", " "))
+
+
+def marked(sentence: str) -> Markup:
+    """Return a sentence as HTML, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped just before
 
 
 def path_part(value: str) -> str:

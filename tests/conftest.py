@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.client import AssetChangesClient, Credentials
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import Credentials
 from asset_changes.model import Channel
 from asset_changes.steps import Steps
 from asset_changes.warehouse.connection import connect

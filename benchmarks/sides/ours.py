@@ -5,7 +5,8 @@ from typing import Any
 
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient, Credentials
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import Credentials
 from asset_changes.model import Channel
 from asset_changes.steps import Steps
 from asset_changes.transform import transform  # noqa: F401 - the core imports it late; here it counts as an import

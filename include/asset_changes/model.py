@@ -143,3 +143,30 @@ class FetchedSet:
     fetched_at: datetime
     archive_uri: str
     is_redelivery: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One answer to a PUT that was whole.
+
+    `body` is what came over the wire, `document` the same read as JSON (None for an empty body).
+    `received_at` is the later of this machine's clock and the server's: a clock that lags would
+    make fresh changes look as if they came from the future.
+    """
+
+    status: int
+    body: bytes
+    document: Any
+    received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Getty's answer to a confirmation.
+
+    `is_known` is False where Getty does not know the set (404); `tries` counts the requests sent,
+    for an earlier one may have confirmed the set although its answer was lost.
+    """
+
+    is_known: bool
+    tries: int

@@ -14,9 +14,8 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive
-from asset_changes.client import Confirmation, Delivery
 from asset_changes.errors import NotLoaded, UnreadableChangeSet, WarehouseUnavailable
-from asset_changes.model import ChangeSet, Channel, Counts, FetchedSet, PreparedSet
+from asset_changes.model import ChangeSet, Channel, Confirmation, Counts, Delivery, FetchedSet, PreparedSet
 from asset_changes.parse import parse_change_set
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction

@@ -6,9 +6,10 @@ from typing import Any
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
-from asset_changes.client import API_URL, TOKEN_URL, AssetChangesClient, Confirmation, Credentials, Delivery
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import API_URL, TOKEN_URL, Credentials
 from asset_changes.errors import ConfigurationError
-from asset_changes.model import MAX_BATCH_SIZE, Channel
+from asset_changes.model import MAX_BATCH_SIZE, Channel, Confirmation, Delivery
 from asset_changes.settings import batch_size as checked_batch_size
 
 _TEST_SECONDS = 5.0

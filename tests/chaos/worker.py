@@ -15,7 +15,8 @@ from pathlib import Path
 from asset_changes import steps as core
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient, Credentials
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import Credentials
 from asset_changes.model import Channel
 from asset_changes.replay import replay
 from asset_changes.steps import Steps

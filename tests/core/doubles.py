@@ -12,7 +12,9 @@ from typing import Any
 
 import requests
 import urllib3
-from asset_changes.client import AssetChangesClient, Confirmation, Credentials, Delivery
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import Credentials
+from asset_changes.model import Confirmation, Delivery
 from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, text
 

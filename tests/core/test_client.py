@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 import requests
-from asset_changes.client import AssetChangesClient, Credentials
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import Credentials
 from asset_changes.errors import (
     AccessDenied,
     ApiUnavailable,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient, Credentials
+from asset_changes.client import AssetChangesClient
+from asset_changes.credentials import Credentials
 from asset_changes.errors import ApiUnavailable, AssetChangesError
 from asset_changes.steps import Steps
 from cryptography import x509

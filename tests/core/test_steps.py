@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient, Confirmation
+from asset_changes.client import AssetChangesClient
 from asset_changes.errors import NotLoaded, SchemaMismatch, UnreadableChangeSet
-from asset_changes.model import FetchedSet
+from asset_changes.model import Confirmation, FetchedSet
 from asset_changes.steps import Steps, confirm, fetch, load
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine

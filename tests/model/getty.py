@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from asset_changes.client import Confirmation, Delivery
-from asset_changes.model import Channel
+from asset_changes.model import Channel, Confirmation, Delivery
 
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 

@@ -207,7 +207,15 @@ def backfill_refusal(dag_id: str) -> str:
 
 
 def _context(dag: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"dag": dag, "run_id": "manual__test", "params": {"batch_size": None} | (params or {})}
+    from collections import defaultdict
+    from types import SimpleNamespace
+
+    return {
+        "dag": dag,
+        "run_id": "manual__test",
+        "params": {"batch_size": None} | (params or {}),
+        "outlet_events": defaultdict(SimpleNamespace),
+    }
 
 
 def _body(dag_id: str, task_id: str) -> tuple[Any, Callable[..., Any]]:

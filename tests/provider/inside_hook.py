@@ -93,19 +93,21 @@ def try_out_in_the_server(connection: dict[str, Any]) -> tuple[bool, str]:
 
 
 def said_of_a_session(*secrets: str) -> dict[str, Any]:
-    """Use the hook with all loggers at their loudest; return its token, its representations, and what is masked."""
+    """Use the hook with all loggers at their loudest; return its representations, and what is masked."""
     from airflow.sdk.log import redact
-    from getty_images.hook import GettyImagesHook, credentials_of
+    from getty_images import hook as module
 
+    told: list[str] = []
+    mask = module.mask_secret
+    module.mask_secret = lambda secret: told.append(secret) or mask(secret)
     logging.getLogger().setLevel(logging.DEBUG)
-    hook = GettyImagesHook()
+    hook = module.GettyImagesHook()
     hook.get_channels()
-    token = hook.client._session.token["access_token"]
     connection = hook.get_connection(CONN_ID)
     return {
-        "token": token,
-        "representations": repr([hook, hook.client, credentials_of(connection)]),
-        "masked": [redact(f"here is {secret}, see") for secret in (token, *secrets)],
+        "masked": told,
+        "representations": repr([hook, hook.client, vars(hook.client), module.credentials_of(connection)]),
+        "shown": [redact(f"here is {secret}, see") for secret in (*told, *secrets)],
     }
 
 

@@ -1,0 +1,66 @@
+"""Catching up: two calls per set, until nothing comes, the time is over or somebody says stop."""
+
+import logging
+
+import pytest
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine
+
+from asset_changes.archive import Archive
+from asset_changes.catch_up import catch_up
+from asset_changes.errors import ApiUnavailable
+from asset_changes.steps import Steps
+from tests.conftest import EDITORIAL_IMAGES
+from tests.core.doubles import ScriptedGetty, body_of, delivery, ledger_row, live, rows, told
+
+
+@pytest.fixture
+def backlog(sandbox: Sandbox) -> Sandbox:
+    """A Getty with five changes to tell in channel 3001."""
+    sandbox.append(3001, [told(str(number), "New", number) for number in range(5)])
+    return sandbox
+
+
+def test_each_set_costs_two_calls_and_the_whole_run_one_token(
+    backlog: Sandbox, steps: Steps, warehouse: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        done = catch_up(steps, batch_size=2, minutes=1)
+    assert (done.sets, done.counts.new, done.is_caught_up) == (3, 5, True)
+    assert [request.method for request in backlog.requests] == ["POST", *["PUT", "DELETE"] * 3, "PUT"]
+    assert "Caught up: channel=3001 sets=3 changes=5 new=5" in caplog.records[-1].message
+    assert len([record for record in caplog.records if record.message.startswith("Loaded change set")]) == 3
+    assert live(warehouse) == ["0", "1", "2", "3", "4"]
+    assert all(row["confirmed_at"] for row in rows(warehouse, "SELECT confirmed_at FROM change_sets"))
+    assert all(not row["is_confirm_implied"] for row in rows(warehouse, "SELECT is_confirm_implied FROM change_sets"))
+
+
+def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: Steps, warehouse: Engine) -> None:
+    answers = iter([False, True])
+    done = catch_up(steps, batch_size=2, minutes=1, stops=lambda: next(answers))
+    assert (done.sets, done.is_caught_up) == (1, False)
+    assert live(warehouse) == ["0", "1"]
+    [row] = rows(warehouse, "SELECT confirmed_at FROM change_sets")
+    assert row["confirmed_at"] is not None
+    assert backlog.outstanding(3001) is None
+
+
+def test_no_time_means_no_call(backlog: Sandbox, steps: Steps) -> None:
+    assert catch_up(steps, batch_size=2, minutes=0).sets == 0
+    assert backlog.requests == []
+
+
+def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive: Archive, warehouse: Engine) -> None:
+    getty = ScriptedGetty([delivery(body_of(str(number), told(str(number), "New", number))) for number in range(3)])
+
+    def refuse_the_third(change_set_id: str) -> None:
+        if change_set_id == "2":
+            raise ApiUnavailable("gone")
+
+    getty.on_confirm = refuse_the_third
+    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    with pytest.raises(ApiUnavailable, match="gone"):
+        catch_up(steps, batch_size=2, minutes=1)
+    assert [ledger_row(warehouse, each)["confirmed_at"] is not None for each in "012"] == [True, True, False]
+    assert live(warehouse) == ["0", "1", "2"]
+    assert ledger_row(warehouse, "2")["confirm_tried_at"] is not None

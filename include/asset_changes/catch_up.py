@@ -7,30 +7,31 @@ delivery and the stamp that a confirmation is about to be sent share one transac
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from asset_changes.delivery import InHand, Steps, deliver, record
 from asset_changes.model import Counts
-from asset_changes.steps import (
-    CaughtUp,
-    InHand,
-    Steps,
-    call_confirm,
-    deliver,
-    load_in,
-    log_loaded,
-    record,
-    settle,
-)
+from asset_changes.steps import call_confirm, load_in, log_loaded, settle
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction
 from asset_changes.warehouse.ledger import LedgerRow
 from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaughtUp:
+    """What a catch-up did."""
+
+    sets: int
+    counts: Counts
+    is_caught_up: bool
 
 
 class Stamp(NamedTuple):

@@ -5,74 +5,22 @@ a run do one step each; `catch_up` repeats the same steps in one process.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
-from asset_changes.archive import Archive
-from asset_changes.errors import NotLoaded, UnreadableChangeSet, WarehouseUnavailable
-from asset_changes.model import ChangeSet, Channel, Confirmation, Counts, Delivery, FetchedSet, PreparedSet
-from asset_changes.parse import parse_change_set
+from asset_changes.delivery import InHand, Steps, deliver, record, transformed
+from asset_changes.errors import NotLoaded
+from asset_changes.model import FetchedSet, PreparedSet
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction
-from asset_changes.warehouse.ledger import LedgerRow, RunRef
+from asset_changes.warehouse.ledger import LedgerRow
 from asset_changes.warehouse.load import load_set
 from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
-
-
-class ChangeSetSource(Protocol):
-    """Whoever hands out change sets and takes confirmations: the client, or a double of it."""
-
-    def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
-        """Return the next delivery of a channel."""
-        ...
-
-    def confirm_change_set(self, change_set_id: str) -> Confirmation:
-        """Confirm a set."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Steps:
-    """What the steps of one channel work with."""
-
-    channel: Channel
-    source: ChangeSetSource
-    archive: Archive
-    warehouse: Engine
-    confirms: bool = True
-    run: RunRef = field(default_factory=RunRef)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InHand:
-    """A delivery that is archived and understood: what `fetch` holds in memory.
-
-    `row` is the ledger's row of the set where it has one; `is_longer` says that the delivery holds
-    messages which the earlier ones did not.
-    """
-
-    fetched: FetchedSet
-    prepared: PreparedSet
-    delivery: Delivery
-    change_set: ChangeSet
-    row: LedgerRow | None = None
-    is_longer: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaughtUp:
-    """What a catch-up did."""
-
-    sets: int
-    counts: Counts
-    is_caught_up: bool
 
 
 def fetch(steps: Steps, *, batch_size: int) -> FetchedSet | None:
@@ -95,47 +43,6 @@ def fetch(steps: Steps, *, batch_size: int) -> FetchedSet | None:
         in_hand.fetched.archive_uri,
     )
     return in_hand.fetched
-
-
-def deliver(steps: Steps, *, batch_size: int, is_first: bool = True) -> InHand | None:
-    """Ask Getty for the next set and keep its body in the archive; None when there is nothing.
-
-    `is_first` says that this process has not asked the channel before, so that what comes may be
-    left over from a worker that died.
-    """
-    channel_id = steps.channel.channel_id
-    delivery = steps.source.get_change_set(channel_id, batch_size=batch_size)
-    try:
-        change_set = parse_change_set(delivery.document)
-    except UnreadableChangeSet as error:
-        uri = steps.archive.write_unreadable(channel_id, delivery.body, received_at=delivery.received_at)
-        raise UnreadableChangeSet(f"Channel {channel_id}: {error} The body: {uri}") from error
-    if change_set is None:
-        return None
-    with transaction(steps.warehouse) as connection:
-        row = ledger.lookup(connection, channel_id, change_set.change_set_id)
-    if row is not None:
-        return _delivered_again(steps, row, delivery, change_set)
-    return _delivered_first(steps, delivery, change_set, may_be_orphan=is_first and delivery.status == 200)
-
-
-def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHand | None:
-    """Write what a delivery says into ledger and channels; return it as the ledger now has it."""
-    ledger.stamp_checked(connection, steps.channel, is_caught_up=in_hand is None)
-    if in_hand is None:
-        return None
-    if in_hand.row is None and ledger.insert_fetched(
-        connection, in_hand.fetched, content_hash=in_hand.prepared.content_hash, run=steps.run
-    ):
-        return in_hand
-    if in_hand.row is None or in_hand.is_longer:
-        # Another worker may have been quicker, with the same delivery or with a longer one.
-        in_hand = _overtaken(connection, steps, in_hand)
-    channel_id, change_set_id = steps.channel.channel_id, in_hand.fetched.change_set_id
-    ledger.mark_redelivered(connection, channel_id, change_set_id)
-    if in_hand.is_longer:
-        ledger.reopen(connection, channel_id, change_set_id, content_hash=in_hand.prepared.content_hash)
-    return in_hand
 
 
 def settle(steps: Steps, in_hand: InHand | None, *, asked_at: datetime | None = None) -> None:
@@ -163,7 +70,7 @@ def settle(steps: Steps, in_hand: InHand | None, *, asked_at: datetime | None = 
 
 def transform_archived(steps: Steps, fetched: FetchedSet) -> PreparedSet:
     """Return the prepared set of what the archive holds of a change set."""
-    return _transformed(steps, fetched, steps.archive.read(fetched.archive_uri))
+    return transformed(steps, fetched, steps.archive.read(fetched.archive_uri))
 
 
 def load(steps: Steps, fetched: FetchedSet, prepared: PreparedSet | None = None) -> LedgerRow:
@@ -256,84 +163,15 @@ def log_loaded(row: LedgerRow) -> None:
     )
 
 
-def _delivered_first(steps: Steps, delivery: Delivery, change_set: ChangeSet, *, may_be_orphan: bool) -> InHand:
-    channel_id, change_set_id = steps.channel.channel_id, change_set.change_set_id
-    # A worker that died between archive and ledger left an object that no row knows.
-    orphan = steps.archive.find(channel_id, change_set_id) if may_be_orphan else None
-    if orphan:
-        fetched = FetchedSet(
-            channel_id=channel_id,
-            change_set_id=change_set_id,
-            fetched_at=orphan.fetched_at,
-            archive_uri=orphan.uri,
-            is_redelivery=True,
-        )
-        return _added_to(steps, fetched, delivery, change_set)
-    uri = steps.archive.uri_for(channel_id, change_set_id, fetched_at=delivery.received_at)
-    steps.archive.write(uri, delivery.body)
-    fetched = FetchedSet(
-        channel_id=channel_id,
-        change_set_id=change_set_id,
-        fetched_at=delivery.received_at,
-        archive_uri=uri,
-        is_redelivery=delivery.status == 200,
-    )
-    prepared = _prepared(steps, fetched, change_set)
-    return InHand(fetched=fetched, prepared=prepared, delivery=delivery, change_set=change_set)
-
-
-def _delivered_again(steps: Steps, row: LedgerRow, delivery: Delivery, change_set: ChangeSet) -> InHand:
-    prepared = _prepared(steps, row.fetched, change_set)
-    if prepared.content_hash != row.content_hash:
-        in_hand = _added_to(steps, row.fetched, delivery, change_set)
-        return replace(in_hand, row=row, is_longer=in_hand.prepared.content_hash != row.content_hash)
-    if not steps.archive.exists(row.fetched.archive_uri):
-        log.warning("The archive had lost %s: written again", row.fetched.archive_uri)
-        steps.archive.write(row.fetched.archive_uri, delivery.body)
-    return InHand(fetched=row.fetched, prepared=prepared, delivery=delivery, change_set=change_set, row=row)
-
-
-def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set: ChangeSet) -> InHand:
-    """Return what the archive holds of a set together with what this delivery adds to it."""
-    if not steps.archive.exists(fetched.archive_uri):
-        log.warning("The archive had lost %s: this delivery takes its place", fetched.archive_uri)
-        steps.archive.write(fetched.archive_uri, delivery.body)
-    bodies = steps.archive.read(fetched.archive_uri)
-    held = _transformed(steps, fetched, bodies)
-    prepared = _transformed(steps, fetched, [*bodies, delivery.body])
-    if added := prepared.counts.changes - held.counts.changes:
-        steps.archive.write_part(fetched.archive_uri, delivery.body)
-        log.warning(
-            "Change set %s was handed out again with %d messages more: they are loaded after the others",
-            fetched.change_set_id,
-            added,
-        )
-    return InHand(fetched=fetched, prepared=prepared, delivery=delivery, change_set=change_set)
-
-
-def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:
-    """Return a delivery as what it adds to the ledger's row now: another worker may have written it meanwhile."""
-    row = ledger.lookup(connection, in_hand.fetched.channel_id, in_hand.fetched.change_set_id)
-    if row is None:
-        raise WarehouseUnavailable("The ledger's row of a change set vanished in mid-work: it is tried again.")
-    again = _delivered_again(steps, row, in_hand.delivery, in_hand.change_set)
-    if in_hand.fetched.archive_uri != row.fetched.archive_uri:
-        steps.archive.remove(in_hand.fetched.archive_uri)  # the other worker's object says the same
-    return again
-
-
-def _prepared(steps: Steps, fetched: FetchedSet, change_set: ChangeSet) -> PreparedSet:
-    from asset_changes.transform import prepare  # pandas takes a second, which load and confirm need not pay
-
-    return prepare(
-        [change_set.messages],
-        channel=steps.channel,
-        change_set_id=fetched.change_set_id,
-        fetched_at=fetched.fetched_at,
-    )
-
-
-def _transformed(steps: Steps, fetched: FetchedSet, bodies: Sequence[bytes]) -> PreparedSet:
-    from asset_changes.transform import transform  # late for the same reason
-
-    return transform(bodies, channel=steps.channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at)
+__all__ = [
+    "Steps",
+    "call_confirm",
+    "confirm",
+    "fetch",
+    "load",
+    "load_in",
+    "log_loaded",
+    "log_transformed",
+    "settle",
+    "transform_archived",
+]

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 from asset_changes import steps as core
 from asset_changes.catch_up import catch_up
+from asset_changes.delivery import InHand, Steps, deliver, record
 from asset_changes.errors import NotLoaded
 from asset_changes.replay import Replayed, replay
-from asset_changes.steps import InHand, Steps
 from asset_changes.warehouse.connection import connect, in_transaction
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -275,10 +275,10 @@ class Histories(RuleBasedStateMachine):
         steps, in_hand, stage = worker.steps, worker.in_hand, worker.stage
         if stage == "idle":
             worker.asked_at = datetime.now(UTC)
-            worker.in_hand = core.deliver(steps, batch_size=2)
+            worker.in_hand = deliver(steps, batch_size=2)
             worker.stage = "delivered"
         elif stage == "delivered":
-            worker.in_hand = in_transaction(steps.warehouse, lambda each: core.record(each, steps, in_hand))
+            worker.in_hand = in_transaction(steps.warehouse, lambda each: record(each, steps, in_hand))
             worker.stage = "recorded"
             self.note_growth(worker.in_hand)
         elif stage == "recorded":

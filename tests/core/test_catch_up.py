@@ -3,13 +3,13 @@
 import logging
 
 import pytest
-from getty_sandbox.sandbox import Sandbox
-from sqlalchemy import Engine
-
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.errors import ApiUnavailable
 from asset_changes.steps import Steps
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine
+
 from tests.conftest import EDITORIAL_IMAGES
 from tests.core.doubles import ScriptedGetty, body_of, delivery, ledger_row, live, rows, told
 

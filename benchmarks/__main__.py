@@ -6,6 +6,7 @@ BENCH=quick finishes within 5 minutes. ONLY=catch_up,history measures these alon
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -48,16 +49,23 @@ def measure_all(only: str) -> None:
     wanted = only.split(",") if only else list(SECTIONS)
     folder = PROJECT / ".local" / "bench"
     _prepare_environment(folder)
+    failed: list[str] = []
     print(HEADER)
     with running_server(folder) as server:
         bench = Bench(server, server.postgres.home)
         _add_circumstances(bench)
         for name in wanted:
             started = time.monotonic()
-            SECTIONS[name](bench)
+            try:
+                SECTIONS[name](bench)
+            except (RuntimeError, subprocess.SubprocessError) as error:
+                failed.append(name)
+                bench.results.add_missing(name, str(error).strip().splitlines()[-1])
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     if not only:
         bench.results.write()
+    if failed:
+        raise SystemExit(f"Not measured, because of an error: {', '.join(failed)}")
 
 
 def _prepare_environment(folder: Path) -> None:

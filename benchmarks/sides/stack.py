@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import requests
 from local_stack.options import Options
 from local_stack.screen import Screen
+from local_stack.services import wait_until
 from local_stack.stack import Stack, free_port, running_stack
 from local_stack.sync import discover
 from rich.console import Console
@@ -28,6 +29,7 @@ from benchmarks.feed import bodies
 CHANNEL_ID = 3001
 DAGS = ("asset_changes_editorial_image_3001", "asset_changes_empty_tasks")
 _ENDED = ("success", "failed")
+_PATIENCE_SECONDS = 180
 
 
 def main() -> None:
@@ -91,10 +93,12 @@ class Airflow:
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def quieten(self) -> None:
-        """Wait until nothing runs, then pause every other DAG: a run of a paused DAG would never end."""
-        while self._get("dags/~/dagRuns", state=["queued", "running"])["dag_runs"]:
-            self._stack.services.check()
-            time.sleep(0.5)
+        """Wait for the channel's first run by schedule, then until nothing runs; pause every other DAG.
+
+        In this order: a run of a DAG that was paused would never end.
+        """
+        self._wait_until(lambda: self._get(f"dags/{DAGS[0]}/dagRuns")["dag_runs"])
+        self._wait_until(lambda: not self._get("dags/~/dagRuns", state=["queued", "running"])["dag_runs"])
         for dag in self._get("dags", limit="100")["dags"]:
             paused = {"is_paused": dag["dag_id"] not in DAGS}
             self._session.patch(f"{self._api}/dags/{dag['dag_id']}", json=paused, timeout=30).raise_for_status()
@@ -105,13 +109,20 @@ class Airflow:
         answer = self._session.post(url, json={"logical_date": None}, timeout=30)
         answer.raise_for_status()
         path = f"dags/{dag_id}/dagRuns/{answer.json()['dag_run_id']}"
-        while (run := self._get(path))["state"] not in _ENDED:
-            self._stack.services.check()
-            time.sleep(0.5)
+        self._wait_until(lambda: self._get(path)["state"] in _ENDED)
+        run = self._get(path)
         tasks = self._get(f"{path}/taskInstances")["task_instances"]
         if {run["state"], *(task["state"] for task in tasks)} != {"success"}:
             raise RuntimeError(f"A run of {dag_id} did not succeed: {[(t['task_id'], t['state']) for t in tasks]}")
         return {"dag_id": dag_id, "run": run, "tasks": sorted(tasks, key=lambda task: str(task["start_date"]))}
+
+    def _wait_until(self, condition: Callable[[], object]) -> None:
+        wait_until(
+            lambda: bool(condition()),
+            seconds=_PATIENCE_SECONDS,
+            services=self._stack.services,
+            otherwise=f"Airflow was not there yet after {_PATIENCE_SECONDS} s",
+        )
 
     def _get(self, path: str, **parameters: Any) -> Any:
         answer = self._session.get(f"{self._api}/{path}", params=parameters, timeout=30)

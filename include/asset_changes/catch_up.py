@@ -4,6 +4,7 @@ One HTTP session, one token, one warehouse connection. The load of a set, the le
 delivery and the stamp that a confirmation is about to be sent share one transaction.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[
         return CaughtUp(sets=0, counts=Counts(), is_caught_up=False)
     with transaction(steps.warehouse) as connection:
         check_version(connection)
+    gc.freeze()  # what is imported stays: the collector need not look through it again at every set
     started = time.monotonic()
     sets, total, is_caught_up = 0, Counts(), False
     unstamped: Stamp | None = None

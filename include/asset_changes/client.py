@@ -27,6 +27,7 @@ RETRY_SECONDS = 60.0
 """How long one call is tried again; after that the task's own retries take over."""
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLOCK_TOLERANCE = timedelta(minutes=1)
+_CLOCK_CREDIT = timedelta(days=1)  # a server that claims to be further ahead is the one that is wrong
 
 
 class AssetChangesClient:
@@ -117,7 +118,7 @@ def _received_at(response: requests.Response) -> datetime:
         server = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
         return now
-    if server - now <= _CLOCK_TOLERANCE:
+    if not _CLOCK_TOLERANCE < server - now < _CLOCK_CREDIT:
         return now
     log.warning("The clock of this worker is %s behind Getty's: set it right.", server - now)
     return server

@@ -5,6 +5,7 @@ per group of sets, which writes only what is missing or older; sets that the led
 loaded go through the same load as a live one.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,6 +65,7 @@ def replay(channel: Channel, *, archive: Archive, warehouse: Engine, since: date
         if last is not None and last.fetched_at >= since:
             months = (until.year - since.year) * 12 + until.month - since.month + 1
             add_partitions(connection, since=since.date(), months=months)
+    gc.freeze()  # as in a catch-up
     started, total = time.monotonic(), Replayed()
     groups = _grouped(archive.sets(channel.channel_id, since=since, until=until), SETS_PER_TRANSACTION)
     for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse):

@@ -92,7 +92,7 @@ def parse_change_set(document: Any) -> ChangeSet | None:
 def parse_channels(document: Any) -> list[Channel]:
     """Return the channels of a bare or wrapped list, by id; raises UnreadableChangeSet for anything else."""
     if isinstance(document, Mapping):
-        lists = [value for value in document.values() if isinstance(value, list)]
+        lists = [value for value in document.values() if isinstance(value, list) and value]
         document = _named(document).get("channels", lists[0] if len(lists) == 1 else None)
     if not isinstance(document, list):
         raise UnreadableChangeSet(f"The list of channels is not understood: it is {_kind(document)}.")

@@ -24,7 +24,7 @@ run: $(VENV)/installed ## Set everything up, start it, and keep the warehouse in
 	@exec $(BIN)/python -m local_stack
 
 test: $(VENV)/installed-dev ## Run the tests that need no running stack
-	$(BIN)/python -m pytest -m "not e2e"
+	$(BIN)/python -m pytest -m "not e2e" -n 4 --dist loadfile # most of them wait for processes, not for cores
 
 e2e: $(VENV)/installed-dev ## Run the real stack and compare the warehouse with the sandbox's truth
 	$(BIN)/python -m pytest -m e2e

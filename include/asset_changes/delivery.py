@@ -100,6 +100,7 @@ def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHa
 
 
 def prepared_from(steps: Steps, fetched: FetchedSet, change_set: ChangeSet) -> PreparedSet:
+    """Return the prepared set of one delivery that is parsed already."""
     from asset_changes.transform import prepare  # pandas takes a second, which load and confirm need not pay
 
     return prepare(
@@ -111,6 +112,7 @@ def prepared_from(steps: Steps, fetched: FetchedSet, change_set: ChangeSet) -> P
 
 
 def transformed(steps: Steps, fetched: FetchedSet, bodies: Sequence[bytes]) -> PreparedSet:
+    """Return the prepared set of archived bodies."""
     from asset_changes.transform import transform  # late for the same reason
 
     return transform(bodies, channel=steps.channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at)

@@ -131,7 +131,7 @@ def calls_while_parsing(*files: str) -> list[str]:
     """Return what parsing does that it may not: open sockets, start programs, open databases."""
     forbidden = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "sqlite3.connect", "os.system")
     calls: list[str] = []
-    sys.addaudithook(lambda name, _: calls.append(name) if name in forbidden else None)
+    sys.addaudithook(lambda name, args: calls.append(f"{name} {args!r:.200}") if name in forbidden else None)
     errors = bag(*files).import_errors
     assert not errors, errors
     return calls

@@ -15,7 +15,7 @@ LABELS = {
     "bare_loop": "bare loop (PUT and DELETE alone)",
     "bare_script": "bare script (requests, COPY, one guarded upsert)",
     "ours": "ours",
-    "dlt": "dlt merge, as it comes",
+    "dlt": "dlt merge",
     "dlt_indexed": "dlt merge, with an index on its key added by hand",
 }
 # dlt makes no index on a primary key: without one, each run reads the whole table.
@@ -90,7 +90,7 @@ def _report(bench: Bench, done: dict[str, list[Round]], latency_ms: int) -> None
     )
     if "dlt" in done:
         faster = Budget(at_least=6) if at_zero else None
-        add(f"{what}: times faster than dlt merge, as it comes", ratios(done["dlt"], ours), "x", faster)
+        add(f"{what}: times faster than dlt merge", ratios(done["dlt"], ours), "x", faster)
         add(f"{what}: times faster than dlt merge, with an index", ratios(done["dlt_indexed"], ours), "x", faster)
     if at_zero:
         for name in list(done)[1:]:

@@ -13,8 +13,6 @@ os.environ.update(
     {
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         "RUNTIME__LOG_LEVEL": "ERROR",
-        # COPY instead of INSERT statements: the faster of its two ways into Postgres.
-        "NORMALIZE__LOADER_FILE_FORMAT": "csv",
     }
 )
 
@@ -56,7 +54,8 @@ def setup(settings: dict[str, Any]) -> Run:
                     columns=_COLUMNS,
                     primary_key="id",
                     write_disposition="merge",
-                )
+                ),
+                loader_file_format="csv",  # COPY, a little faster than its default, INSERT statements
             )
             session.delete(f"{url}/{change_set['change_set_id']}", timeout=30).raise_for_status()
             changes += len(assets)

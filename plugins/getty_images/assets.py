@@ -4,6 +4,7 @@ Imported while DAGs are parsed: keep it light.
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseHook
@@ -37,7 +38,9 @@ def tell_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str,
 
 
 def tell_tables(url: "URL") -> None:
-    """Name the tables that a load writes, for lineage; without a reader such as OpenLineage nothing happens."""
+    """Name the tables that a load writes, for OpenLineage; without its provider nothing happens."""
+    if find_spec("airflow.providers.openlineage") is None:
+        return  # Airflow would look through all providers, for half a second, to find that nobody listens
     from airflow.sdk.lineage import get_hook_lineage_collector
     from asset_changes.settings import Settings
 

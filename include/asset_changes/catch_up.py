@@ -83,9 +83,9 @@ def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[
 
 
 def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: Stamp | None) -> LedgerRow:
+    recorded = record(connection, steps, in_hand) or in_hand  # takes the channel's row first, as everybody does
     if unstamped:
         _stamp(connection, steps=steps, unstamped=unstamped)
-    recorded = record(connection, steps, in_hand) or in_hand
     row = load_in(connection, steps, recorded.fetched, recorded.prepared)
     ledger.mark_confirm_tried(connection, row.fetched.channel_id, row.fetched.change_set_id)
     return row

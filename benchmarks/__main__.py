@@ -85,6 +85,7 @@ def _add_circumstances(bench: Bench) -> None:
         f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, PostgreSQL {version:.0f}",
     )
+    facts("load average of the machine just before", f"{os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import catch_up, channel_dag, growth, held, history, parsing, replays
+from benchmarks import catch_up, channel_dag, growth, held, history, parsing, replays, status_page
 from benchmarks.bench import Bench
 from benchmarks.contest import PROJECT
 from benchmarks.results import HEADER, table
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "replays": replays.measure,
     "held": held.measure,
     "history": history.measure,
+    "status_page": status_page.measure,
 }
 
 

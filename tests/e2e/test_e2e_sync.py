@@ -28,10 +28,12 @@ SHAPES = {
     # Without a trickle: what arrives while the stack stops is rightly fetched and not yet confirmed.
     "as documented": "--trickle-per-minute 0",
     "camelCase, wrapped, 204, one request in ten fails": (
-        "--keys camel --channels-shape wrapped --empty 204 --fault-rate 0.1 --changes-per-channel 6000 --trickle-per-minute 0 --seed 2"
+        "--keys camel --channels-shape wrapped --empty 204 --fault-rate 0.1 "
+        "--changes-per-channel 6000 --trickle-per-minute 0 --seed 2"
     ),
     "PascalCase, braces, redeliveries that grow": (
-        "--keys pascal --empty braces --redelivery grows --fault-rate 0.1 --changes-per-channel 6000 --trickle-per-minute 0 --seed 3"
+        "--keys pascal --empty braces --redelivery grows --fault-rate 0.1 "
+        "--changes-per-channel 6000 --trickle-per-minute 0 --seed 3"
     ),
 }
 TRUTHS = {

@@ -25,6 +25,8 @@ class Settings:
     """The warehouse schema that holds all tables and views."""
     archive_uri: str = ""
     """Where the bodies are kept as received: file://, s3://, gs:// or any other ObjectStoragePath."""
+    archive_is_shared: bool = False
+    """`on`: every machine that runs tasks sees the same folder behind a file:// archive, as on NFS."""
     batch_size: int = MAX_BATCH_SIZE
     """Most changes per change set, 1 to 2200."""
     catch_up_minutes: float = 50
@@ -38,6 +40,7 @@ class Settings:
         return cls(
             schema=_matching(environment, "SCHEMA", _SCHEMA, default=cls.schema),
             archive_uri=_matching(environment, "ARCHIVE_URI", _ARCHIVE_URI, default=None).rstrip("/"),
+            archive_is_shared=_switch(environment, "ARCHIVE_IS_SHARED", default=cls.archive_is_shared),
             batch_size=batch_size(environment.get(f"{PREFIX}BATCH_SIZE", cls.batch_size), where=f"{PREFIX}BATCH_SIZE"),
             catch_up_minutes=_minutes(environment, "CATCH_UP_MINUTES", default=cls.catch_up_minutes),
             confirm=_switch(environment, "CONFIRM", default=cls.confirm),

@@ -1,11 +1,13 @@
 """The one place where Airflow's connections, paths and run context meet the core."""
 
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 from airflow.sdk import BaseHook, ObjectStoragePath, Variable
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from asset_changes import channel_list, handoff, steps
 from asset_changes.archive import Archive
@@ -28,6 +30,7 @@ from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
 
 WAREHOUSE_CONN_ID = "warehouse_default"
+_FOLDERS = ("file:", "local:")
 
 Passed = dict[str, Any]
 """What a task returns and the next one takes: ids, counts and URIs, under 1 KB."""
@@ -161,8 +164,21 @@ def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Steps
 
 
 def archive_of(settings: Settings) -> Archive:
-    """Return the archive that the settings name."""
+    """Return the archive that the settings name; a folder that other workers would not find is refused."""
+    executors = str(conf.get("core", "executor"))
+    if settings.archive_uri.startswith(_FOLDERS) and not settings.archive_is_shared and _may_be_remote(executors):
+        raise ConfigurationError(
+            f"The archive {settings.archive_uri} is a folder of one machine, but [core] executor = {executors} may run "
+            "the next task on another. Set ASSET_CHANGES_ARCHIVE_URI to an object store such as s3://bucket/prefix; "
+            "or, if every machine sees the same folder there, set ASSET_CHANGES_ARCHIVE_IS_SHARED=on."
+        )
     return Archive(cast(UPath, ObjectStoragePath(settings.archive_uri)))
+
+
+def _may_be_remote(executors: str) -> bool:
+    """Whether one of the executors may use other machines: `CeleryExecutor`, `team=alias:module.Executor;...`."""
+    names = {re.split(r"[=:.]", each)[-1].strip() for each in re.split(r"[,;]", executors)}
+    return not names <= {"LocalExecutor", ""}
 
 
 @contextmanager

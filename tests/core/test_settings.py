@@ -19,6 +19,7 @@ def test_only_the_archive_has_no_default() -> None:
     assert found == Settings(
         schema="getty_images",
         archive_uri="file:///var/lib/archive",
+        archive_is_shared=False,
         batch_size=2200,
         catch_up_minutes=50,
         confirm=True,
@@ -125,6 +126,12 @@ def test_other_minutes_are_refused_with_the_range(text: str) -> None:
 @pytest.mark.parametrize(("text", "confirms"), [("on", True), ("off", False), (" OFF ", False), ("", True)])
 def test_confirming_is_on_or_off(text: str, confirms: bool) -> None:
     assert read(CONFIRM=text).confirm is confirms
+
+
+def test_a_shared_folder_is_declared_not_guessed() -> None:
+    assert read(ARCHIVE_IS_SHARED="on").archive_is_shared
+    with pytest.raises(ConfigurationError, match=r"ASSET_CHANGES_ARCHIVE_IS_SHARED .* `on` or `off`"):
+        read(ARCHIVE_IS_SHARED="yes")
 
 
 @pytest.mark.parametrize("text", ["no", "false", "0", "offf", "true"])

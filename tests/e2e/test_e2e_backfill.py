@@ -17,7 +17,8 @@ from local_stack.services import marked_processes
 from local_stack.stack import free_port
 from sqlalchemy import text
 
-from tests.e2e.test_e2e_sync import PROJECT, TRUTHS, make_run, order_key, rows, state_dir, truth_of, warehouse_of
+from tests.e2e.test_e2e_sync import PROJECT, make_run, state_dir, truth_of, warehouse_of
+from tests.e2e.truth import assert_equals
 
 __all__ = ["state_dir"]  # the fixture
 
@@ -51,9 +52,7 @@ def test_a_backfill_rebuilds_truncated_tables_and_a_second_one_changes_nothing(s
     assert [report["changed"] for report in second] == [0, 0, 0, 0]
     truth = truth_of(state_dir, options)
     with warehouse_of(state_dir) as warehouse:
-        for table, order in TRUTHS.items():
-            expected = sorted(truth[table], key=lambda row: order_key(row, order))
-            assert rows(warehouse, table, list(expected[0]), order) == expected
+        assert_equals(warehouse, truth)
 
 
 def fetch_all_of_it_yesterday(archive: Path, yesterday: date) -> None:

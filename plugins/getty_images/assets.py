@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias, BaseHook
 
 if TYPE_CHECKING:
+    from airflow.sdk.lineage import HookLineageCollector
     from sqlalchemy import URL
 
 
@@ -29,22 +30,48 @@ def caught_up_alias(channel_id: int) -> AssetAlias:
 def tell_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
     """Put counts and cursor into the event that the asset gets when `load` succeeds."""
     context["outlet_events"][channel_asset(channel_id)].extra = {"channel_id": channel_id, **extra}
+    if collector := _lineage():
+        add_archive(collector, channel_id)
 
 
 def tell_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
     """Give the asset an event when `catch_up` succeeds."""
     events = context["outlet_events"][caught_up_alias(channel_id)]
     events.add(channel_asset(channel_id), extra={"channel_id": channel_id, **extra})
+    if collector := _lineage():
+        add_archive(collector, channel_id)
 
 
 def tell_tables(url: "URL") -> None:
-    """Name the tables that a load writes, for OpenLineage; without its provider nothing happens."""
-    if find_spec("airflow.providers.openlineage") is None:
-        return  # Airflow would look through all providers, for half a second, to find that nobody listens
-    from airflow.sdk.lineage import get_hook_lineage_collector
+    """Name the tables that a load writes, for OpenLineage."""
+    if collector := _lineage():
+        add_tables(collector, url)
+
+
+def add_tables(collector: "HookLineageCollector", url: "URL") -> None:
+    """Add the warehouse's tables as outputs."""
     from asset_changes.settings import Settings
 
     hook, schema = BaseHook(), Settings.from_environment().schema
-    for table in ("asset_states", "asset_changes", "deletions"):
-        place = {"host": url.host, "port": url.port or 5432, "database": url.database, "schema": schema, "table": table}
-        get_hook_lineage_collector().add_output_asset(hook, scheme="postgres", asset_kwargs=place)
+    # A socket's folder is no host in the eyes of Airflow, which would leave the table out without a word.
+    host = "localhost" if not url.host or "/" in url.host else url.host
+    for table in ("asset_states", "asset_changes", "deletions", "rejected_changes"):
+        place = {"host": host, "port": url.port or 5432, "database": url.database, "schema": schema, "table": table}
+        collector.add_output_asset(hook, scheme="postgres", asset_kwargs=place)
+
+
+def add_archive(collector: "HookLineageCollector", channel_id: int) -> None:
+    """Add the channel's archive as input: the folder, for one object is read only once."""
+    from asset_changes.settings import Settings
+
+    root = Settings.from_environment().archive_uri.rstrip("/")
+    collector.add_input_asset(BaseHook(), uri=f"{root}/channel_id={channel_id}")
+
+
+def _lineage() -> "HookLineageCollector | None":
+    """Return Airflow's collector of datasets where OpenLineage is there to read it."""
+    if find_spec("airflow.providers.openlineage") is None:
+        return None  # Airflow would look through all providers, for half a second, to find that nobody listens
+    from airflow.sdk.lineage import get_hook_lineage_collector
+
+    return get_hook_lineage_collector()

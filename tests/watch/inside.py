@@ -52,3 +52,16 @@ def sent_metrics(what: str) -> list[tuple[str, str, float, dict[str, str]]]:
         reading = Reading(channel_id=3001, lag_seconds=5, unchecked_seconds=9)
         metrics.send_watched(Watched(open={(3001, "silent"): None}, readings=(reading,)))  # type: ignore[dict-item]
     return sent
+
+
+def lineage(host: str, port: int | None) -> dict[str, list[str]]:
+    """Return the datasets that a load tells Airflow's collector of, which OpenLineage's provider reads."""
+    from airflow.sdk.lineage import HookLineageCollector
+    from getty_images import assets
+    from sqlalchemy import URL
+
+    collector = HookLineageCollector()
+    assets.add_tables(collector, URL.create("postgresql+psycopg", host=host, port=port, database="copy"))
+    assets.add_archive(collector, 3001)
+    told = collector.collected_assets
+    return {"read": [each.asset.uri for each in told.inputs], "written": [each.asset.uri for each in told.outputs]}

@@ -203,3 +203,22 @@ def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     block = page.split("<!-- smtp -->\n```\n")[1].split("\n```")[0]
     assert json.loads(block.partition("=")[2].strip("'")) == json.loads(SMTP)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "place"),
+    [
+        ("db.example.com", 6543, "postgres://db.example.com:6543"),
+        ("db.example.com", None, "postgres://db.example.com:5432"),
+        ("/run/postgres", None, "postgres://localhost:5432"),
+    ],
+)
+def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that_was_written(
+    airflow: Installation, host: str, port: int | None, place: str
+) -> None:
+    told = airflow.run(inside.lineage, host, port)
+    tables = ("asset_states", "asset_changes", "deletions", "rejected_changes")
+    assert told == {
+        "read": [f"file://{airflow.home}/archive/channel_id=3001"],
+        "written": [f"{place}/copy/getty_images/{table}" for table in tables],
+    }

@@ -3,12 +3,23 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-from asset_changes.errors import TerminalError, TransientError
+from airflow.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
+from asset_changes.errors import AssetChangesError, TerminalError, TransientError
 
 OWNER = "asset-changes"
 TAG = "getty-images"
 START_DATE = datetime(2026, 1, 1, tzinfo=UTC)  # fixed: a moving one would make a new DAG version at each parse
+
+FAILURE = "failure"
+"""The XCom of a failed task: its error's sentence, which the status page shows."""
+
+
+def keep_failure(context: Context) -> None:
+    """Keep the sentence of one of our errors, which hold no secrets; others stand in the log alone."""
+    error = context.get("exception")
+    if isinstance(error, AssetChangesError):
+        context["ti"].xcom_push(FAILURE, str(error)[:900])
+
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": OWNER,
@@ -16,6 +27,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=20),
     "retry_exponential_backoff": 2.0,
     "execution_timeout": timedelta(minutes=15),
+    "on_failure_callback": keep_failure,
     "retry_policy": ExceptionRetryPolicy(
         rules=[
             RetryRule(

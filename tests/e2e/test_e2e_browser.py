@@ -195,7 +195,7 @@ def test_the_tab_of_a_dag_shows_its_channel_and_a_link_leads_to_the_run(
         cells = [cell.replace(",", "") for cell in line.locator("td").all_inner_texts()]
         counts = ("change_count", "new_count", "update_count", "delete_count", "superseded_count", "rejected_count")
         assert cells[-6:] == [str(newest[name]) for name in counts]
-        line.get_by_role("link", name="run").click()
+        line.get_by_role("link", name=newest["change_set_id"]).click()
         page.wait_for_url(re.compile(rf"/dags/{IMAGES}/runs/{re.escape(newest['run_id'].split('+')[0][:20])}"))
         expect(page.get_by_text("catch_up").first).to_be_visible()
 
@@ -239,8 +239,9 @@ def test_a_channel_that_breaks_is_named_first_with_the_reason_and_the_next_step(
         page.goto(f"{stack.address}/asset-changes/")
         expect(page.get_by_role("heading", level=1)).to_have_text("Creative Image (3002) is broken")
         problem = page.get_by_role("alert").first
-        expect(problem).to_contain_text("Its newest run has failed in the task fetch.")
-        expect(problem).to_contain_text("Next: Open the task's log")
+        expect(problem).to_contain_text("Its newest run has failed in the task fetch: ")
+        expect(problem).to_contain_text("Getty does not know this channel")
+        expect(problem).to_contain_text("Next: Do what this says, then trigger the DAG again.")
         expect(problem).to_be_in_viewport()
         problem.get_by_role("link", name="Open it").click()
         page.wait_for_url(re.compile(rf"/dags/{BROKEN}/runs/.*/tasks/fetch"))

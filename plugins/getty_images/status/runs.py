@@ -8,12 +8,16 @@ from collections.abc import Collection
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from asset_changes.health import Problem
 from sqlalchemy import select
 
+from getty_images.defaults import FAILURE
 from getty_images.status.words import path_part
+
+_READ_THE_LOG = "Open the task's log: its last line says what happened and what to do. Then trigger the DAG again."
 
 
 def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
@@ -57,11 +61,21 @@ def _newest_failure(session, dag_id: str) -> Problem | None:  # type: ignore[no-
         .limit(1)
     )
     run = f"dags/{path_part(dag_id)}/runs/{path_part(newest.run_id)}"
+    if task_id is None:
+        return Problem(reason="Its newest run has failed.", next_step=_READ_THE_LOG, since=newest.end_date, link=run)
+    said = session.scalar(
+        select(XComModel.value).where(
+            XComModel.dag_id == dag_id,
+            XComModel.run_id == newest.run_id,
+            XComModel.task_id == task_id,
+            XComModel.key == FAILURE,
+        )
+    )
     return Problem(
-        reason=f"Its newest run has failed{f' in the task {task_id}' if task_id else ''}.",
-        next_step="Open the task's log: its last line says what happened and what to do. Then trigger the DAG again.",
+        reason=f"Its newest run has failed in the task {task_id}{f': {said}' if said else '.'}",
+        next_step="Do what this says, then trigger the DAG again." if said else _READ_THE_LOG,
         since=newest.end_date,
-        link=f"{run}/tasks/{path_part(task_id)}" if task_id else run,
+        link=f"{run}/tasks/{path_part(task_id)}",
     )
 
 

@@ -32,9 +32,6 @@ def nightly_replay(channel_id: int) -> dict[str, Any]:
 def sent_metrics(what: str) -> list[tuple[str, str, float, dict[str, str]]]:
     """Return what a backend of Airflow gets: kind, name, value and tags of each metric."""
     from airflow.sdk.observability import stats
-    from asset_changes.model import Counts
-    from asset_changes.watch import Reading, Watched
-    from getty_images import metrics
 
     sent: list[tuple[str, str, float, dict[str, str]]] = []
 
@@ -46,12 +43,29 @@ def sent_metrics(what: str) -> list[tuple[str, str, float, dict[str, str]]]:
             sent.append(("gauge", stat, value, tags or {}))
 
     stats.initialize(factory=Backend, export_legacy_names=True)  # type: ignore[arg-type]
+    _send(what)
+    return sent
+
+
+def export_metrics() -> None:
+    """Send every metric through the backend that this Airflow is set up for, OpenTelemetry's."""
+    from opentelemetry.metrics import get_meter_provider
+
+    _send("loaded")
+    _send("watched")
+    assert get_meter_provider().force_flush()  # type: ignore[attr-defined]  # the SDK's has it
+
+
+def _send(what: str) -> None:
+    from asset_changes.model import Counts
+    from asset_changes.watch import Reading, Watched
+    from getty_images import metrics
+
     if what == "loaded":
         metrics.send_loaded(3001, sets=2, counts=Counts(new=3, delete=1), channel_seq=7)
     else:
         reading = Reading(channel_id=3001, lag_seconds=5, unchecked_seconds=9)
         metrics.send_watched(Watched(open={(3001, "silent"): None}, readings=(reading,)))  # type: ignore[dict-item]
-    return sent
 
 
 def lineage(host: str, port: int | None) -> dict[str, list[str]]:

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +18,16 @@ from asset_changes.watch_conditions import CONDITIONS
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine, text
 
-from tests.dags.installation import GETTY, WAREHOUSE, Installation, getty_connection, warehouse_connection
+from tests.dags.installation import (
+    GETTY,
+    WAREHOUSE,
+    Installation,
+    base_environment,
+    getty_connection,
+    warehouse_connection,
+)
 from tests.watch import inside
+from tests.watch.collector import Collector
 from tests.watch.mail import MailServer, text_of
 
 ENTRY = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
@@ -222,3 +232,24 @@ def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that
         "read": [f"file://{airflow.home}/archive/channel_id=3001"],
         "written": [f"{place}/copy/getty_images/{table}" for table in tables],
     }
+
+
+def test_a_collector_receives_every_metric_by_its_name_with_its_tags(airflow: Installation) -> None:
+    with Collector() as collector:
+        environment = base_environment(airflow.home) | {
+            "AIRFLOW__METRICS__OTEL_ON": "True",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        }
+        # An interpreter of its own: Airflow chooses its backend when it is imported.
+        send = "import airflow; from tests.watch import inside; inside.export_metrics()"
+        subprocess.run([sys.executable, "-c", send], env=environment, timeout=120, check=True)
+    ours = {name: points for name, points in collector.points.items() if "asset_changes" in name}
+    assert set(ours) == {f"airflow.{metric.name}" for metric in METRICS}
+    for metric in METRICS:
+        for tags in ours[f"airflow.{metric.name}"]:
+            assert {name for name, _ in tags} == set(metric.tags), metric.name
+    channel = ("channel_id", "3001")
+    assert ours["airflow.asset_changes.channel_seq"] == {(channel,): 7}
+    assert ours["airflow.asset_changes.changes_loaded"][channel, ("outcome", "new")] == 3
+    assert ours["airflow.asset_changes.alert"][channel, ("condition", "silent")] == 1

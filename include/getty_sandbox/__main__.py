@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -32,6 +33,7 @@ _EPILOGUE = """examples:
   python -m getty_sandbox truth --url http://127.0.0.1:8090 > truth.json
   python -m getty_sandbox progress --url http://127.0.0.1:8090
   python -m getty_sandbox fail lost_put_response --channel-id 3001 --times 2 --url http://127.0.0.1:8090
+  python -m getty_sandbox append 3001 '{"id": "42", "asset_lifecycle": "Misplaced"}' --url http://127.0.0.1:8090
 
 fault modes:
 """ + "\n".join(f"  {mode:<22}{meaning}" for mode, (_, meaning) in MODES.items())
@@ -46,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.command == "fail":
             wanted = {"mode": chosen.mode, "channel_id": chosen.channel_id, "times": chosen.times}
             print(_ask(chosen.url, "faults", wanted))
+        elif chosen.command == "append":
+            print(_ask(chosen.url, "append", {"channel_id": chosen.channel_id, "messages": chosen.messages}))
         else:
             print(_ask(chosen.url, chosen.command))
     except SandboxError as error:
@@ -75,8 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     fail.add_argument("mode", choices=MODES, metavar="MODE", help=", ".join(MODES))
     fail.add_argument("--channel-id", type=int, help="only on requests of this channel")
     fail.add_argument("--times", type=int, default=1, help="on so many requests (default: 1)")
-    for asks in (truth, progress, fail):
-        asks.add_argument("--url", default="http://127.0.0.1:8090", help="of the sandbox (default: %(default)s)")
+    append = commands.add_parser("append", help="put messages at the end of a channel's feed, right or wrong ones")
+    append.add_argument("channel_id", type=int)
+    append.add_argument("messages", type=_json, nargs="+", metavar="MESSAGE", help="as JSON, with the snake_case keys")
+    address = os.environ.get("GETTY_SANDBOX", "http://127.0.0.1:8090")
+    for asks in (truth, progress, fail, append):
+        asks.add_argument("--url", default=address, help="of the sandbox (default: $GETTY_SANDBOX or %(default)s)")
     return parser
 
 
@@ -149,6 +157,10 @@ def _add_access(serve: argparse.ArgumentParser) -> None:
         default="integer",
         help="type of expires_in in the answer",
     )
+
+
+def _json(text: str) -> object:
+    return json.loads(text)
 
 
 def _time(text: str) -> datetime:

@@ -48,8 +48,9 @@ def _say_where(stack: Stack, screen: Screen) -> None:
     """Where to look now."""
     login = f" (user admin, password {stack.secrets.admin_password})" if stack.options.login else ""
     screen.say(f"Airflow:   {stack.address}{login}")
-    screen.say(f"Warehouse: {stack.psql}")
-    screen.say(f"Command:   {stack.state.command} (airflow, with this stack's settings)")
+    screen.say(
+        f"Commands:  {stack.state.commands}: airflow, psql on the warehouse, sandbox; each with this stack's settings"
+    )
     screen.say(f"Logs:      {stack.state.logs}")
     if not stack.options.until_caught_up:
         screen.say("It stays up, and in step, until Ctrl-C.")

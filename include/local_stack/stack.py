@@ -1,10 +1,9 @@
 """The whole stack: what it starts, in which order, and that all of it ends."""
 
-import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from sqlalchemy import URL
 
 from local_stack.airflow_api import CHANNELS_VARIABLE, AirflowApi
 from local_stack.airflow_settings import airflow_environment, password_file, wiring
+from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
 from local_stack.options import NO, Options
@@ -21,8 +21,6 @@ from local_stack.screen import Screen
 from local_stack.services import Services, marked_processes, stop_left_behind, wait_until
 from local_stack.standing import Sandbox, Warehouse
 from local_stack.state import Secrets, StateDir, write_private
-
-AIRFLOW = (sys.executable, "-m", "airflow")
 
 
 @dataclass(frozen=True)
@@ -37,21 +35,11 @@ class Stack:
     warehouse: Warehouse
     sandbox: Sandbox | None
     confirms: bool
-    postgres: EmbeddedPostgres
-    warehouse_url: URL
     secrets: Secrets
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.options.port}"
-
-    @property
-    def psql(self) -> str:
-        """How to look into the warehouse, as a command."""
-        if self.warehouse_url.query.get("host") != str(self.postgres.socket_dir):
-            return f"psql {self.warehouse_url.set(drivername='postgresql')}"  # its password shows as ***
-        command = [str(self.postgres.psql), "-h", str(self.postgres.socket_dir), "-U", "postgres"]
-        return shlex.join([*command, str(self.warehouse_url.database)])
 
 
 @contextmanager
@@ -94,7 +82,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     environment.setdefault("ASSET_CHANGES_ARCHIVE_URI", f"file://{state.archive}")
     schema = environment.get("ASSET_CHANGES_SCHEMA") or "getty_images"
 
-    write_command(state, environment)
+    write_commands(state, environment, psql=postgres.psql, warehouse=warehouse_url, sandbox=sandbox)
     services = Services(state_dir=state.path, logs=state.logs, environment=environment)
     ending.callback(services.stop)
     airflow = AirflowApi(f"http://127.0.0.1:{options.port}", password=secrets.admin_password)
@@ -105,8 +93,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
     return Stack(
-        started_at, options, state, services, airflow, warehouse, sandbox, confirms,
-        postgres, warehouse_url, secrets,
+        started_at, options, state, services, airflow, warehouse, sandbox, confirms, secrets,
     )  # fmt: skip
 
 
@@ -129,18 +116,6 @@ def _start_airflow(airflow: AirflowApi, services: Services, screen: Screen) -> N
     wait_until(airflow.is_up, seconds=120, services=services, otherwise="Airflow did not answer in 2 minutes.")
     airflow.seed_variable(CHANNELS_VARIABLE, "[]", "The channels that discovery has found; it writes this.")
     services.start("dag-processor", [*AIRFLOW, "dag-processor"])
-
-
-def write_command(state: StateDir, environment: Mapping[str, str]) -> None:
-    """Leave `airflow` as a command with the environment of this stack: for backfills and for a look around."""
-    exports = [
-        f"export {name}={shlex.quote(value)}"
-        for name, value in sorted(environment.items())
-        if name.startswith(("AIRFLOW", "ASSET_CHANGES_"))
-    ]
-    state.command.parent.mkdir(exist_ok=True)
-    write_private(state.command, "\n".join(["#!/bin/sh", *exports, f'exec {shlex.join(AIRFLOW)} "$@"', ""]))
-    state.command.chmod(0o700)  # it holds the stack's secrets
 
 
 def start_triggerer(stack: Stack) -> None:

@@ -38,7 +38,7 @@ class StateDir:
         self.path = path
         self.airflow_home = path / "airflow"
         self.archive = path / "archive"
-        self.command = path / "bin" / "airflow"
+        self.commands = path / "bin"
         self.logs = path / "logs"
         self.postgres = path / "postgres"
         self.sandbox = path / "sandbox"

@@ -73,6 +73,18 @@ def test_truth_progress_and_faults_are_asked_for_by_command(opened, capsys):
     assert reader.put().status_code == 503
 
 
+def test_a_message_of_ones_own_is_handed_out_as_it_was_given(opened, capsys, monkeypatch):
+    reader = opened()
+    monkeypatch.setenv("GETTY_SANDBOX", reader.sandbox.url)
+    assert command.main(["append", "3001", '{"id": "42", "asset_lifecycle": "Misplaced"}', '"not even an object"']) == 0
+    handed_out = reader.put().json()["changed_assets"]
+    assert handed_out == [{"id": "42", "asset_lifecycle": "Misplaced"}, "not even an object"]
+    assert command.main(["append", "1", "{}"]) == 1
+    assert "There is no channel 1." in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["append", "3001", "no JSON"])
+
+
 def test_feeds_are_steered_over_http(opened, change):
     reader = opened()
     steer = f"{reader.sandbox.url}/_sandbox"

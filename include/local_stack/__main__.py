@@ -48,9 +48,7 @@ def _say_where(stack: Stack, screen: Screen) -> None:
     """Where to look now."""
     login = f" (user admin, password {stack.secrets.admin_password})" if stack.options.login else ""
     screen.say(f"Airflow:   {stack.address}{login}")
-    screen.say(
-        f"Commands:  {stack.state.commands}: airflow, psql on the warehouse, sandbox; each with this stack's settings"
-    )
+    screen.say(f"Commands:  {stack.state.commands}: airflow, psql, sandbox, kill-task; each for this stack")
     screen.say(f"Logs:      {stack.state.logs}")
     if not stack.options.until_caught_up:
         screen.say("It stays up, and in step, until Ctrl-C.")

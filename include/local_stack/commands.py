@@ -16,9 +16,10 @@ AIRFLOW = (sys.executable, "-m", "airflow")
 def write_commands(
     state: StateDir, environment: Mapping[str, str], *, psql: Path, warehouse: URL, sandbox: Sandbox | None
 ) -> None:
-    """Leave `airflow`, `psql` (on the warehouse) and, where there is one, `sandbox`."""
+    """Leave `airflow`, `kill-task`, `psql` (on the warehouse) and, where there is one, `sandbox`."""
     ours = {name: value for name, value in environment.items() if name.startswith(("AIRFLOW", "ASSET_CHANGES_"))}
-    _write(state.commands / "airflow", AIRFLOW, ours)
+    _write(state.commands / "airflow", AIRFLOW, ours | {"PYTHONWARNINGS": "ignore"})
+    _write(state.commands / "kill-task", (sys.executable, "-m", "local_stack.kill_task", str(state.path)), {})
     address = warehouse.set(drivername="postgresql").render_as_string(hide_password=False)
     _write(state.commands / "psql", (str(psql), "--dbname", address), {"PAGER": ""})
     (state.commands / "sandbox").unlink(missing_ok=True)

@@ -92,9 +92,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     if sandbox is not None:
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
-    return Stack(
-        started_at, options, state, services, airflow, warehouse, sandbox, confirms, secrets,
-    )  # fmt: skip
+    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, confirms, secrets)
 
 
 def _start_sandbox(sandbox: Sandbox, options: Options, state: StateDir, services: Services, screen: Screen) -> None:

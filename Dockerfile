@@ -12,6 +12,9 @@ COPY --chown=airflow:root include /tmp/project/include
 COPY --chown=airflow:root plugins/getty_images /tmp/project/plugins/getty_images
 RUN pip install --no-cache-dir --no-deps /tmp/project
 
+# Volumes that are mounted here begin with this owner.
+RUN mkdir -p archive logs state
+
 # What Airflow scans. The package getty_images is installed above, not scanned.
 COPY plugins/.airflowignore plugins/getty_images_plugin.py plugins/
 COPY dags dags

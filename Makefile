@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 export STATE_DIR PORT UNTIL_CAUGHT_UP LOGIN CONFIRM SANDBOX_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e chaos lint bench constraints clean
+.PHONY: help run test e2e e2e-celery chaos lint bench constraints clean
 
 help: ## Show the targets and the variables of `make run`
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
 	@echo "  Variables of make run:"
 	@echo "    PORT=8080            where Airflow's UI listens, on this machine only"
@@ -24,10 +24,13 @@ run: $(VENV)/installed ## Set everything up, start it, and keep the warehouse in
 	@exec $(BIN)/python -m local_stack
 
 test: $(VENV)/installed-dev ## Run the tests that need no running stack
-	$(BIN)/python -m pytest -m "not e2e" -n 4 --dist loadfile # most of them wait for processes, not for cores
+	$(BIN)/python -m pytest -m "not e2e and not celery" -n 4 --dist loadfile # most of them wait for processes, not for cores
 
 e2e: $(VENV)/installed-dev ## Run the real stack and compare the warehouse with the sandbox's truth
 	$(BIN)/python -m pytest -m e2e
+
+e2e-celery: $(VENV)/installed-dev ## Play docker-compose.yaml without Docker, lose a worker, compare (SEED=n, SHORT=1)
+	SEED=$(SEED) SHORT=$(SHORT) $(BIN)/python -m pytest -m celery
 
 chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then kill workers (KILLS=212, SEED=n)
 	EXAMPLES=200 $(BIN)/python -m pytest tests/model $(if $(SEED),--hypothesis-seed=$(SEED))

@@ -5,6 +5,7 @@ from pathlib import Path
 import airflow
 import pytest
 import yaml
+from airflow.providers.celery.get_provider_info import get_provider_info
 from local_stack.airflow_settings import PREFERENCES, Setting, airflow_environment, wiring
 from local_stack.options import Options
 from local_stack.state import Secrets, StateDir
@@ -28,10 +29,10 @@ def test_every_setting_is_one_that_airflow_has(setting: Setting) -> None:
 
 def test_every_setting_of_the_compose_file_is_one_that_airflow_has() -> None:
     environment = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())["x-airflow"]["environment"]
-    settings = [name.split("__")[1:] for name in environment if name.startswith("AIRFLOW__")]
+    settings = [name.lower().split("__")[1:] for name in environment if name.startswith("AIRFLOW__")]
     assert settings
     for section, key in settings:
-        assert key.lower() in KNOWN[section.lower()]["options"]
+        assert key in (KNOWN | get_provider_info()["config"])[section]["options"]
 
 
 def test_a_preference_of_the_user_wins_and_the_wiring_does_not_yield() -> None:

@@ -1,0 +1,101 @@
+"""One container of a service, played by a process: its own home, host name, environment and end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from local_stack.services import MARK, marked_processes
+
+from tests.cluster.compose_file import Service
+
+
+@dataclass
+class Container:
+    """What runs of a service; `home` stands for its /opt/airflow, and marks its processes."""
+
+    name: str
+    service: Service
+    home: Path
+    command: tuple[str, ...]
+    test: tuple[str, ...]
+    environment: dict[str, str]
+    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    is_killed: bool = False
+
+    @property
+    def output(self) -> Path:
+        """What it prints."""
+        return self.home.with_suffix(".log")
+
+    def start(self) -> None:
+        """Start its command in a session of its own."""
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.home,
+                env={**self.environment, MARK: str(self.home), "SPT_NOENV": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def exit_status(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self.process.poll() if self.process else None
+
+    def is_healthy(self) -> bool:
+        """What its health check says now; a service without one is well while it runs."""
+        if self.service.health is None:
+            return self.exit_status() is None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            asked = subprocess.run(
+                self.test, cwd=self.home, env=self.environment, timeout=self.service.health.timeout,
+                capture_output=True, stdin=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+            return asked.returncode == 0
+        return False
+
+    def freeze(self) -> None:
+        """Stop all but its first process where they are: what that one still takes, nobody begins."""
+        for process in marked_processes(self.home):
+            if self.process and process.pid != self.process.pid:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+
+    def kill(self) -> int:
+        """End all its processes at once, as a power cut does; return how many there were."""
+        self.is_killed, count = True, 0
+        while found := marked_processes(self.home):
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    count += 1
+            psutil.wait_procs(found, timeout=5)
+            if self.process:
+                self.process.poll()
+        return count
+
+    def ask_to_end(self) -> None:
+        """Send what Docker sends."""
+        if self.process and self.exit_status() is None:
+            # The image's dumb-init signals the whole process group, unless it is told not to.
+            is_alone = self.environment.get("DUMB_INIT_SETSID") == "0" or not self.service.is_built
+            (os.kill if is_alone else os.killpg)(self.process.pid, signal.SIGTERM)
+
+    def stop(self, patience: float) -> None:
+        """Let it end, then end what is left."""
+        self.ask_to_end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self.process:
+                self.process.wait(min(self.service.stop_grace, patience))
+        self.kill()
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        lines = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []
+        return "\n".join(lines[-15:])

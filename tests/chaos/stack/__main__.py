@@ -1,0 +1,93 @@
+"""`python -m tests.chaos.stack`: kill parts of the whole stack; status 0 only if all hit and the tables are right."""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+from local_stack.connections import WAREHOUSE, postgres_connection
+from local_stack.options import Options
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.screen import Screen
+from local_stack.services import marked_processes
+from local_stack.stack import free_port, running_stack
+from local_stack.sync import discover
+
+from tests.chaos.stack.story import WAYS, StackStory
+from tests.chaos.verdict import Verdict
+
+tell = partial(print, flush=True)  # a program for a terminal
+
+# Airflow waits five minutes for each; a story cannot.
+_CLOCKS = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+}
+# Small sets and a slow Getty, so that the feed lasts; only cron starts runs.
+_FEED = {"ASSET_CHANGES_BATCH_SIZE": "25", "ASSET_CHANGES_SCHEDULE": "* * * * *"}
+_SANDBOX = "--changes-per-channel {changes} --span-days 3 --trickle-per-minute 0 --latency-ms 150 --fault-rate 0.07"
+
+
+def main() -> int:
+    """Play, and close with the counted line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.stack", description=__doc__)
+    parser.add_argument("--kills", type=int, default=8, help="how many, of each kind in turn (default: %(default)s)")
+    parser.add_argument("--only", choices=WAYS, nargs="+", default=WAYS, help="the kinds (default: all)")
+    parser.add_argument("--changes", type=int, default=12000, help="of each channel (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="the feed and the fates; drawn and printed if not given")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(100_000)
+    tell(f"chaos on the stack: seed={seed}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack and its folder go as well
+    began, rng = time.monotonic(), random.Random(f"stack {seed}")
+    ways = list(islice(cycle(rng.sample(options.only, len(options.only))), options.kills))
+    sandbox_options = (*_SANDBOX.format(changes=options.changes).split(), "--seed", str(seed))
+    with tempfile.TemporaryDirectory(prefix="chaos-stack-") as folder:
+        story, verdict = _play(Path(folder), sandbox_options, rng, ways)
+    for sentence in (*story.failures, *(verdict.examples if verdict else ())):
+        tell(f"  {sentence}"[:400])
+    if verdict is None:
+        tell(f"chaos: {story.counted()} and no verdict")
+        return 1
+    tell(f"  sets={verdict.sets} changes={verdict.changes} seconds={time.monotonic() - began:.0f}")
+    tell(
+        f"chaos: {story.counted()} redelivered={verdict.redelivered} lost={verdict.lost} doubled={verdict.doubled}"
+        f" resurrected={verdict.resurrected}"
+    )
+    return 1 if story.failures or verdict.lost or verdict.doubled or verdict.resurrected else 0
+
+
+def _play(
+    folder: Path, sandbox_options: tuple[str, ...], rng: random.Random, ways: list[str]
+) -> tuple[StackStory, Verdict | None]:
+    """Bring up a stack with a warehouse of its own, play, and leave no process behind."""
+    state_dir, warehouse = folder / "state", EmbeddedPostgres(folder / "warehouse")
+    try:
+        warehouse.start()
+        for name in [name for name in os.environ if name.startswith(("AIRFLOW", "ASSET_CHANGES_"))]:
+            del os.environ[name]  # somebody's own Getty and warehouse are not for killing
+        os.environ.update(_CLOCKS | _FEED | {WAREHOUSE: postgres_connection(warehouse.create_database("warehouse"))})
+        options = Options(state_dir=state_dir, port=free_port(), sandbox_options=sandbox_options)
+        screen = Screen()
+        with running_stack(options, screen) as stack:
+            discover(stack, screen)
+            story = StackStory(stack=stack, warehouse=warehouse, rng=rng, tell=tell)
+            verdict = story.play(ways)
+        if left := marked_processes(state_dir):
+            story.failures.append(f"{len(left)} processes outlived the stack")
+        return story, verdict
+    finally:
+        warehouse.remove()
+        EmbeddedPostgres(state_dir / "postgres").remove()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""A story of the whole stack: parts of it are killed while it reads a feed, then the tables are judged."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.stack import Stack
+
+from tests.chaos.stack.at_work import AtWork, NotSeen, wait_for
+from tests.chaos.stack.kills import Kill, Kills
+from tests.chaos.verdict import Verdict, judge
+
+WAYS = (
+    "scheduler", "supervisor", "scheduler_alone", "api_server", "task", "worker", "dag_processor",
+    "crash_of_the_warehouse",
+)  # fmt: skip
+_WORKS_ON = 180.0  # seconds after a kill in which some change set must be loaded
+_CATCHES_UP = 240.0
+
+
+@dataclass(kw_only=True)
+class StackStory:
+    """One feed, read by a stack of which parts die."""
+
+    stack: Stack
+    warehouse: EmbeddedPostgres
+    rng: random.Random
+    tell: Callable[[str], None]
+    began: float = field(default_factory=time.monotonic)
+    kills: list[Kill] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def play(self, ways: Sequence[str]) -> Verdict | None:
+        """Kill in these ways, let the stack read the rest, and judge; None where no end came."""
+        self.at_work = AtWork(self.stack, self.warehouse)
+        means = Kills(at_work=self.at_work, warehouse=self.warehouse, rng=self.rng)
+        try:
+            wait_for(lambda: self.at_work.sets_loaded() > 20, _CATCHES_UP, "20 sets were not loaded")
+            for way in ways:
+                self._kill(getattr(means, way))
+                time.sleep(self.rng.uniform(3.0, 9.0))  # any moment will do
+        except NotSeen as error:
+            self.failures.append(f"{error} (after {len(self.kills)} kills)")
+        try:
+            self._end()
+        except NotSeen as error:
+            self.failures.append(str(error))
+            return None
+        self._tell_next_tries()
+        with self.at_work.warehouse.begin() as connection:
+            return judge(connection, self._ask("truth"))
+
+    def counted(self) -> str:
+        """The kills, by what was killed."""
+        counts = Counter(kill.name for kill in self.kills)
+        return " ".join([f"stack_kills={counts.total()}", *(f"{name}={n}" for name, n in sorted(counts.items()))])
+
+    def _kill(self, way: Callable[[], Kill]) -> None:
+        """Kill, and wait until the stack works on."""
+        if not all(each["pending"] for each in self._ask("progress")["channels"]):
+            raise NotSeen("the feed did not last for all kills: give more --changes")
+        killed = way()
+        self.kills.append(killed)
+        before, what = self.at_work.sets_loaded(), f"after {way.__name__}"
+        wait_for(lambda: self.at_work.sets_loaded() > before, _WORKS_ON, f"no set was loaded {what}")
+        if killed.name == "scheduler":
+            wait_for(lambda: self.at_work.tries_begun(killed.at), _WORKS_ON, f"no task was begun {what}")
+        works_on = (datetime.now(UTC) - killed.at).total_seconds()
+        self.tell(f"  {self._clock()}  {killed.name:<14}{killed.seen}; worked on after {works_on:.0f} s")
+
+    def _end(self) -> None:
+        """Let Getty fall silent; wait until all is confirmed and no run and no task is left, not even an orphan."""
+        requests.post(f"{self._getty}/silence", json={}, timeout=60).raise_for_status()
+        silent_since = datetime.now(UTC)
+        self.tell(f"  {self._clock()}  Getty falls silent")
+        wait_for(lambda: self.at_work.is_caught_up(silent_since), _CATCHES_UP, "the stack did not catch up")
+        wait_for(
+            lambda: not self.at_work.active_runs() and not self.at_work.tasks(), _CATCHES_UP, "the runs did not end"
+        )
+        self.tell(f"  {self._clock()}  caught up, and every run has ended")
+
+    def _tell_next_tries(self) -> None:
+        """Say after how long Airflow has started the tasks again that were hit."""
+        for killed in self.kills:
+            tries = [self.at_work.next_try(task, killed.at) for task in killed.hit]
+            waited = [f"{(each - killed.at).total_seconds():.0f} s" for each in tries if each]
+            if killed.hit:  # one that had no try left is followed by the channel's next run
+                self.tell(f"  {killed.name}: {len(waited)} of {len(killed.hit)} tasks tried again: {', '.join(waited)}")
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self.began:4.0f} s"
+
+    @property
+    def _getty(self) -> str:
+        assert self.stack.sandbox is not None
+        return f"{self.stack.sandbox.address}/_sandbox"
+
+    def _ask(self, page: str) -> Any:
+        answer = requests.get(f"{self._getty}/{page}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()

@@ -115,7 +115,10 @@ def parse_time(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value.strip().upper())
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = datetime.fromisoformat(value.strip().upper())
         if moment.tzinfo is not UTC:
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -145,7 +148,9 @@ def as_json(item: Any) -> str:
 
 
 def _messages(assets: Iterable[Any]) -> Iterable[Message]:
-    spellings: dict[tuple[str, ...], _Keys | None] = {}  # a set spells its keys alike: they are looked up once
+    # A set spells its keys alike: they are looked up once. The common case of each field is settled
+    # here, without a call: this loop runs for every message.
+    spellings: dict[tuple[str, ...], _Keys | None] = {}
     for position, item in enumerate(assets):
         if not isinstance(item, dict):
             yield _rejected(position, item, reason="not_an_object")
@@ -154,17 +159,22 @@ def _messages(assets: Iterable[Any]) -> Iterable[Message]:
         keys = spellings[spelling] if spelling in spellings else spellings.setdefault(spelling, _keys(spelling))
         get: Callable[[str | None], Any] = item.get if keys else _named(item).get  # type: ignore[assignment]
         id_key, lifecycle_key, type_key, time_key, uri_key = keys or _Keys._fields
-        asset_id = _id_text(get(id_key))
+        asset_id = get(id_key)
+        if not (type(asset_id) is str and asset_id.isalnum() and len(asset_id) <= _MAX_ID_LENGTH):
+            asset_id = _id_text(asset_id)
         word = get(lifecycle_key)
         lifecycle = (_LIFECYCLES.get(word) or _LIFECYCLES.get(word.strip().lower())) if isinstance(word, str) else None
         changed_at = parse_time(get(time_key))
-        asset_type = canonical(get(type_key))
+        asset_type = get(type_key)
+        if not (type(asset_type) is str and asset_type in _CANONICAL):
+            asset_type = canonical(asset_type)
         if asset_id is None or lifecycle is None:
             reason = "unusable_id" if asset_id is None else "unknown_lifecycle"
             yield _rejected(position, item, reason, asset_id, lifecycle, asset_type, changed_at)
             continue
         uri = get(uri_key)
-        uri = None if uri is None else storable(uri if isinstance(uri, str) else as_json(uri))
+        if not (uri is None or (type(uri) is str and uri.isprintable())):
+            uri = storable(uri if isinstance(uri, str) else as_json(uri))
         # It may still be rejected for want of a time; the raw text, which costs time to make, can wait until then.
         yield Message(position, asset_id, lifecycle, asset_type, changed_at, uri, None, item)
 

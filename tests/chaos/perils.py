@@ -24,9 +24,9 @@ POINTS = FETCH + LOAD + CONFIRM
 _MEANINGS = (
     ("load", "INSERT INTO asset_states"),
     ("ledger", "INSERT INTO change_sets"),
-    ("ledger", "redelivered_count="),
-    ("tried", "confirm_tried_at="),
-    ("stamp", "confirmed_at="),
+    ("ledger", "redelivered_count ="),
+    ("tried", "confirm_tried_at ="),
+    ("stamp", "confirmed_at ="),
 )
 
 

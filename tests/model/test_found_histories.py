@@ -8,10 +8,10 @@ from asset_changes.warehouse.connection import connect
 from sqlalchemy import URL
 from upath import UPath
 
-from tests.chaos.perils import Perils, surround
+from tests.chaos.perils import POINTS, Perils, surround
 from tests.conftest import SCHEMA
 from tests.model.getty import Message
-from tests.model.test_state_machine import Histories, die
+from tests.model.test_state_machine import Histories, Killed, die
 
 
 @pytest.fixture
@@ -23,6 +23,16 @@ def history(warehouse_url: URL, tmp_path: Path) -> Iterator[Histories]:
     yield history
     history.teardown()
     engine.dispose()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_at_each_of_its_points_a_peril_strikes(history: Histories, point: str) -> None:
+    history.getty.tell(3001, [Message("a", "New", 1)])
+    history.perils.arm(point)
+    with pytest.raises(Killed):
+        for _ in range(5):  # delivered, recorded, settled, loaded, confirmed
+            history.go_on("first")
+    history.a_worker_dies("first")
 
 
 def test_a_shorter_delivery_that_is_written_down_late_does_not_undo_a_longer_one(history: Histories) -> None:

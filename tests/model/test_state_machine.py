@@ -293,15 +293,18 @@ class Histories(RuleBasedStateMachine):
             try:
                 core.confirm(steps, in_hand.fetched)
             except NotLoaded:  # a longer delivery made the set due for loading again
-                assert self.getty.sets[in_hand.fetched.change_set_id].is_grown
+                assert self.is_due(in_hand)
 
     def refuses_to_confirm(self, steps: Steps, in_hand: InHand) -> None:
         """A set that is not loaded is not confirmed, whoever asks."""
-        change_set_id = in_hand.fetched.change_set_id
-        due = "SELECT loaded_at FROM change_sets WHERE change_set_id = :id"
-        if [row["loaded_at"] for row in self.rows(due, id=change_set_id)] == [None]:
+        if self.is_due(in_hand):
             with pytest.raises(NotLoaded):
                 core.confirm(steps, in_hand.fetched)
+
+    def is_due(self, in_hand: InHand) -> bool:
+        """Say whether the ledger has the set, not loaded."""
+        query = "SELECT loaded_at FROM change_sets WHERE change_set_id = :id"
+        return [row["loaded_at"] for row in self.rows(query, id=in_hand.fetched.change_set_id)] == [None]
 
     def note_growth(self, in_hand: InHand | None) -> None:
         """The ledger has heard of all that the set has grown to."""

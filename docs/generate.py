@@ -2,16 +2,28 @@
 
 import ast
 import inspect
+import json
+import os
 import re
+import tempfile
+from collections.abc import Mapping
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asset_changes import settings, watch_settings
 from asset_changes.metrics import METRICS
 from asset_changes.settings import Settings
+from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.glossary import COLUMNS, RELATIONS
+from asset_changes.warehouse.migrate import migrate
 from asset_changes.watch_settings import WatchSettings
+from local_stack.postgres import EmbeddedPostgres
+from sqlalchemy import Engine, text
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 DOCS = Path(__file__).parent
 
@@ -19,6 +31,28 @@ _HEAD = """# Settings
 
 Environment variables, the same in every Airflow component. A value that cannot be used fails the task at once, with a
 sentence that names the variable. This file is generated: `python docs/generate.py`.
+"""
+_WAREHOUSE_HEAD = """# The warehouse
+
+Schema `getty_images` (`ASSET_CHANGES_SCHEMA`). A name means the same wherever it stands. Ids compare byte by byte
+(`COLLATE "C"`). This file is generated from the migrated tables: `python docs/generate.py`.
+"""
+_DAGS_HEAD = """# The DAGs
+
+Each with its runbook, as Airflow shows it under *Details* and on the book symbol of the DAG's page. A channel's DAG is
+shown for one channel; the others differ in their names. This file is generated from the DAGs:
+`python docs/generate.py`.
+"""
+EXAMPLE_CHANNEL = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
+_COLUMNS = """
+SELECT relation.relname AS relation, attname AS name,
+       replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz') AS type,
+       attnotnull AS is_needed, coalesce(attnum = ANY (key.indkey), false) AS is_key
+FROM pg_class AS relation
+JOIN pg_attribute ON attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
+LEFT JOIN pg_index AS key ON key.indrelid = relation.oid AND key.indisprimary
+WHERE relation.relnamespace = CAST(:schema AS regnamespace) AND NOT relation.relispartition
+ORDER BY relation.relname, attnum
 """
 _ELSEWHERE = (
     ("ASSET_CHANGES_SCHEDULE", "`*/5 * * * *`", "How often each channel runs, as cron; the only one read at parse."),
@@ -92,7 +126,87 @@ def _table(rows: list[Any], head: tuple[str, ...] = ("variable", "default", "mea
     return lines + [f"| `{row[0]}` | {' | '.join(row[1:])} |" for row in rows]
 
 
-if __name__ == "__main__":
+def warehouse_page(engine: Engine, *, schema: str) -> str:
+    """Return docs/warehouse.md, from the tables and views as the migrations made them."""
+    with engine.connect() as connection:
+        rows = connection.execute(text(_COLUMNS), {"schema": schema}).all()
+    lines = [_WAREHOUSE_HEAD]
+    for relation, meaning in RELATIONS.items():
+        lines += [f"## {relation}\n", f"{meaning}\n"]
+        columns = [row for row in rows if row.relation == relation]
+        keys = [row.name for row in columns if row.is_key]
+        lines += _table(
+            [(row.name, f"{row.type}{' NOT NULL' if row.is_needed else ''}", COLUMNS[row.name]) for row in columns],
+            head=("column", "type", "meaning"),
+        )
+        lines += ["", f"Primary key: {', '.join(f'`{key}`' for key in keys)}.", ""] if keys else [""]
+    return "\n".join(lines)
+
+
+def dags_page(dags: Mapping[str, "DAG"]) -> str:
+    """Return docs/dags.md, from the DAGs as Airflow sees them."""
+    lines = [_DAGS_HEAD]
+    for dag in sorted(dags.values(), key=lambda each: (each.dag_id.startswith("asset_changes_example"), each.dag_id)):
+        facts = {
+            "id": f"`{dag.dag_id}`",
+            "runs": _schedule(dag),
+            "at once": f"{dag.max_active_runs} run" + ("s" if dag.max_active_runs > 1 else ""),
+            "tags": ", ".join(sorted(dag.tags)),
+        }
+        lines += [f"## {dag.dag_display_name}\n", f"{dag.description}.\n"]
+        lines += [*(f"* {name}: {value}" for name, value in facts.items()), "", (dag.doc_md or "").strip(), ""]
+        tasks = [(task.task_id, _said_of(task), _limits(task)) for task in dag.topological_sort()]
+        lines += [*_table(tasks, head=("task", "what it does", "tries, time limit")), ""]
+        params = [(name, *_param(dag.params.get_param(name))) for name in dag.params]
+        if params:
+            lines += [*_table(params, head=("param", "title", "type", "default", "help")), ""]
+    return "\n".join(lines)
+
+
+def _schedule(dag: "DAG") -> str:
+    timetable: Any = dag.timetable
+    if hasattr(timetable, "expression"):
+        return f"`{timetable.expression}` (UTC)"
+    return "when one of the channels' assets is updated"
+
+
+def _said_of(task: Any) -> str:
+    return " ".join((task.doc_md or task.python_callable.__doc__).split())  # a mapped task has no doc_md
+
+
+def _limits(task: Any) -> str:
+    limit = f"{task.execution_timeout.total_seconds() / 60:.0f} min" if task.execution_timeout else "none of its own"
+    return f"{task.retries + 1}, {limit}"
+
+
+def _param(param: Any) -> tuple[str, str, str, str]:
+    kinds = param.schema["type"]
+    kind = " or ".join(kinds) if isinstance(kinds, list) else kinds
+    return param.schema["title"], kind, f"`{param.value}`" if param.value is not None else "empty", param.description
+
+
+def _dags() -> Mapping[str, "DAG"]:
+    """Read the DAGs of this checkout, with one channel."""
+    os.environ["AIRFLOW_VAR_ASSET_CHANGES_CHANNELS"] = json.dumps([EXAMPLE_CHANNEL])
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(dag_folder=DOCS.parent / "dags").dags
+
+
+def main() -> None:
+    """Write all pages anew."""
     (DOCS / "settings.md").write_text(settings_page())
     page = DOCS / "metrics.md"
     page.write_text(with_metrics(page.read_text()))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AIRFLOW_HOME"] = folder
+        (DOCS / "dags.md").write_text(dags_page(_dags()))
+        with EmbeddedPostgres(Path(folder) / "postgres", durable=False) as postgres:
+            engine = connect(postgres.create_database("docs"), schema="getty_images")
+            migrate(engine, schema="getty_images")
+            (DOCS / "warehouse.md").write_text(warehouse_page(engine, schema="getty_images"))
+            engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

@@ -79,3 +79,10 @@ def lineage(host: str, port: int | None) -> dict[str, list[str]]:
     assets.add_archive(collector, 3001)
     told = collector.collected_assets
     return {"read": [each.asset.uri for each in told.inputs], "written": [each.asset.uri for each in told.outputs]}
+
+
+def dags_page(generator: str) -> str:
+    """Return docs/dags.md as its generator makes it of the DAGs of this folder."""
+    import runpy
+
+    return str(runpy.run_path(generator)["dags_page"](bag().dags))

@@ -11,7 +11,13 @@ import yaml
 from asset_changes import errors
 from asset_changes.metrics import METRICS
 from asset_changes.settings import Settings
+from asset_changes.warehouse.glossary import RELATIONS
+from asset_changes.warehouse.schema import metadata
 from asset_changes.watch_conditions import CONDITIONS
+from sqlalchemy import Engine, inspect
+
+from tests.dags.installation import Installation
+from tests.watch import inside
 
 DOCS = Path(__file__).parents[2] / "docs"
 OPERATIONS = (DOCS / "operations.md").read_text()
@@ -58,6 +64,20 @@ def test_the_table_of_metrics_is_generated(generate: dict[str, Any]) -> None:
     assert all(f"`{metric.name}`" in page for metric in METRICS)
 
 
+def test_the_page_of_the_warehouse_is_generated_from_the_migrated_tables(
+    generate: dict[str, Any], warehouse: Engine
+) -> None:
+    page = (DOCS / "warehouse.md").read_text()
+    assert page == generate["warehouse_page"](warehouse, schema="getty_images"), "run: python docs/generate.py"
+    assert set(metadata.tables) | set(inspect(warehouse).get_view_names()) == set(RELATIONS)
+
+
+def test_the_page_of_the_dags_is_generated_from_the_dags(generate: dict[str, Any], airflow: Installation) -> None:
+    entries = json.dumps([generate["EXAMPLE_CHANNEL"]])
+    made = airflow.run(inside.dags_page, str(DOCS / "generate.py"), AIRFLOW_VAR_ASSET_CHANGES_CHANNELS=entries)
+    assert (DOCS / "dags.md").read_text() == made, "run: python docs/generate.py"
+
+
 @pytest.mark.parametrize("file", ["asset_changes.json", "alert_rules.yaml"])
 def test_board_and_rules_name_only_metrics_and_tags_that_are_sent(file: str) -> None:
     text = (DOCS / "grafana" / file).read_text()
@@ -82,8 +102,6 @@ def queries(text: str, *, is_board: bool) -> list[str]:
 
 def test_links_within_the_docs_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
-        if page.name not in ("operations.md", "metrics.md", "settings.md"):
-            continue
         for file, anchor in re.findall(r"\]\(([\w./]*)#([\w-]+)\)", page.read_text()):
             headings = re.findall(r"^#+ (.+)$", ((page.parent / file) if file else page).read_text(), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]

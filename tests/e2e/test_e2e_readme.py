@@ -1,0 +1,249 @@
+"""Every command of the README and of the tour: run on the real stack, or checked where it cannot be run."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from os import environ, killpg
+from pathlib import Path
+
+import pytest
+import yaml
+from getty_sandbox import __main__ as getty_sandbox
+from local_stack.connections import GETTY, WAREHOUSE, Connection
+from local_stack.options import Options
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.services import marked_processes
+from local_stack.stack import free_port
+
+PROJECT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/tour.md")
+PATIENCE = 150.0
+_FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"`((?:make|docker|pip|airflow|psql|python|export|\.local/bin/\S+) [^`\n]*)`")
+
+
+def commands(page: str) -> list[str]:
+    """What a page tells its reader to type, in order; SQL is a command too."""
+    text = (PROJECT / page).read_text()
+    found = []
+    for language, block in _FENCED.findall(text):
+        lines = [line.strip() for line in block.replace("\\\n", " ").splitlines()]
+        if language in ("sh", "console", "bash"):
+            found += [re.sub(r"\s+# .*", "", line) for line in lines if line]
+        elif language == "sql":
+            found += [re.sub(r";\s+--.*", ";", line) for line in lines if line]
+    return found + _INLINE.findall(_FENCED.sub("", text))
+
+
+@dataclass(frozen=True)
+class Shows:
+    """A command that is run; what it prints matches, at once or, where that takes a while, when asked again."""
+
+    pattern: str
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A command that is not run here: why, and what is checked instead."""
+
+    reason: str
+    check: Callable[[str], object]
+
+
+def is_a_target(command: str) -> None:
+    """`make` knows the target and how to reach it."""
+    subprocess.run([*command.split(), "--dry-run"], cwd=PROJECT, capture_output=True, check=True, timeout=60)
+
+
+def is_understood(command: str) -> None:
+    """`make run` takes these variables, and the sandbox its options."""
+    given = dict(word.split("=", 1) for word in shlex.split(command)[2:])
+    options = Options.read(given)
+    assert set(given) <= {name.upper() for name in Options.__dataclass_fields__}
+    if options.sandbox_options:
+        getty_sandbox._options(getty_sandbox._parser().parse_args(["serve", *options.sandbox_options]))
+
+
+def is_played(command: str) -> None:
+    """The shapes and faults of this command are among those whose warehouse is compared row for row."""
+    from tests.e2e.test_e2e_sync import SHAPES
+
+    is_understood(command)
+    options = Options.read(dict(word.split("=", 1) for word in shlex.split(command)[2:])).sandbox_options
+    pairs = set(zip(options[::2], options[1::2], strict=True))
+    played = [set(zip(words[::2], words[1::2], strict=True)) for words in map(shlex.split, SHAPES.values())]
+    assert any(pairs <= each for each in played)
+
+
+def is_a_connection(command: str) -> None:
+    """The connection is one that the stack, and so Airflow, can read; Getty's is the real one."""
+    ((name, text),) = (word.split("=", 1) for word in shlex.split(command)[1:])
+    connection = Connection.read(name, text)
+    assert connection.password
+    if name == GETTY:
+        assert connection.login
+        assert not connection.is_loopback()
+    else:
+        assert name == WAREHOUSE
+        assert connection.warehouse_url().host == "host"
+
+
+def has_its_files(command: str) -> None:
+    """The compose file stands, and each variable it demands is in the file to be filled in."""
+    text = (PROJECT / "docker-compose.yaml").read_text()
+    assert yaml.safe_load(text)["services"]
+    example = (PROJECT / ".env.example").read_text()
+    demanded = set(re.findall(r"\$\{(\w+):\?", text))
+    assert demanded
+    assert {name for name in demanded if not re.search(rf"^{name}=", example, re.MULTILINE)} == set()
+
+
+def is_a_package(command: str) -> None:
+    """What is to be installed is this folder."""
+    assert "[build-system]" in (PROJECT / "pyproject.toml").read_text()
+
+
+TARGET = Elsewhere("It is a target of its own, which takes minutes or deletes this environment.", is_a_target)
+ACCOUNT = Elsewhere("It needs an account with Getty.", is_understood)
+LOADED = r"\(\d+ rows?\)"
+REPLAY = (
+    r'.local/bin/airflow dags trigger asset_changes_replay --conf "{\"replay_from\": \"$(date -u +%F)T00:00:00Z\", '
+    r'\"replay_to\": \"$(date -u +%F)T23:59:59Z\"}"'
+)
+TRIGGER = ".local/bin/airflow dags trigger asset_changes_editorial_image_3001"
+STARTED = r"asset_changes_\w+"
+
+# In the order of the tour: what one command does, the next ones see.
+CHECKS: dict[str, Shows | Elsewhere] = {
+    "make run": Shows(r"It stays up, and in step, until Ctrl-C", again=True),
+    '.local/bin/psql -c "SELECT asset_type, count(*) AS live FROM getty_images.assets GROUP BY 1"': Shows(
+        r"Film +\| +\d+\n +Image +\| +\d+"
+    ),
+    '.local/bin/psql -c "SELECT asset_id, deleted_at FROM getty_images.deleted_assets ORDER BY deleted_at DESC LIMIT 3"': Shows(  # noqa: E501
+        r"\(3 rows\)"
+    ),
+    f".local/bin/kill-task & {TRIGGER}; wait": Shows(r"Killed process \d+, a task that was running"),
+    '.local/bin/psql -c "SELECT count(*) AS sets, count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed FROM getty_images.change_sets"': Shows(  # noqa: E501
+        r" +\d+ \| +0\n", again=True
+    ),
+    """.local/bin/sandbox append 3001 '{"id": "42", "asset_lifecycle": "Misplaced"}' '{"asset_lifecycle": "New"}'""": Shows(  # noqa: E501
+        r'"done":\s*"append"'
+    ),
+    TRIGGER: Shows(STARTED),
+    '.local/bin/psql -c "SELECT reason, raw FROM getty_images.rejected_changes ORDER BY rejected_at DESC, position LIMIT 2"': Shows(  # noqa: E501
+        r'unknown_lifecycle \| {"id": "42", "asset_lifecycle": "Misplaced"}\n +unusable_id +\| {"asset_lifecycle": "New"}',  # noqa: E501
+        again=True,
+    ),
+    ".local/bin/sandbox fail half_json --channel-id 3001": Shows(r'"done":\s*"faults"'),
+    '.local/bin/psql -c "DELETE FROM getty_images.asset_states WHERE channel_id = 3001"': Shows(r"DELETE [1-9]\d*"),
+    REPLAY: Shows(STARTED),
+    r"""grep -rhoE 'Replayed channel=[^"]*' .local/airflow/logs/dag_id=asset_changes_replay | sort""": Shows(
+        r"Replayed channel=3001: sets=\d+ changes=\d+ changed=[1-9]\d* ", again=True
+    ),
+    'day=$(date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F) && .local/bin/airflow backfill create --dag-id asset_changes_replay --from-date "$day" --to-date "$day" --reprocess-behavior completed': Shows(  # noqa: E501
+        r"", again=True
+    ),
+    "SELECT asset_type, count(*) FROM getty_images.assets GROUP BY 1;": Shows(LOADED),
+    "SELECT asset_id, deleted_at FROM getty_images.deleted_assets LIMIT 10;": Shows(r"\(10 rows\)"),
+    "SELECT * FROM getty_images.asset_history LIMIT 10;": Shows(r"\(10 rows\)"),
+    "make help": Shows(r"make run +Set everything up"),
+    "make test": TARGET,
+    "make clean": TARGET,
+    'make run UNTIL_CAUGHT_UP=1 STATE_DIR=/tmp/difficult SANDBOX_OPTIONS="--keys camel --empty 204 --fault-rate 0.1"': Elsewhere(  # noqa: E501
+        "The end-to-end run does the same and compares every row.", is_played
+    ),
+    """export AIRFLOW_CONN_GETTY_IMAGES_DEFAULT='{"conn_type": "getty_images", "login": "YOUR_API_KEY", "password": "YOUR_SECRET"}'""": Elsewhere(  # noqa: E501
+        "It needs an account with Getty.", is_a_connection
+    ),
+    "make run STATE_DIR=.local-getty": ACCOUNT,
+    "make run STATE_DIR=.local-getty CONFIRM=1": ACCOUNT,
+    "export AIRFLOW_CONN_WAREHOUSE_DEFAULT='postgresql://user:password@host:5432/database'": Elsewhere(
+        "It names a server of the reader's own.", is_a_connection
+    ),
+    "docker compose up": Elsewhere("It needs Docker.", has_its_files),
+    "pip install --no-deps .": Elsewhere("It would change this environment.", is_a_package),
+}
+
+
+def test_every_command_of_the_readme_and_the_tour_has_an_entry_here() -> None:
+    written = {command for page in PAGES for command in commands(page)}
+    assert written == set(CHECKS)
+
+
+@pytest.mark.parametrize("command", [each for each, check in CHECKS.items() if isinstance(check, Elsewhere)])
+def test_a_command_that_is_not_run_here_would_work(command: str) -> None:
+    check = CHECKS[command]
+    assert isinstance(check, Elsewhere)
+    check.check(command)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Somebody who types what the pages say, with a stack of their own in place of `.local`."""
+
+    state_dir: Path
+
+    def types(self, command: str) -> str:
+        """What comes back from a shell in this checkout; a command that fails is a failure here."""
+        if command.endswith(";"):
+            command = f".local/bin/psql -c {shlex.quote(command)}"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command.replace(".local/", f"{self.state_dir}/")],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A reader whose `make run` is up, which ends by Ctrl-C and leaves no process."""
+    state_dir = tmp_path_factory.mktemp("readme") / "state"
+    inherited = {name: value for name, value in environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
+    given = {"STATE_DIR": str(state_dir), "PORT": str(free_port()), "SANDBOX_OPTIONS": "--changes-per-channel 3000"}
+    output = state_dir.with_suffix(".log")
+    with output.open("wb") as file:
+        make = subprocess.Popen(
+            [shutil.which("make") or "make", "run"], cwd=PROJECT, env=inherited | given, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        shown = CHECKS["make run"]
+        assert isinstance(shown, Shows)
+        deadline = time.monotonic() + 400
+        while not re.search(shown.pattern, output.read_text()):
+            assert make.poll() is None, output.read_text()
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.5)
+        yield Reader(state_dir)
+    finally:
+        with suppress(ProcessLookupError):
+            killpg(make.pid, signal.SIGINT)  # as a terminal does
+        make.wait(timeout=120)
+        left = marked_processes(state_dir)
+        EmbeddedPostgres(state_dir / "postgres").remove()
+        assert left == []
+
+
+@pytest.mark.e2e
+def test_the_commands_show_what_the_pages_say(reader: Reader) -> None:
+    for command in dict.fromkeys(commands("docs/tour.md") + commands("README.md")):
+        check = CHECKS.get(command)
+        if command == "make run" or not isinstance(check, Shows):
+            continue
+        deadline = time.monotonic() + PATIENCE
+        while not re.search(check.pattern, said := reader.types(command)):
+            assert check.again, f"{command} printed {said!r}"
+            assert time.monotonic() < deadline, f"{command} still prints {said!r}"
+            time.sleep(1)

@@ -8,7 +8,7 @@ from local_stack.errors import StackError
 from local_stack.options import Options
 from local_stack.screen import Screen
 from local_stack.stack import Stack, running_stack
-from local_stack.sync import catch_up, discover, stay_up
+from local_stack.sync import catch_up, discover, settle, stay_up
 
 INTERRUPTED = 130  # what a shell calls the end by Ctrl-C
 
@@ -26,6 +26,8 @@ def main() -> int:
             discover(stack, screen)
             channels = catch_up(stack, screen)
             is_caught_up = True
+            if options.until_caught_up:
+                channels = settle(stack)
             screen.summary(channels, stack.warehouse.live_assets())
             _say_where(stack, screen)
             if not options.until_caught_up:

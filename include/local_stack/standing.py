@@ -1,6 +1,7 @@
 """How far each channel is: read from the warehouse, and from the sandbox where there is one."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,6 +131,11 @@ class Sandbox:
             return self._session.get(f"{self.address}/_sandbox/progress", timeout=5).ok
         except requests.RequestException:
             return False
+
+    def silence(self) -> None:
+        """Let nothing new come; a sandbox that does not answer says nothing either."""
+        with suppress(requests.RequestException):
+            self._session.post(f"{self.address}/_sandbox/silence", json={}, timeout=5)
 
     def totals(self) -> dict[int, int]:
         """The number of changes made so far, of each channel; empty if it does not answer."""

@@ -18,6 +18,7 @@ STALL_SECONDS = 300.0
 DAG_SECONDS = 120.0
 POLL_SECONDS = 1.0
 RETRIGGER_SECONDS = 15.0
+SETTLE_SECONDS = 60.0
 
 
 @dataclass
@@ -76,6 +77,19 @@ def catch_up(stack: Stack, screen: Screen) -> list[Channel]:
             time.sleep(POLL_SECONDS)
     finally:
         screen.end_bars()
+
+
+def settle(stack: Stack, seconds: float = SETTLE_SECONDS) -> list[Channel]:
+    """Let the runs in hand end while the sandbox is silent, so that what is fetched is confirmed; the standing then."""
+    if stack.sandbox is not None:
+        stack.sandbox.silence()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        stack.services.check()
+        if not any(stack.airflow.has_active_run(channel.dag_id) for channel in stack.warehouse.channels()):
+            break
+        time.sleep(0.3)
+    return stack.warehouse.channels()
 
 
 def stay_up(stack: Stack) -> None:

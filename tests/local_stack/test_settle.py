@@ -1,0 +1,36 @@
+"""The end of `make run UNTIL_CAUGHT_UP=1`: nothing new comes, and what runs may end."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from getty_sandbox import Sandbox
+from local_stack.standing import Channel
+from local_stack.standing import Sandbox as AskedSandbox
+from local_stack.sync import settle
+
+CHANNEL = Channel(3001, "Editorial", "Image", None, None)
+
+
+def stack(sandbox: Sandbox, active: list[bool]) -> Any:
+    """A stack whose channel has an active run as often as `active` says."""
+    return SimpleNamespace(
+        sandbox=AskedSandbox(sandbox.url),
+        services=SimpleNamespace(check=lambda: None),
+        warehouse=SimpleNamespace(channels=lambda: [CHANNEL]),
+        airflow=SimpleNamespace(has_active_run=lambda dag_id: active.pop(0)),
+    )
+
+
+def test_the_stack_waits_for_the_runs_in_hand_while_getty_is_silent() -> None:
+    with Sandbox(changes_per_channel=0, trickle_per_minute=6000) as sandbox:
+        active = [True, True, False, True]
+        assert settle(stack(sandbox, active)) == [CHANNEL]
+        assert active == [True]
+        made = sandbox.progress()
+        time.sleep(0.1)  # ten messages, were it not silent
+        assert sandbox.progress() == made
+
+
+def test_a_run_that_does_not_end_is_not_waited_for_forever(sandbox: Sandbox) -> None:
+    assert settle(stack(sandbox, [True] * 100), seconds=0.5) == [CHANNEL]

@@ -211,16 +211,17 @@ def test_a_worker_is_lost_for_good_and_the_warehouse_still_comes_to_the_truth(
     outside: Outside, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost, other = (watch.cluster.containers[name] for name in ("worker-1", "worker-2"))
-    running = "state = 'running' AND hostname = 'worker-1' AND dag_id LIKE 'asset\\_changes\\_%\\_300_'"
+    running = "state = 'running' AND hostname = 'worker-1' AND task_id = 'catch_up'"
     wait_until(lambda: watch.sets() >= SETS // 8, "an eighth of all sets")
-    wait_until(lambda: bool(watch.tasks(running)), "a task of the worker that will be lost")
+    wait_until(lambda: bool(watch.tasks(running)), "a catch-up on the worker that will be lost")
     lost.freeze()
+    ran, sets_before = watch.tasks(running), watch.sets()
     wait_until(
         lambda: bool(taken(lost) - begun(lost)) or watch.start(DISCOVERY), "a task that it takes and does not begin"
     )
-    ran, not_begun, sets_before = watch.tasks(running), taken(lost) - begun(lost), watch.sets()
-    processes, lost_at = lost.kill(), time.monotonic()
-    assert sets_before < SETS, "everything was loaded before the worker was lost"
+    not_begun, processes, lost_at = taken(lost) - begun(lost), lost.kill(), time.monotonic()
+    assert ran, "its catch-up was over before it was lost"
+    assert sets_before < SETS, "everything was loaded before it was lost"
 
     wait_until(watch.is_caught_up, "the end of the feed")
     seconds = time.monotonic() - lost_at

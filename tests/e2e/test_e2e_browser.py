@@ -29,6 +29,7 @@ QUIET = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "
 # Without a trickle the numbers stand still while they are compared.
 SANDBOX_OPTIONS = "--changes-per-channel 3000 --trickle-per-minute 0"
 PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
 IMAGES, BROKEN = "asset_changes_editorial_image_3001", "asset_changes_creative_image_3002"
 
 

@@ -90,8 +90,9 @@ class StackStory:
         for killed in self.kills:
             tries = [self.at_work.next_try(task, killed.at) for task in killed.hit]
             waited = [f"{(each - killed.at).total_seconds():.0f} s" for each in tries if each]
-            if killed.hit:  # one that had no try left is followed by the channel's next run
-                self.tell(f"  {killed.name}: {len(waited)} of {len(killed.hit)} tasks tried again: {', '.join(waited)}")
+            if killed.hit:
+                after = f" after {', '.join(waited)}" if waited else ""  # with no try left, the next run goes on
+                self.tell(f"  {killed.name}: {len(waited)} of {len(killed.hit)} tasks tried again{after}")
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self.began:4.0f} s"

@@ -86,3 +86,18 @@ def dags_page(generator: str) -> str:
     import runpy
 
     return str(runpy.run_path(generator)["dags_page"](bag().dags))
+
+
+def parsed_commands(commands: list[list[str]]) -> list[str]:
+    """Return what Airflow's command line calls each command, or what it says against one."""
+    import argparse
+
+    from airflow.cli.cli_parser import get_parser
+
+    def name(words: list[str]) -> str:
+        try:
+            return str(get_parser().parse_args(words).subcommand)
+        except (SystemExit, argparse.ArgumentError) as error:
+            return f"refused: {error}"
+
+    return [name(words) for words in commands]

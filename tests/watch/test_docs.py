@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,17 @@ def test_the_rules_lead_to_the_entry_of_their_alert() -> None:
     rules = (DOCS / "grafana/alert_rules.yaml").read_text()
     anchors = set(re.findall(r"operations\.md#(\w+)", rules))
     assert anchors <= {condition.name for condition in CONDITIONS}
+
+
+def test_the_airflow_commands_of_the_docs_are_ones_that_airflow_has(airflow: Installation) -> None:
+    found = []
+    for page in DOCS.glob("*.md"):
+        text = page.read_text().replace("\\\n", " ")
+        written = re.findall(r"^ *(?:\S+/)?airflow ((?:db|dags|backfill|connections|tasks) .+)$", text, re.MULTILINE)
+        written += re.findall(r"`(?:\S+/)?airflow ((?:db|dags|backfill|connections|tasks) [^`]+)`", text)
+        found += [shlex.split(re.sub(r"\$\(.*?\)", "2026-11-01", command)) for command in written]
+    # Three dots stand for what the reader knows better.
+    found = [words for words in found if "..." not in words]
+    names = airflow.run(inside.parsed_commands, found)
+    assert len(names) > 5
+    assert {name for name in names if name.startswith("refused")} == set(), list(zip(found, names, strict=True))

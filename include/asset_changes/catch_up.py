@@ -42,7 +42,51 @@ class Stamp(NamedTuple):
     is_ours: bool
 
 
-def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[], bool] = lambda: False) -> CaughtUp:
+class Progress:
+    """What a catch-up has done so far, and how it tells a person who reads the log."""
+
+    def __init__(self, channel_id: int, *, every_seconds: float) -> None:
+        self.sets, self.counts = 0, Counts()
+        self._channel_id, self._every = channel_id, every_seconds
+        self._started = self._told = time.monotonic()
+        self._newest_change_at: datetime | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been going on."""
+        return time.monotonic() - self._started
+
+    def add(self, row: LedgerRow) -> None:
+        """Count a set, and tell how far it is if nothing was told for a while."""
+        self.sets, self.counts = self.sets + 1, self.counts + row.counts
+        self._newest_change_at = row.newest_change_at or self._newest_change_at
+        if time.monotonic() - self._told >= self._every:
+            self.tell("So far")
+            self._told = time.monotonic()
+
+    def tell(self, what: str) -> None:
+        """Write one line."""
+        lag = (datetime.now(UTC) - self._newest_change_at).total_seconds() if self._newest_change_at else None
+        log.info(
+            "%s: channel=%d sets=%d %s seconds=%.1f changes_per_second=%.0f lag_seconds=%s",
+            what,
+            self._channel_id,
+            self.sets,
+            self.counts,
+            self.seconds,
+            self.counts.changes / self.seconds,
+            "none" if lag is None else f"{lag:.0f}",
+        )
+
+
+def catch_up(
+    steps: Steps,
+    *,
+    batch_size: int,
+    minutes: float,
+    stops: Callable[[], bool] = lambda: False,
+    tell_every_seconds: float = 30,
+) -> CaughtUp:
     """Fetch, load and confirm until the first empty answer, the time limit, or `stops` says so.
 
     A set that is in hand is always finished.
@@ -53,17 +97,17 @@ def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[
     with transaction(steps.warehouse) as connection:
         check_version(connection)
     gc.freeze()  # what is imported stays: the collector need not look through it again at every set
-    started = time.monotonic()
-    sets, total, is_caught_up = 0, Counts(), False
+    progress = Progress(steps.channel.channel_id, every_seconds=tell_every_seconds)
+    is_caught_up = False
     unstamped: Stamp | None = None
     try:
-        while not stops() and time.monotonic() - started < minutes * 60:
+        while not stops() and progress.seconds < minutes * 60:
             asked_at = datetime.now(UTC)
-            in_hand = deliver(steps, batch_size=batch_size, is_first=sets == 0)
+            in_hand = deliver(steps, batch_size=batch_size, is_first=progress.sets == 0)
             if in_hand is None:
                 is_caught_up = True
                 break
-            if sets == 0:  # later on, the set before was confirmed by this loop
+            if progress.sets == 0:  # later on, the set before was confirmed by this loop
                 settle(steps, in_hand, asked_at=asked_at)
             row = in_transaction(steps.warehouse, partial(_load, steps=steps, in_hand=in_hand, unstamped=unstamped))
             unstamped = None
@@ -71,15 +115,15 @@ def catch_up(steps: Steps, *, batch_size: int, minutes: float, stops: Callable[[
             change_set_id = row.fetched.change_set_id
             is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
             unstamped = Stamp(change_set_id, is_ours)
-            total, sets = total + row.counts, sets + 1
+            progress.add(row)
     finally:
         if unstamped:
             in_transaction(steps.warehouse, partial(_stamp, steps=steps, unstamped=unstamped))
     if is_caught_up:
         in_transaction(steps.warehouse, partial(record, steps=steps, in_hand=None))
         settle(steps, None, asked_at=asked_at)
-    _log_summary(steps, sets, total, time.monotonic() - started, is_caught_up=is_caught_up)
-    return CaughtUp(sets=sets, counts=total, is_caught_up=is_caught_up)
+    progress.tell("Caught up" if is_caught_up else "Stopped before the end")
+    return CaughtUp(sets=progress.sets, counts=progress.counts, is_caught_up=is_caught_up)
 
 
 def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: Stamp | None) -> LedgerRow:
@@ -93,16 +137,3 @@ def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: S
 
 def _stamp(connection: Connection, *, steps: Steps, unstamped: Stamp) -> None:
     ledger.mark_confirmed(connection, steps.channel.channel_id, unstamped.change_set_id, is_ours=unstamped.is_ours)
-
-
-def _log_summary(steps: Steps, sets: int, total: Counts, seconds: float, *, is_caught_up: bool) -> None:
-    rate = total.changes / seconds if seconds else 0.0
-    log.info(
-        "%s: channel=%d sets=%d %s seconds=%.1f changes_per_second=%.0f",
-        "Caught up" if is_caught_up else "Stopped before the end",
-        steps.channel.channel_id,
-        sets,
-        total,
-        seconds,
-        rate,
-    )

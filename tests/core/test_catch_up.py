@@ -1,6 +1,7 @@
 """Catching up: two calls per set, until nothing comes, the time is over or somebody says stop."""
 
 import logging
+import re
 
 import pytest
 from asset_changes.archive import Archive
@@ -33,6 +34,14 @@ def test_each_set_costs_two_calls_and_the_whole_run_one_token(
     assert live(warehouse) == ["0", "1", "2", "3", "4"]
     assert all(row["confirmed_at"] for row in rows(warehouse, "SELECT confirmed_at FROM change_sets"))
     assert all(not row["is_confirm_implied"] for row in rows(warehouse, "SELECT is_confirm_implied FROM change_sets"))
+
+
+def test_a_long_catch_up_tells_how_far_it_is(backlog: Sandbox, steps: Steps, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        catch_up(steps, batch_size=2, minutes=1, tell_every_seconds=0)
+    lines = [record.message for record in caplog.records if record.message.startswith("So far: channel=3001")]
+    told = [re.search(r" sets=(\d) changes=(\d) .* changes_per_second=\d+ lag_seconds=\d+$", line) for line in lines]
+    assert [found and found.groups() for found in told] == [("1", "2"), ("2", "4"), ("3", "5")]
 
 
 def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: Steps, warehouse: Engine) -> None:

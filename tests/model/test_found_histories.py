@@ -30,8 +30,7 @@ def test_at_each_of_its_points_a_peril_strikes(history: Histories, point: str) -
     history.getty.tell(3001, [Message("a", "New", 1)])
     history.perils.arm(point)
     with pytest.raises(Killed):
-        for _ in range(5):  # delivered, recorded, settled, loaded, confirmed
-            history.go_on("first")
+        list(map(history.go_on, ["first"] * 5))  # delivered, recorded, settled, loaded, confirmed
     history.a_worker_dies("first")
 
 

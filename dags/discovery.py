@@ -16,7 +16,8 @@ channels, or when a channel DAG says that Getty does not know its channel.
 The Variable never shrinks: what you set there (`schedule`, `batch_size`, `conn_id`) stays, and a channel that Getty no
 longer lists keeps its DAG and history, marked as retired.
 
-**When it is red**, the last line of the log says what to fix. No channel is touched by a failed run.
+**What it writes**: the warehouse's tables and partitions, `channels`, and the Variable. **When it is red**, the last
+line of the log says what to fix. No channel is touched by a failed run.
 """
 
 

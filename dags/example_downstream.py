@@ -19,7 +19,9 @@ and reads the log past its own cursor, a `channel_seq` per channel kept in the V
 * **The cursor moves last**, after the work is done: a run that dies is done again. Make the work bear that; best keep
   the cursor where the results go, and move it in the same transaction.
 * **What it does**: counts the changes by lifecycle. Put your search index, your image store or your files here.
+* **What it writes**: the Variable alone.
 * **To read everything again**, delete the Variable.
+* **When it is red**, the last line of its log says why; the next run reads on from the same cursor.
 """
 
 

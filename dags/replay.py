@@ -16,7 +16,10 @@ Loads the change sets that were **fetched** in the run's interval again, from th
 * **By hand**: trigger it with `replay_from` and `replay_to`, both of them; the end is not included.
 
 A replay is safe at any time: it writes only what is missing or older, and live runs may go on beside it. A span
-without archived sets is green and says so. **When it is red**, the last line of the log says what to do.
+without archived sets is green and says so.
+
+**What it writes**: what is missing of `asset_states`, `asset_changes`, `rejected_changes`, `deletions` and
+`change_sets`; in `channels`, what the nightly run changed. **When it is red**, the last line of the log says what to do.
 """
 
 

@@ -156,6 +156,7 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     "make help": Shows(r"make run +Set everything up"),
     "make test": TARGET,
     "make clean": TARGET,
+    "make e2e-celery": TARGET,
     'make run UNTIL_CAUGHT_UP=1 STATE_DIR=/tmp/difficult SANDBOX_OPTIONS="--keys camel --empty 204 --fault-rate 0.1"': Elsewhere(  # noqa: E501
         "The end-to-end run does the same and compares every row.", is_played
     ),

@@ -8,7 +8,6 @@ the wheel's server, `redis` by the system's.
 import os
 import re
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -117,8 +116,9 @@ class Cluster:
         inside = {"PATH": f"{self.folder / 'bin'}:{self._path}", "HOME": str(home), "HOSTNAME": name,
                   "TMPDIR": str(home / "tmp"), "LANG": "C.UTF-8"}  # fmt: skip
         if service.image.startswith("redis:"):
-            self._wrap("redis-server", "--bind 127.0.0.1", f"--port {self._places[service.name, 6379]}")
-            self._wrap("redis-cli", f"-p {self._places[service.name, 6379]}")
+            port = self._places[service.name, 6379]
+            self._wrap("redis-server", f'"$@" --bind 127.0.0.1 --port {port}')
+            self._wrap("redis-cli", f'-p {port} "$@"')
         if not service.is_built:
             return inside | said
         for target, volume in service.mounts.items():
@@ -150,15 +150,14 @@ class Cluster:
         path = f"{server.programs}:{self._path}"
         container.environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PATH": path}
 
-    def _wrap(self, program: str, *arguments: str) -> None:
+    def _wrap(self, program: str, arguments: str) -> None:
         """Make a program use the port that stands for its container's."""
         real = shutil.which(program)
         if real is None:
             raise ComposeError(f"{program} is missing: apt-get install -y redis-server")
         wrapper = self.folder / "bin" / program
-        before, after = ("", " ".join(arguments)) if program == "redis-server" else (" ".join(arguments), "")
-        wrapper.write_text(f'#!/bin/sh\nexec {real} {before} "$@" {after}\n')
-        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+        wrapper.write_text(f"#!/bin/sh\nexec {real} {arguments}\n")
+        wrapper.chmod(0o755)
 
     def _await(self, name: str, condition: str) -> None:
         health = self.services[name].health

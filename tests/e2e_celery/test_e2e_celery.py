@@ -93,6 +93,11 @@ class Outside:
         """Return what the warehouse must hold."""
         return requests.get(f"{self.getty}/_sandbox/truth", timeout=60).json()
 
+    def redeliveries(self) -> int:
+        """Return how often Getty handed out a set again; what is new is 201, and 204 is nothing."""
+        calls = requests.get(f"{self.getty}/_sandbox/requests", timeout=60).json()
+        return sum(call["method"] == "PUT" and call["status"] == 200 for call in calls)
+
     def _s3(self) -> Any:
         return boto3.client("s3", endpoint_url=self.s3, region_name="us-east-1",
                             aws_access_key_id="made-up", aws_secret_access_key="made-up")  # fmt: skip
@@ -109,7 +114,7 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     with ExitStack() as ending:
         getty, s3, postgres = (free_port() for _ in range(3))
         feed = ["--changes-per-channel", str(CHANGES), "--trickle-per-minute", "0", "--seed", SEED]
-        mischief = ["--fault-rate", "0.05", "--latency-ms", "400"]
+        mischief = ["--fault-rate", "0.05", "--latency-ms", "400", "--empty", "204"]
         serve = ["-m", "getty_sandbox", "serve", "--port", str(getty), *feed, *mischief]
         ending.enter_context(program(tmp_path, "getty", *serve))
         ending.enter_context(program(tmp_path, "s3", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3)))
@@ -236,7 +241,7 @@ def test_a_worker_is_lost_for_good_and_the_warehouse_still_comes_to_the_truth(
     truth = outside.truth()
     with warehouse_of(outside) as engine:
         assert_equals(engine, truth)
-        ledger = rows(engine, "change_sets", ["archive_uri", "redelivered_count", "confirmed_at"], "archive_uri")
+        ledger = rows(engine, "change_sets", ["archive_uri", "confirmed_at"], "archive_uri")
     assert all(row["confirmed_at"] for row in ledger)
     assert {row["archive_uri"].replace("aws_default@", "") for row in ledger} <= outside.objects()
     counts = {
@@ -244,7 +249,7 @@ def test_a_worker_is_lost_for_good_and_the_warehouse_still_comes_to_the_truth(
         "tasks_taken_not_begun": len(not_begun), "came_back_from_redis": len(taken(lost) & taken(other)),
         "sets_before": sets_before, "sets": len(ledger),
         "changes": sum(each["change_count"] for each in truth["change_sets"]),
-        "redelivered": sum(row["redelivered_count"] for row in ledger), "lost": 0, "doubled": 0,
+        "handed_out_again": outside.redeliveries(), "lost": 0, "doubled": 0,
         "seconds_to_the_end": round(seconds),
     }  # fmt: skip
     with capsys.disabled():

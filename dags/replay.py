@@ -19,7 +19,8 @@ A replay is safe at any time: it writes only what is missing or older, and live 
 without archived sets is green and says so.
 
 **What it writes**: what is missing of `asset_states`, `asset_changes`, `rejected_changes`, `deletions` and
-`change_sets`; in `channels`, what the nightly run changed. **When it is red**, the last line of the log says what to do.
+`change_sets`; in `channels`, what the nightly run changed. **When it is red**, the last line of the log says
+what to do.
 """
 
 

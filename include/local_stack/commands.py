@@ -20,8 +20,10 @@ def write_commands(
     ours = {name: value for name, value in environment.items() if name.startswith(("AIRFLOW", "ASSET_CHANGES_"))}
     _write(state.commands / "airflow", AIRFLOW, ours | {"PYTHONWARNINGS": "ignore"})
     _write(state.commands / "kill-task", (sys.executable, "-m", "local_stack.kill_task", str(state.path)), {})
-    address = warehouse.set(drivername="postgresql").render_as_string(hide_password=False)
-    _write(state.commands / "psql", (str(psql), "--dbname", address), {"PAGER": ""})
+    # The password goes beside the address: what is on the command line, everybody on the machine can list.
+    address = warehouse._replace(drivername="postgresql", password=None)
+    secret = {"PGPASSWORD": str(warehouse.password)} if warehouse.password else {}
+    _write(state.commands / "psql", (str(psql), "--dbname", str(address)), {"PAGER": "", **secret})
     (state.commands / "sandbox").unlink(missing_ok=True)
     if sandbox is not None:
         _write(state.commands / "sandbox", (sys.executable, "-m", "getty_sandbox"), {"GETTY_SANDBOX": sandbox.address})

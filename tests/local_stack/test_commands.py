@@ -45,7 +45,11 @@ def test_each_command_knows_its_stack_and_no_stranger_may_read_it(
     assert "/not/ours" not in airflow
     assert {file.stat().st_mode & 0o077 for file in state.commands.iterdir()} == {0}
 
-    write_commands(state, environment, psql=postgres.psql, warehouse=warehouse_url, sandbox=None)
+    elsewhere = URL.create("postgresql+psycopg", username="me", password="a secret", host="db", database="copy")
+    write_commands(state, environment, psql=postgres.psql, warehouse=elsewhere, sandbox=None)
+    run = (state.commands / "psql").read_text().splitlines()[-1]
+    assert "postgresql://me@db/copy" in run
+    assert "a secret" not in run
     assert not (state.commands / "sandbox").exists()
 
 

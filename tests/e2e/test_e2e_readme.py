@@ -23,7 +23,7 @@ from local_stack.stack import free_port
 
 PROJECT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tour.md")
-PATIENCE = 150.0
+PATIENCE = 240.0
 _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`((?:make|docker|pip|airflow|psql|python|export|\.local/bin/\S+) [^`\n]*)`")
 

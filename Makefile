@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export STATE_DIR PORT UNTIL_CAUGHT_UP LOGIN CONFIRM SANDBOX_OPTIONS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e e2e-celery chaos lint bench constraints clean
+.PHONY: help run test e2e e2e-celery chaos lint audit bench constraints clean
 
 help: ## Show the targets and the variables of `make run`
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,10 @@ lint: $(VENV)/installed-dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: ## Look the pinned packages up among known vulnerabilities (needs the advisory database)
+	@test -x .local/audit/bin/pip-audit || { $(PYTHON) -m venv .local/audit && .local/audit/bin/pip install --quiet pip-audit; }
+	.local/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 bench: $(VENV)/installed-dev ## Measure against the budgets
 	$(BIN)/python -m benchmarks

@@ -41,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.stack", description=__doc__)
     parser.add_argument("--kills", type=int, default=8, help="how many, of each kind in turn (default: %(default)s)")
     parser.add_argument("--only", choices=WAYS, nargs="+", default=WAYS, help="the kinds (default: all)")
-    parser.add_argument("--changes", type=int, default=12000, help="of each channel (default: %(default)s)")
+    parser.add_argument("--changes", type=int, default=20000, help="of each channel (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="the feed and the fates; drawn and printed if not given")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(100_000)

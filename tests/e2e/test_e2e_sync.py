@@ -26,8 +26,7 @@ PROJECT = Path(__file__).parents[2]
 MAKE = shutil.which("make") or "make"
 # A smaller backlog than the demo's where the shapes are the point, not the volume.
 SHAPES = {
-    # Without a trickle: what arrives while the stack stops is rightly fetched and not yet confirmed.
-    "as documented": "--trickle-per-minute 0",
+    "as documented, while changes go on arriving": "--trickle-per-minute 60",
     "camelCase, wrapped, 204, one request in ten fails": (
         "--keys camel --channels-shape wrapped --empty 204 --fault-rate 0.1 "
         "--changes-per-channel 6000 --trickle-per-minute 0 --seed 2"

@@ -85,7 +85,7 @@ class Services:
         scheduler = [service for service in self._running if service.name == "scheduler"]
         others = [service for service in reversed(self._running) if service not in scheduler]
         for group, patience in ((scheduler, grace_seconds), (others, 4)):
-            _end(_members({service.process.pid for service in group}), patience)
+            _end(session_members({service.process.pid for service in group}), patience)
         _end(marked_processes(self._mark), 2)
         for service in self._running:
             service.process.wait()
@@ -114,7 +114,7 @@ def stop_left_behind(state_dir: Path) -> int:
     return len(left)
 
 
-def _members(sessions: set[int]) -> list[psutil.Process]:
+def session_members(sessions: set[int]) -> list[psutil.Process]:
     """All processes of these sessions."""
     found = []
     for process in psutil.process_iter():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from local_stack.services import MARK, marked_processes
+from local_stack.services import MARK, marked_processes, session_members
 
 from tests.cluster.compose_file import Service
 
@@ -60,9 +60,15 @@ class Container:
             return asked.returncode == 0
         return False
 
+    def processes(self) -> list[psutil.Process]:
+        """All that it has started: those with its mark, and those of its session that hide theirs, as Redis does."""
+        session = {self.process.pid} if self.process else set()
+        found = {*marked_processes(self.home), *session_members(session)}
+        return [process for process in found if _lives(process)]
+
     def freeze(self) -> None:
         """Stop all but its first process where they are: what that one still takes, nobody begins."""
-        for process in marked_processes(self.home):
+        for process in self.processes():
             if self.process and process.pid != self.process.pid:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.suspend()
@@ -70,7 +76,7 @@ class Container:
     def kill(self) -> int:
         """End all its processes at once, as a power cut does; return how many there were."""
         self.is_killed, count = True, 0
-        while found := marked_processes(self.home):
+        while found := self.processes():
             for process in found:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -99,3 +105,9 @@ class Container:
         """The end of what it printed."""
         lines = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []
         return "\n".join(lines[-15:])
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False

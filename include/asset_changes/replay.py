@@ -138,6 +138,7 @@ def _load(
             fetched, prepared = _with_rows(fetched, archive.read(fetched.archive_uri), channel)
         if row is not None and row.loaded_at is not None:
             loaded.append((fetched, prepared))
+            _note_growth(connection, row, prepared)
             continue
         if row is None:
             ledger.insert_fetched(connection, fetched, content_hash=prepared.content_hash, run=ledger.RunRef())
@@ -159,6 +160,14 @@ def _load(
         changed=changed + load_staged(connection, loaded),
         rebuilt=rebuilt,
     )
+
+
+def _note_growth(connection: Connection, row: LedgerRow, prepared: PreparedSet) -> None:
+    """Tell the ledger of a longer delivery whose worker archived it and died before it could."""
+    if prepared.counts.changes > row.counts.changes:
+        key = (row.fetched.channel_id, row.fetched.change_set_id)
+        ledger.reopen(connection, *key, content_hash=prepared.content_hash)
+        ledger.mark_loaded(connection, *key, prepared)
 
 
 def _came_before(fetched: FetchedSet, last: ArchivedSet) -> bool:

@@ -67,3 +67,14 @@ def test_a_set_that_two_workers_archived_is_rebuilt_once(history: Histories) -> 
     history.the_archive_is_replayed(3001, None)
     history.the_warehouse_is_rebuilt()
     history.the_tables_equal_the_model()
+
+
+def test_a_replay_tells_the_ledger_what_a_longer_delivery_added_before_its_worker_died(history: Histories) -> None:
+    history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
+    for _ in range(4):  # loaded with two messages
+        history.go_on("first")
+    history.getty.grows = True
+    history.go_on("second")  # archived with three
+    history.a_worker_dies("second")
+    history.the_archive_is_replayed(3001, None)
+    history.the_tables_equal_the_model()

@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def test_a_stack_whose_scheduler_and_a_supervisor_are_killed_ends_in_the_same_tables() -> None:
-    command = [sys.executable, "-m", "tests.chaos.stack", "--only", "scheduler", "supervisor", "--kills", "2"]
+    command = [sys.executable, "-m", "tests.chaos.stack", "--only", "supervisor", "scheduler", "--kills", "2"]
     done = subprocess.run(
         [*command, "--seed", "1"],
         cwd=PROJECT,

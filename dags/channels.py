@@ -62,7 +62,8 @@ def channel_dag(entry: ChannelEntry) -> DAG:
         },
     )
     def build() -> None:
-        @task
+        # Else Airflow keeps each key of a returned dict as an XCom of its own, with a call for each.
+        @task(multiple_outputs=False)
         def fetch(**context: Any) -> dict[str, Any]:
             """Fetch the next change set into archive and ledger."""
             from getty_images import wiring
@@ -72,28 +73,28 @@ def channel_dag(entry: ChannelEntry) -> DAG:
                 raise AirflowSkipException("Caught up: Getty has no change to hand out.")
             return fetched
 
-        @task
+        @task(multiple_outputs=False)
         def transform(fetched: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Prepare the rows of the archived set."""
             from getty_images import wiring
 
             return wiring.transform(entry, context, fetched)
 
-        @task(outlets=[channel_asset(channel.channel_id)])
+        @task(multiple_outputs=False, outlets=[channel_asset(channel.channel_id)])
         def load(prepared: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Write the rows in one transaction."""
             from getty_images import wiring
 
             return wiring.load(entry, context, prepared)
 
-        @task
+        @task(multiple_outputs=False)
         def confirm(loaded: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Tell Getty that the set is received for good."""
             from getty_images import wiring
 
             return wiring.confirm(entry, context, loaded)
 
-        @task(execution_timeout=None, outlets=[caught_up_alias(channel.channel_id)])
+        @task(multiple_outputs=False, execution_timeout=None, outlets=[caught_up_alias(channel.channel_id)])
         def catch_up(confirmed: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
             from getty_images import wiring

@@ -41,7 +41,7 @@ def discovery() -> None:
 
         wiring.migrate()
 
-    @task
+    @task(multiple_outputs=False)
     def discover() -> dict[str, Any]:
         """Keep what Getty says of the account's channels."""
         from getty_images import wiring

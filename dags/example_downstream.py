@@ -48,7 +48,7 @@ known = channel_ids()
     default_args=DEFAULT_ARGS,
 )
 def example_downstream() -> None:
-    @task
+    @task(multiple_outputs=False)
     def read_on() -> dict[str, Any]:
         """Read what each channel has loaded since the last run."""
         from asset_changes.downstream import changes_after

@@ -68,7 +68,7 @@ def replay_archive() -> None:
 
         return replaying.channels(context)
 
-    @task(map_index_template="{{ channel_name }}")
+    @task(multiple_outputs=False, map_index_template="{{ channel_name }}")
     def replay(channel: dict[str, Any], **context: Any) -> dict[str, Any]:
         """Load the channel's archived sets of the span again."""
         from getty_images import replaying

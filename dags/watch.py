@@ -37,7 +37,7 @@ that changed rows, another consumer. What each alert means and what to do: `docs
     default_args={**DEFAULT_ARGS, "retries": 0, "execution_timeout": timedelta(minutes=5)},
 )
 def watchdog() -> None:
-    @task
+    @task(multiple_outputs=False)
     def watch(**context: Any) -> dict[str, int]:
         """Look at all channels, tell what is new and what is over."""
         from getty_images import watching

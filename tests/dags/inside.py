@@ -106,6 +106,7 @@ def _said_of(dag: Any) -> dict[str, Any]:
 def _said_of_task(task: Any) -> dict[str, Any]:
     return {
         "downstream": sorted(task.downstream_task_ids),
+        "multiple_outputs": getattr(task, "multiple_outputs", None),
         "trigger_rule": str(task.trigger_rule.value),
         "retries": task.retries,
         "retry_delay": task.retry_delay.total_seconds(),

@@ -70,6 +70,11 @@ def test_every_task_says_in_the_ui_what_it_does(dags: dict[str, Any]) -> None:
     assert silent == []
 
 
+def test_a_task_passes_on_one_xcom_not_one_for_each_key(dags: dict[str, Any]) -> None:
+    tasks = {(dag_id, task_id): task for dag_id, dag in dags.items() for task_id, task in dag["tasks"].items()}
+    assert {key for key, task in tasks.items() if task["multiple_outputs"]} == set()
+
+
 def test_a_channel_has_the_five_tasks_in_a_row(channel: dict[str, Any]) -> None:
     row = ["fetch", "transform", "load", "confirm", "catch_up"]
     assert list(channel["tasks"]) == row

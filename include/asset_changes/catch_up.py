@@ -1,13 +1,15 @@
 """Repeat the steps in one process until the channel has nothing more to hand out.
 
 One HTTP session, one token, one warehouse connection. The load of a set, the ledger's row of its
-delivery and the stamp that a confirmation is about to be sent share one transaction.
+delivery and the stamp that a confirmation is about to be sent share one transaction; the archive is
+written beside it, and the commit waits for it.
 """
 
 import gc
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -100,14 +102,15 @@ def catch_up(
     progress = Progress(steps.channel.channel_id, every_seconds=tell_every_seconds)
     is_caught_up = False
     unstamped: Stamp | None = None
+    beside = ThreadPoolExecutor(1, thread_name_prefix="archive")
     try:
         while not stops() and progress.seconds < minutes * 60:
-            asked_at = datetime.now(UTC)
-            in_hand = deliver(steps, batch_size=batch_size, is_first=progress.sets == 0)
+            asked_at, is_first = datetime.now(UTC), progress.sets == 0
+            in_hand = deliver(steps, batch_size=batch_size, is_first=is_first, beside=beside)
             if in_hand is None:
                 is_caught_up = True
                 break
-            if progress.sets == 0:  # later on, the set before was confirmed by this loop
+            if is_first:  # later on, the set before was confirmed by this loop
                 settle(steps, in_hand, asked_at=asked_at)
             row = in_transaction(steps.warehouse, partial(_load, steps=steps, in_hand=in_hand, unstamped=unstamped))
             unstamped = None
@@ -117,6 +120,7 @@ def catch_up(
             unstamped = Stamp(change_set_id, is_ours)
             progress.add(row)
     finally:
+        beside.shutdown()
         if unstamped:
             in_transaction(steps.warehouse, partial(_stamp, steps=steps, unstamped=unstamped))
     if is_caught_up:
@@ -130,8 +134,10 @@ def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: S
     recorded = record(connection, steps, in_hand) or in_hand  # takes the channel's row first, as everybody does
     if unstamped:
         _stamp(connection, steps=steps, unstamped=unstamped)
-    row = load_in(connection, steps, recorded.fetched, recorded.prepared)
+    new = recorded.row if recorded.is_new else None
+    row = load_in(connection, steps, recorded.fetched, recorded.prepared, new=new)
     ledger.mark_confirm_tried(connection, row.fetched.channel_id, row.fetched.change_set_id)
+    recorded.wait_until_archived()
     return row
 
 

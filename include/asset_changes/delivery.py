@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -44,10 +45,11 @@ class Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class InHand:
-    """A delivery that is archived and understood: what `fetch` holds in memory.
+    """A delivery that is understood: what `fetch` holds in memory.
 
-    `row` is the ledger's row of the set where it has one; `is_longer` says that the delivery holds
-    messages which the earlier ones did not.
+    `row` is the ledger's row of the set where it has one, `is_new` says that this delivery has made
+    it; `is_longer` that the delivery holds messages which the earlier ones did not. `archived` is the
+    writing of the body where it goes on beside: nothing may be committed before it is done.
     """
 
     fetched: FetchedSet
@@ -55,14 +57,21 @@ class InHand:
     delivery: Delivery
     change_set: ChangeSet
     row: LedgerRow | None = None
+    is_new: bool = False
     is_longer: bool = False
+    archived: "Future[None] | None" = None
+
+    def wait_until_archived(self) -> None:
+        """Return once the body is in the archive, or raise what went wrong."""
+        if self.archived is not None:
+            self.archived.result()
 
 
-def deliver(steps: Steps, *, batch_size: int, is_first: bool = True) -> InHand | None:
+def deliver(steps: Steps, *, batch_size: int, is_first: bool = True, beside: Executor | None = None) -> InHand | None:
     """Ask Getty for the next set and keep its body in the archive; None when there is nothing.
 
     `is_first` says that this process has not asked the channel before, so that what comes may be
-    left over from a worker that died.
+    left over from a worker that died. With `beside` the archive is written there meanwhile.
     """
     channel_id = steps.channel.channel_id
     delivery = steps.source.get_change_set(channel_id, batch_size=batch_size)
@@ -73,11 +82,13 @@ def deliver(steps: Steps, *, batch_size: int, is_first: bool = True) -> InHand |
         raise UnreadableChangeSet(f"Channel {channel_id}: {error} The body: {uri}") from error
     if change_set is None:
         return None
-    with transaction(steps.warehouse) as connection:
-        row = ledger.lookup(connection, channel_id, change_set.change_set_id)
-    if row is not None:
-        return _delivered_again(steps, row, delivery, change_set)
-    return _delivered_first(steps, delivery, change_set, may_be_orphan=is_first and delivery.status == 200)
+    if is_first or delivery.status != 201:  # a new one, says 201; `record` finds out if that is not so
+        with transaction(steps.warehouse) as connection:
+            row = ledger.lookup(connection, channel_id, change_set.change_set_id)
+        if row is not None:
+            return _delivered_again(steps, row, delivery, change_set)
+    may_be_orphan = is_first and delivery.status == 200
+    return _delivered_first(steps, delivery, change_set, may_be_orphan=may_be_orphan, beside=beside)
 
 
 def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHand | None:
@@ -85,10 +96,10 @@ def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHa
     ledger.stamp_checked(connection, steps.channel, is_caught_up=in_hand is None)
     if in_hand is None:
         return None
-    if in_hand.row is None and ledger.insert_fetched(
-        connection, in_hand.fetched, content_hash=in_hand.prepared.content_hash, run=steps.run
-    ):
-        return in_hand
+    if in_hand.row is None:
+        content_hash = in_hand.prepared.content_hash
+        if row := ledger.insert_fetched(connection, in_hand.fetched, content_hash=content_hash, run=steps.run):
+            return replace(in_hand, row=row, is_new=True)
     if in_hand.row is None or in_hand.is_longer:
         # Another worker may have been quicker, with the same delivery or with a longer one.
         in_hand = _overtaken(connection, steps, in_hand)
@@ -118,7 +129,9 @@ def transformed(steps: Steps, fetched: FetchedSet, bodies: Sequence[bytes]) -> P
     return transform(bodies, channel=steps.channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at)
 
 
-def _delivered_first(steps: Steps, delivery: Delivery, change_set: ChangeSet, *, may_be_orphan: bool) -> InHand:
+def _delivered_first(
+    steps: Steps, delivery: Delivery, change_set: ChangeSet, *, may_be_orphan: bool, beside: Executor | None
+) -> InHand:
     channel_id, change_set_id = steps.channel.channel_id, change_set.change_set_id
     # A worker that died between archive and ledger left an object that no row knows.
     orphan = steps.archive.find(channel_id, change_set_id) if may_be_orphan else None
@@ -132,7 +145,9 @@ def _delivered_first(steps: Steps, delivery: Delivery, change_set: ChangeSet, *,
         )
         return _added_to(steps, fetched, delivery, change_set)
     uri = steps.archive.uri_for(channel_id, change_set_id, fetched_at=delivery.received_at)
-    steps.archive.write(uri, delivery.body)
+    archived = beside.submit(steps.archive.write, uri, delivery.body) if beside else None
+    if archived is None:
+        steps.archive.write(uri, delivery.body)
     fetched = FetchedSet(
         channel_id=channel_id,
         change_set_id=change_set_id,
@@ -141,7 +156,7 @@ def _delivered_first(steps: Steps, delivery: Delivery, change_set: ChangeSet, *,
         is_redelivery=delivery.status == 200,
     )
     prepared = prepared_from(steps, fetched, change_set)
-    return InHand(fetched=fetched, prepared=prepared, delivery=delivery, change_set=change_set)
+    return InHand(fetched=fetched, prepared=prepared, delivery=delivery, change_set=change_set, archived=archived)
 
 
 def _delivered_again(steps: Steps, row: LedgerRow, delivery: Delivery, change_set: ChangeSet) -> InHand:
@@ -175,6 +190,7 @@ def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set:
 
 def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:
     """Return a delivery as what it adds to the ledger's row now: another worker may have written it meanwhile."""
+    in_hand.wait_until_archived()
     row = ledger.lookup(connection, in_hand.fetched.channel_id, in_hand.fetched.change_set_id)
     if row is None:
         raise WarehouseUnavailable("The ledger's row of a change set vanished in mid-work: it is tried again.")

@@ -1,9 +1,10 @@
 """The words of the domain as frozen data."""
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 MAX_BATCH_SIZE = 2200
 """Most changes that Getty puts into one change set (its OpenAPI file: "Maximum batch size is 2200")."""
@@ -32,11 +33,9 @@ class Message(NamedTuple):
     """One message of a change set as Getty sent it, its spelling made uniform.
 
     `reason` says why the message is rejected, else it is None. `changed_at` is None where the
-    message has no usable time; `raw` is the message as it came: as JSON text where it is rejected,
-    else as it was read, for the lack of any usable time may yet reject it.
+    message has no usable time; `raw` is the message as it was read.
     """
 
-    position: int
     asset_id: str | None
     lifecycle: str | None
     asset_type: str | None
@@ -46,12 +45,38 @@ class Message(NamedTuple):
     raw: Any
 
 
+class Messages(NamedTuple):
+    """The messages of a change set in feed order, as columns of one length: those of Message.
+
+    A set is read, cleaned and written column by column, which costs a third of doing so message by
+    message; `rows` gives them one by one.
+    """
+
+    asset_id: list[str | None]
+    lifecycle: list[str | None]
+    asset_type: list[str | None]
+    changed_at: list[datetime | None]
+    uri: list[str | None]
+    reason: list[str | None]
+    raw: list[Any]
+
+    @property
+    def rows(self) -> list[Message]:
+        """The messages one by one."""
+        return list(map(Message, *self))
+
+    @classmethod
+    def of(cls, rows: Iterable[Message]) -> Self:
+        """Return messages as columns."""
+        return cls(*map(list, zip(*rows, strict=True))) if (rows := list(rows)) else cls(*([] for _ in cls._fields))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet:
     """A change set as it was handed out: its id and its messages in feed order."""
 
     change_set_id: str
-    messages: tuple[Message, ...]
+    messages: Messages
 
 
 @dataclass(frozen=True, kw_only=True)

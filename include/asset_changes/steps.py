@@ -83,20 +83,36 @@ def load(steps: Steps, fetched: FetchedSet, prepared: PreparedSet | None = None)
     return row
 
 
-def load_in(connection: Connection, steps: Steps, fetched: FetchedSet, prepared: PreparedSet | None) -> LedgerRow:
-    """Load a change set in the caller's transaction; return its row in the ledger."""
-    ledger.lock_channel(connection, steps.channel)
-    row = ledger.lookup(connection, fetched.channel_id, fetched.change_set_id, lock=True)
-    if row is None:
-        raise NotLoaded(
-            f"The ledger has no row of change set {fetched.change_set_id}: run the channel again from `fetch`."
-        )
+def load_in(
+    connection: Connection,
+    steps: Steps,
+    fetched: FetchedSet,
+    prepared: PreparedSet | None,
+    *,
+    new: LedgerRow | None = None,
+) -> LedgerRow:
+    """Load a change set in the caller's transaction; return its row in the ledger.
+
+    `new` is that row where the same transaction has just made it.
+    """
+    row = new or _locked(connection, steps, fetched)
     if row.loaded_at is not None:
         return row
     if prepared is None or prepared.content_hash != row.content_hash:
         prepared = transform_archived(steps, row.fetched)
     load_set(connection, row.fetched, prepared, is_first=row.channel_seq is None)
     return replace(row, counts=prepared.counts, newest_change_at=prepared.newest_change_at)
+
+
+def _locked(connection: Connection, steps: Steps, fetched: FetchedSet) -> LedgerRow:
+    """Return the ledger's row of a set, held with its channel's until the transaction ends."""
+    ledger.lock_channel(connection, steps.channel)
+    row = ledger.lookup(connection, fetched.channel_id, fetched.change_set_id, lock=True)
+    if row is None:
+        raise NotLoaded(
+            f"The ledger has no row of change set {fetched.change_set_id}: run the channel again from `fetch`."
+        )
+    return row
 
 
 def confirm(steps: Steps, fetched: FetchedSet) -> bool:

@@ -2,17 +2,21 @@
 
 import logging
 import re
+import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
-from asset_changes.errors import ApiUnavailable
+from asset_changes.errors import ApiUnavailable, ArchiveUnavailable
 from asset_changes.steps import Steps
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
+from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import ScriptedGetty, body_of, delivery, ledger_row, live, rows, told
+from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, ledger_row, live, rows, told
 
 
 @pytest.fixture
@@ -57,6 +61,33 @@ def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: Steps
 def test_no_time_means_no_call(backlog: Sandbox, steps: Steps) -> None:
     assert catch_up(steps, batch_size=2, minutes=0).sets == 0
     assert backlog.requests == []
+
+
+def test_a_set_that_comes_again_as_a_new_one_is_found_in_the_ledger(archive: Archive, warehouse: Engine) -> None:
+    one, other = body_of("1", told("a", "New", 1)), body_of("2", told("b", "New", 2))
+    answers = [(one, 0), (other, 1), (other, 2)]  # a 201 each time, which says that the set is new
+    getty = ScriptedGetty([delivery(body, received_at=NOON + timedelta(minutes=minute)) for body, minute in answers])
+    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    assert catch_up(steps, batch_size=2, minutes=1).sets == 3
+    assert [ledger_row(warehouse, each)["redelivered_count"] for each in "12"] == [0, 1]
+    assert all(ledger_row(warehouse, each)["confirmed_at"] for each in "12")
+    assert len(rows(warehouse, "SELECT * FROM asset_changes")) == 2
+    assert [each.change_set_id for each in archive.sets(3001)] == ["1", "2"]
+
+
+def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: Path) -> None:
+    class FullArchive(Archive):
+        def write(self, uri: str, body: bytes) -> None:
+            time.sleep(0.2)  # the load beside it is done by then
+            raise ArchiveUnavailable("full")
+
+    getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])
+    full = FullArchive(UPath(f"file://{tmp_path}/full"))
+    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=full, warehouse=warehouse)
+    with pytest.raises(ArchiveUnavailable):
+        catch_up(steps, batch_size=2, minutes=1)
+    assert rows(warehouse, "SELECT * FROM change_sets") == rows(warehouse, "SELECT * FROM asset_states") == []
+    assert getty.confirmed == []
 
 
 def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive: Archive, warehouse: Engine) -> None:

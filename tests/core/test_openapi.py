@@ -129,11 +129,11 @@ def test_what_the_document_calls_a_change_set_is_understood() -> None:
     found = parse_change_set(said)
     assert found is not None
     assert found.change_set_id == "987654321"
-    assert [(m.asset_id, m.lifecycle, m.asset_type, m.uri, m.reason) for m in found.messages] == [
+    assert [(m.asset_id, m.lifecycle, m.asset_type, m.uri, m.reason) for m in found.messages.rows] == [
         ("200261415-001", "New", "Music", "https://x", None),
         ("2", "Delete", None, None, None),
     ]
-    assert found.messages[0].changed_at == datetime(2026, 3, 1, 10, 15, 31, 123456, tzinfo=UTC)
+    assert found.messages.changed_at[0] == datetime(2026, 3, 1, 10, 15, 31, 123456, tzinfo=UTC)
 
 
 def test_what_the_document_calls_a_channel_is_understood() -> None:

@@ -24,7 +24,7 @@ _LOOKUP_LOCKED = _LOOKUP.with_for_update()
 _INSERT_FETCHED = text("""
     INSERT INTO change_sets (channel_id, change_set_id, archive_uri, fetched_at, content_hash, dag_id, run_id)
     VALUES (:channel_id, :change_set_id, :archive_uri, :fetched_at, :content_hash, :dag_id, :run_id)
-    ON CONFLICT DO NOTHING""")
+    ON CONFLICT DO NOTHING RETURNING *""")
 _MARK_REDELIVERED = text(f"""
     UPDATE change_sets
     SET redelivered_count = redelivered_count + 1, confirmed_at = NULL, is_confirm_implied = false {_THE_SET}""")
@@ -97,8 +97,8 @@ def lookup_many(connection: Connection, channel_id: int, change_set_ids: Sequenc
     return {row.change_set_id: _ledger_row(row) for row in connection.execute(query)}
 
 
-def insert_fetched(connection: Connection, fetched: FetchedSet, *, content_hash: str, run: RunRef) -> bool:
-    """Write the row of a set that was fetched for the first time; False if another worker was quicker."""
+def insert_fetched(connection: Connection, fetched: FetchedSet, *, content_hash: str, run: RunRef) -> LedgerRow | None:
+    """Write the row of a set that was fetched for the first time; None if another worker was quicker."""
     values = {
         **_key(fetched.channel_id, fetched.change_set_id),
         "archive_uri": fetched.archive_uri,
@@ -107,7 +107,8 @@ def insert_fetched(connection: Connection, fetched: FetchedSet, *, content_hash:
         "dag_id": run.dag_id,
         "run_id": run.run_id,
     }
-    return connection.execute(_INSERT_FETCHED, values).rowcount == 1
+    row = connection.execute(_INSERT_FETCHED, values).one_or_none()
+    return None if row is None else _ledger_row(row)
 
 
 def mark_redelivered(connection: Connection, channel_id: int, change_set_id: str) -> None:

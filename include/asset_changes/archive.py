@@ -2,15 +2,20 @@
 
     <root>/channel_id=<id>/fetched_date=<YYYY-MM-DD>/<YYYYMMDDTHHMMSSffffff>Z-<change_set_id>.json.gz
 
-A redelivery that says more than the first delivery stands beside it as `...<change_set_id>.2.json.gz`,
-then `.3` and so on. A body whose structure is not understood is kept as `...Z.unreadable.gz`.
+A redelivery that says more than the earlier ones stands beside the first with the time it came,
+`...<change_set_id>.<YYYYMMDDTHHMMSSffffff>Z.json.gz`. A body whose structure is not understood is
+kept as `...Z.unreadable.gz`.
+
+An address in the ledger may name another root, from before the archive was moved or of another
+deployment: its place below this root is meant.
 """
 
 import gzip
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -18,23 +23,29 @@ from pathlib import Path
 
 from upath import UPath
 
-from asset_changes.errors import ArchiveUnavailable
+from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
+from asset_changes.model import Body
 
 _STAMP = "%Y%m%dT%H%M%S%f"
-_NAME = re.compile(r"(?P<stamp>\d{8}T\d{12})Z-(?P<id>[A-Za-z0-9_-]{1,64})(?:\.(?P<part>\d+))?\.json\.gz")
+_NAME = re.compile(r"(?P<stamp>\d{8}T\d{12})Z-(?P<id>[A-Za-z0-9_-]{1,64})(?:\.(?P<later>\d{8}T\d{12})Z)?\.json\.gz")
+_DAY = re.compile(r"fetched_date=(\d{4}-\d\d-\d\d)")
+_PLACE = re.compile(r"/(channel_id=\d+/fetched_date=[\d-]+/[^/\s]+|prepared/[^/\s]+)$")
 _REMEMBERED = timedelta(days=31)
 _COMPRESSION = 1  # bodies shrink to a ninth at level 1; level 6 takes three times as long for a tenth less
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class ArchivedSet:
-    """One change set in the archive, in the order it was fetched."""
+    """One change set in the archive, in the order it was fetched.
+
+    `later` are the times of the deliveries that said more.
+    """
 
     fetched_at: datetime
     channel_id: int
     change_set_id: str
     uri: str
-    parts: int = 1
+    later: tuple[datetime, ...] = ()
 
 
 class Archive:
@@ -51,12 +62,11 @@ class Archive:
         """Keep a body at `uri`, durable when this returns; an object that is there is replaced whole."""
         self._put(uri, gzip.compress(body, _COMPRESSION, mtime=0))
 
-    def write_part(self, uri: str, body: bytes) -> str:
+    def write_later(self, uri: str, body: Body) -> str:
         """Keep one more delivery of the set at `uri` beside the first; return where."""
-        number = 2 + sum(1 for _ in self._parts(uri))
-        part = _part_uri(uri, number)
-        self.write(part, body)
-        return part
+        later = _later_uri(uri, body.received_at)
+        self.write(later, body.content)
+        return later
 
     def write_unreadable(self, channel_id: int, body: bytes, *, received_at: datetime) -> str:
         """Keep a body whose structure is not understood; return where."""
@@ -69,14 +79,28 @@ class Archive:
         with _readable(uri):
             return bool(self._path(uri).exists())
 
-    def read(self, uri: str, *, parts: int | None = None) -> list[bytes]:
-        """Return the bodies of a change set: the first delivery, then those that said more.
+    def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Body]:
+        """Return the deliveries of a change set: the first, then those that said more, as they came.
 
-        `parts` tells how many there are, where a listing has told it.
+        `later` are the times of these, where a listing has told them.
         """
-        others = self._parts(uri) if parts is None else (_part_uri(uri, n) for n in range(2, parts + 1))
+        times = self._later(uri) if later is None else later
+        return [
+            Body(self.read_one(uri), _fetched_at(uri)),
+            *(Body(self.read_one(_later_uri(uri, at)), at) for at in times),
+        ]
+
+    def read_one(self, uri: str) -> bytes:
+        """Return what one object holds; raises ArchiveDamaged where it is not what was written."""
         with _readable(uri):
-            return [_unpacked(self._path(each).read_bytes()) for each in (uri, *others)]
+            packed = self._path(uri).read_bytes()
+        try:
+            return _unpacked(packed)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ArchiveDamaged(
+                f"The archive's object {uri} is damaged ({error}). Bring it back from a backup of the archive; if "
+                "there is none, remove it: what Getty still hands out is archived anew."
+            ) from error
 
     def remove(self, uri: str) -> None:
         """Remove one object; that it is gone already is fine."""
@@ -94,9 +118,8 @@ class Archive:
 
     def last(self, channel_id: int) -> ArchivedSet | None:
         """Return the set of a channel that was fetched last, if the archive holds any."""
-        channel = self._root / f"channel_id={channel_id}"
-        for day in reversed(self._names(channel, prefix="fetched_date=")):
-            if sets := self._sets_of(channel / day, channel_id):
+        for _, folder in reversed(self._days(channel_id)):
+            if sets := self._sets_of(folder, channel_id):
                 return sets[-1]
         return None
 
@@ -104,12 +127,10 @@ class Archive:
         self, channel_id: int, *, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[ArchivedSet]:
         """Yield the sets of a channel with `since <= fetched_at < until`, oldest first, one day at a time."""
-        channel = self._root / f"channel_id={channel_id}"
-        for day in self._names(channel, prefix="fetched_date="):
-            on = date.fromisoformat(day.partition("=")[2])
-            if (since and on < since.astimezone(UTC).date()) or (until and on > until.astimezone(UTC).date()):
+        for day, folder in self._days(channel_id):
+            if (since and day < since.astimezone(UTC).date()) or (until and day > until.astimezone(UTC).date()):
                 continue
-            for each in self._sets_of(channel / day, channel_id):
+            for each in self._sets_of(folder, channel_id):
                 if (since is None or each.fetched_at >= since) and (until is None or each.fetched_at < until):
                     yield each
 
@@ -117,21 +138,27 @@ class Archive:
         """Return where a prepared set is kept: a cache that may vanish at any time."""
         return str(self._root / "prepared" / f"{name}.csv.gz")
 
+    def _days(self, channel_id: int) -> list[tuple[date, UPath]]:
+        """Return the days of a channel with their folders, oldest first; what is no day is left alone."""
+        channel = self._root / f"channel_id={channel_id}"
+        days = [(_day(found[1]), channel / name) for name in self._names(channel) if (found := _DAY.fullmatch(name))]
+        return [(day, folder) for day, folder in days if day]
+
     def _sets_of(self, folder: UPath, channel_id: int) -> list[ArchivedSet]:
-        first: dict[tuple[str, str], int] = {}
+        deliveries: dict[tuple[datetime, str], list[datetime]] = {}
         for name in self._names(folder):
-            if found := _NAME.fullmatch(name):
-                key = (found["stamp"], found["id"])
-                first[key] = first.get(key, 0) + 1
+            if (found := _NAME.fullmatch(name)) and (fetched_at := _moment(found["stamp"])):
+                later = deliveries.setdefault((fetched_at, found["id"]), [])
+                later += [at for at in (_moment(found["later"]),) if at]
         return [
             ArchivedSet(
-                fetched_at=datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC),
+                fetched_at=fetched_at,
                 channel_id=channel_id,
                 change_set_id=change_set_id,
-                uri=str(folder / f"{stamp}Z-{change_set_id}.json.gz"),
-                parts=parts,
+                uri=str(folder / f"{_stamp(fetched_at)}Z-{change_set_id}.json.gz"),
+                later=tuple(sorted(later)),
             )
-            for (stamp, change_set_id), parts in sorted(first.items())
+            for (fetched_at, change_set_id), later in sorted(deliveries.items())
         ]
 
     def _names(self, folder: UPath, prefix: str = "") -> list[str]:
@@ -140,22 +167,24 @@ class Archive:
                 return []
             return sorted(path.name for path in folder.iterdir() if path.name.startswith(prefix))
 
-    def _parts(self, uri: str) -> Iterator[str]:
-        number = 2
-        while self.exists(part := _part_uri(uri, number)):
-            yield part
-            number += 1
+    def _later(self, uri: str) -> list[datetime]:
+        """Return when the deliveries came that said more than the one at `uri`."""
+        path = self._path(uri)
+        found = (_NAME.fullmatch(name) for name in self._names(path.parent, prefix=f"{path.name.partition('.')[0]}."))
+        return sorted(at for each in found if each and (at := _moment(each["later"])))
 
     def _folder(self, channel_id: int, at: datetime) -> UPath:
         day = at.astimezone(UTC).date().isoformat()
         return self._root / f"channel_id={channel_id}" / f"fetched_date={day}"
 
     def _path(self, uri: str) -> UPath:
-        """Return the path of a URI with this archive's own connection."""
-        root = str(self._root)
-        if not uri.startswith(f"{root}/"):
-            raise ArchiveUnavailable(f"{uri!r} is not in the archive {root!r}: was ASSET_CHANGES_ARCHIVE_URI changed?")
-        return self._root / uri[len(root) + 1 :]
+        """Return the path of a URI below this root, with this archive's own connection."""
+        place = _PLACE.search(uri)
+        if not place:
+            raise ArchiveUnavailable(
+                f"{uri!r} is no place in the archive {str(self._root)!r}: was ASSET_CHANGES_ARCHIVE_URI changed?"
+            )
+        return self._root / place[1]
 
     def _put(self, uri: str, content: bytes) -> None:
         path = self._path(uri)
@@ -177,12 +206,35 @@ def _unpacked(content: bytes) -> bytes:
     return gzip.decompress(content)
 
 
-def _part_uri(uri: str, number: int) -> str:
-    return f"{uri.removesuffix('.json.gz')}.{number}.json.gz"
+def _later_uri(uri: str, received_at: datetime) -> str:
+    return f"{uri.removesuffix('.json.gz')}.{_stamp(received_at)}Z.json.gz"
+
+
+def _fetched_at(uri: str) -> datetime:
+    name = _NAME.fullmatch(uri.rpartition("/")[2])
+    moment = _moment(name["stamp"]) if name else None
+    if moment is None:
+        raise ArchiveUnavailable(f"{uri!r} is not the name of a change set in the archive.")
+    return moment
 
 
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime(_STAMP)
+
+
+def _moment(stamp: str | None) -> datetime | None:
+    """Return the time that a name tells; None where it tells none, as in a name that somebody else made up."""
+    try:
+        return datetime.strptime(stamp or "", _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 @contextmanager
@@ -196,7 +248,8 @@ def _readable(uri: str) -> Iterator[None]:
 
 
 def _write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that after a power cut it is whole or absent: fsync, rename, fsync of the folder."""
+    """Write a file so that after a power cut it is whole or absent: fsync, rename, fsync of the folders."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -208,8 +261,13 @@ def _write_durably(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    for folder in (path.parent, *(each.parent for each in made)):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)

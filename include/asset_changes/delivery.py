@@ -4,13 +4,14 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive
-from asset_changes.errors import UnreadableChangeSet, WarehouseUnavailable
-from asset_changes.model import ChangeSet, Channel, Confirmation, Delivery, FetchedSet, PreparedSet
+from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet, WarehouseUnavailable
+from asset_changes.model import Body, ChangeSet, Channel, Confirmation, Delivery, FetchedSet, Heard, PreparedSet
 from asset_changes.parse import parse_change_set
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import transaction
@@ -111,18 +112,18 @@ def record(connection: Connection, steps: Steps, in_hand: InHand | None) -> InHa
 
 
 def prepared_from(steps: Steps, fetched: FetchedSet, change_set: ChangeSet) -> PreparedSet:
-    """Return the prepared set of one delivery that is parsed already."""
+    """Return the prepared set of one delivery that is parsed already, as if it were the first."""
     from asset_changes.transform import prepare  # pandas takes a second, which load and confirm need not pay
 
     return prepare(
-        [change_set.messages],
+        [Heard(change_set.messages, fetched.fetched_at)],
         channel=steps.channel,
         change_set_id=fetched.change_set_id,
         fetched_at=fetched.fetched_at,
     )
 
 
-def transformed(steps: Steps, fetched: FetchedSet, bodies: Sequence[bytes]) -> PreparedSet:
+def transformed(steps: Steps, fetched: FetchedSet, bodies: Sequence[Body]) -> PreparedSet:
     """Return the prepared set of archived bodies."""
     from asset_changes.transform import transform  # late for the same reason
 
@@ -165,27 +166,42 @@ def _delivered_again(steps: Steps, row: LedgerRow, delivery: Delivery, change_se
         in_hand = _added_to(steps, row.fetched, delivery, change_set)
         return replace(in_hand, row=row, is_longer=in_hand.prepared.content_hash != row.content_hash)
     if not steps.archive.exists(row.fetched.archive_uri):
-        log.warning("The archive had lost %s: written again", row.fetched.archive_uri)
-        steps.archive.write(row.fetched.archive_uri, delivery.body)
+        _write_anew(steps, row.fetched, delivery, why="lost")
     return InHand(fetched=row.fetched, prepared=prepared, delivery=delivery, change_set=change_set, row=row)
 
 
 def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set: ChangeSet) -> InHand:
     """Return what the archive holds of a set together with what this delivery adds to it."""
     if not steps.archive.exists(fetched.archive_uri):
-        log.warning("The archive had lost %s: this delivery takes its place", fetched.archive_uri)
-        steps.archive.write(fetched.archive_uri, delivery.body)
-    bodies = steps.archive.read(fetched.archive_uri)
+        _write_anew(steps, fetched, delivery, why="lost")
+    try:
+        bodies = steps.archive.read(fetched.archive_uri)
+    except ArchiveDamaged:
+        _write_anew(steps, fetched, delivery, why="damaged")
+        bodies = steps.archive.read(fetched.archive_uri)
     held = transformed(steps, fetched, bodies)
-    prepared = transformed(steps, fetched, [*bodies, delivery.body])
+    body = Body(delivery.body, _free_moment(delivery.received_at, bodies))
+    prepared = transformed(steps, fetched, [*bodies, body])
     if added := prepared.counts.changes - held.counts.changes:
-        steps.archive.write_part(fetched.archive_uri, delivery.body)
+        steps.archive.write_later(fetched.archive_uri, body)
         log.warning(
             "Change set %s was handed out again with %d messages more: they are loaded after the others",
             fetched.change_set_id,
             added,
         )
     return InHand(fetched=fetched, prepared=prepared, delivery=delivery, change_set=change_set)
+
+
+def _free_moment(received_at: datetime, bodies: Sequence[Body]) -> datetime:
+    """Return a time that no other delivery of the set has: it is what the archive tells them apart by."""
+    while received_at in {body.received_at for body in bodies}:
+        received_at += timedelta(microseconds=1)
+    return received_at
+
+
+def _write_anew(steps: Steps, fetched: FetchedSet, delivery: Delivery, *, why: str) -> None:
+    log.warning("The archive's object %s was %s: this delivery takes its place", fetched.archive_uri, why)
+    steps.archive.write(fetched.archive_uri, delivery.body)
 
 
 def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:

@@ -11,6 +11,7 @@
     │   ├── UnreadableChangeSet        the body's structure is not understood
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a statement
+    │   ├── ArchiveDamaged             an object in the archive is not what was written
     │   └── NotLoaded                  a confirmation was asked for a set that is not loaded
     └── TransientError               the same call may work later
         ├── ApiUnavailable             no answer, 408, 5xx, a cut or garbled body
@@ -65,6 +66,10 @@ class SchemaMismatch(TerminalError):
 
 class WarehouseRefused(TerminalError):
     """The warehouse does not take a statement: missing rights, a changed table, a full disk quota."""
+
+
+class ArchiveDamaged(TerminalError):
+    """An object in the archive is not what was written: cut, emptied or overwritten."""
 
 
 class NotLoaded(TerminalError):

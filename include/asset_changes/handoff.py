@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from asset_changes.archive import Archive
-from asset_changes.errors import ArchiveUnavailable
+from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
 from asset_changes.model import Counts, FetchedSet, PreparedSet, RejectedChange
 
 
@@ -47,9 +47,9 @@ def read_prepared(archive: Archive, passed: Mapping[str, Any]) -> PreparedSet | 
     """Return the prepared set that `transform` left, or None when the file is gone."""
     uri, counts = passed["prepared_uri"], Counts(**passed["counts"])
     try:
-        (rows,) = archive.read(uri)
-        rejected = json.loads(archive.read(_rejected_uri(uri))[0]) if counts.rejected else []
-    except ArchiveUnavailable:
+        rows = archive.read_one(uri)
+        rejected = json.loads(archive.read_one(_rejected_uri(uri))) if counts.rejected else []
+    except (ArchiveUnavailable, ArchiveDamaged):
         return None
     return PreparedSet(
         rows=rows,

@@ -1,10 +1,9 @@
 """The words of the domain as frozen data."""
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 MAX_BATCH_SIZE = 2200
 """Most changes that Getty puts into one change set (its OpenAPI file: "Maximum batch size is 2200")."""
@@ -65,10 +64,19 @@ class Messages(NamedTuple):
         """The messages one by one."""
         return list(map(Message, *self))
 
-    @classmethod
-    def of(cls, rows: Iterable[Message]) -> Self:
-        """Return messages as columns."""
-        return cls(*map(list, zip(*rows, strict=True))) if (rows := list(rows)) else cls(*([] for _ in cls._fields))
+
+class Body(NamedTuple):
+    """One delivery of a change set as it came over the wire, and when it came."""
+
+    content: bytes
+    received_at: datetime
+
+
+class Heard(NamedTuple):
+    """What one delivery says, and when it came."""
+
+    messages: Messages
+    received_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,12 @@ from itertools import islice
 from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive, ArchivedSet
-from asset_changes.model import Channel, FetchedSet, PreparedSet
+from asset_changes.model import Body, Channel, FetchedSet, PreparedSet
 from asset_changes.transform import transform
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction
 from asset_changes.warehouse.ledger import LedgerRow
-from asset_changes.warehouse.load import is_in_log, load_set, load_staged
+from asset_changes.warehouse.load import is_in_log, load_set, load_staged, remove_rejected
 from asset_changes.warehouse.migrate import add_partitions, check_version
 
 log = logging.getLogger(__name__)
@@ -114,10 +114,10 @@ def _ready(archived: ArchivedSet, row: LedgerRow | None, *, channel: Channel, ar
         archive_uri=archived.uri,
         is_redelivery=False,
     )
-    return _with_rows(fetched, archive.read(archived.uri, parts=archived.parts), channel)
+    return _with_rows(fetched, archive.read(archived.uri, later=archived.later), channel)
 
 
-def _with_rows(fetched: FetchedSet, bodies: Sequence[bytes], channel: Channel) -> Ready:
+def _with_rows(fetched: FetchedSet, bodies: Sequence[Body], channel: Channel) -> Ready:
     return fetched, transform(
         bodies, channel=channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at
     )
@@ -129,21 +129,18 @@ def _load(
     """Load one group in the caller's transaction."""
     ledger.lock_channel(connection, channel)
     rows = ledger.lookup_many(connection, channel.channel_id, [fetched.change_set_id for fetched, _ in group])
-    loaded, rebuilt, changed = [], 0, 0
-    for fetched, prepared in group:
+    held, rebuilt, changed = [], 0, 0
+    for ready in group:
+        fetched, prepared = _as_the_ledger_has_it(ready, rows.get(ready[0].change_set_id), archive, channel)
         row = rows.get(fetched.change_set_id)
-        if row is not None and row.fetched.fetched_at != fetched.fetched_at:
-            # Another object of a set that was rebuilt a moment ago from its first one.
-            fetched = replace(fetched, fetched_at=row.fetched.fetched_at)
-            fetched, prepared = _with_rows(fetched, archive.read(fetched.archive_uri), channel)
         if row is not None and row.loaded_at is not None:
-            loaded.append((fetched, prepared))
-            _note_growth(connection, row, prepared)
+            changed += _correct(connection, row, fetched, prepared)
+            held.append((fetched, prepared))
             continue
         if row is None:
             ledger.insert_fetched(connection, fetched, content_hash=prepared.content_hash, run=ledger.RunRef())
         if is_in_log(connection, fetched):
-            loaded.append((fetched, prepared))
+            held.append((fetched, prepared))
             ledger.mark_loaded(connection, fetched.channel_id, fetched.change_set_id, prepared)
         else:
             load_set(connection, fetched, prepared, is_first=True)
@@ -157,17 +154,37 @@ def _load(
     return Replayed(
         sets=len(group),
         changes=sum(prepared.counts.changes for _, prepared in group),
-        changed=changed + load_staged(connection, loaded),
+        changed=changed + load_staged(connection, held),
         rebuilt=rebuilt,
     )
 
 
-def _note_growth(connection: Connection, row: LedgerRow, prepared: PreparedSet) -> None:
-    """Tell the ledger of a longer delivery whose worker archived it and died before it could."""
-    if prepared.counts.changes > row.counts.changes:
-        key = (row.fetched.channel_id, row.fetched.change_set_id)
-        ledger.reopen(connection, *key, content_hash=prepared.content_hash)
-        ledger.mark_loaded(connection, *key, prepared)
+def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive, channel: Channel) -> Ready:
+    """Return a set under the ledger's key, and with all that was archived of it before its row was locked."""
+    fetched, prepared = ready
+    if row is None:
+        return ready
+    # Rebuilt a moment ago from another object, or made longer by a live worker since it was read.
+    is_outdated = row.loaded_at is None and row.content_hash != prepared.content_hash
+    if row.fetched.fetched_at != fetched.fetched_at or is_outdated:
+        fetched = replace(fetched, fetched_at=row.fetched.fetched_at)
+        return _with_rows(fetched, archive.read(fetched.archive_uri), channel)
+    return ready
+
+
+def _correct(connection: Connection, row: LedgerRow, fetched: FetchedSet, prepared: PreparedSet) -> int:
+    """Tell the ledger what the archive knows better of a loaded set; return how many rejected changes are none now.
+
+    A worker may have died after it archived a longer delivery, and newer code may read what older code
+    had rejected. An object that another worker left behind beside the ledger's own may hold less.
+    """
+    is_own = fetched.archive_uri.rpartition("/")[2] == row.fetched.archive_uri.rpartition("/")[2]
+    grown, counts = prepared.counts.changes - row.counts.changes, prepared.counts
+    if grown > 0 or (is_own and grown == 0 and counts != row.counts):
+        ledger.recount(connection, row.fetched.channel_id, row.fetched.change_set_id, prepared)
+    if is_own and grown >= 0 and row.counts.rejected:
+        return remove_rejected(connection, fetched, but=[each.position for each in prepared.rejected])
+    return 0
 
 
 def _came_before(fetched: FetchedSet, last: ArchivedSet) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.model import Channel, Counts, Lifecycle, Messages, PreparedSet, RejectedChange
+from asset_changes.model import Body, Channel, Counts, Heard, Lifecycle, PreparedSet, RejectedChange
 from asset_changes.parse import as_json, content, parse_change_set, read_json
 
 _AHEAD = timedelta(hours=1)
@@ -22,25 +22,23 @@ _QUOTE = '"'
 _OUTCOMES = {Lifecycle.NEW.value: "new", Lifecycle.UPDATE.value: "update", Lifecycle.DELETE.value: "delete"}
 
 
-def transform(bodies: Sequence[bytes], *, channel: Channel, change_set_id: str, fetched_at: datetime) -> PreparedSet:
+def transform(bodies: Sequence[Body], *, channel: Channel, change_set_id: str, fetched_at: datetime) -> PreparedSet:
     """Return the prepared set that the archived bodies of one change set hold."""
-    deliveries = []
+    heard = []
     for body in bodies:
         try:
-            found = parse_change_set(read_json(body))
+            found = parse_change_set(read_json(body.content))
         except ValueError as error:
             raise UnreadableChangeSet(f"The archived body of change set {change_set_id} is not JSON.") from error
         if found is None or found.change_set_id != change_set_id:
             raise UnreadableChangeSet(f"The archived body of change set {change_set_id} holds another set.")
-        deliveries.append(found.messages)
-    return prepare(deliveries, channel=channel, change_set_id=change_set_id, fetched_at=fetched_at)
+        heard.append(Heard(found.messages, body.received_at))
+    return prepare(heard, channel=channel, change_set_id=change_set_id, fetched_at=fetched_at)
 
 
-def prepare(
-    deliveries: Sequence[Messages], *, channel: Channel, change_set_id: str, fetched_at: datetime
-) -> PreparedSet:
-    """Return the prepared set of messages that are parsed already, one for each delivery."""
-    frame = assess(merged(deliveries), channel=channel, fetched_at=fetched_at)
+def prepare(heard: Sequence[Heard], *, channel: Channel, change_set_id: str, fetched_at: datetime) -> PreparedSet:
+    """Return the prepared set of what its deliveries say; `fetched_at` is the time of the first of them."""
+    frame = assess(heard, channel=channel)
     counts = Counts(**Counter(frame["outcome"].tolist()))
     valid, rejected = frame, _NONE_REJECTED
     if counts.rejected:
@@ -58,54 +56,65 @@ def prepare(
     )
 
 
-def assess(messages: Messages, *, channel: Channel, fetched_at: datetime) -> pd.DataFrame:
+def assess(heard: Sequence[Heard], *, channel: Channel) -> pd.DataFrame:
     """Return one row per message in feed order, its position as index, with its time and its outcome.
 
     Columns: those of Messages, `changed_at` filled where the feed's order tells it,
-    `is_time_inferred`, and `outcome`: new, update, delete, superseded or rejected.
+    `is_time_inferred`, and `outcome`: new, update, delete, superseded or rejected. What a later
+    delivery adds stands after the rest, with the time that it has in that delivery.
     """
+    frames = [_timed(each, channel) for each in heard]
+    if len(frames) > 1:
+        frames = [frame[is_new] for frame, is_new in zip(frames, _unheard(heard), strict=True)]
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    frame["outcome"] = pd.Series(_outcomes(frame), dtype=object, copy=False)
+    return frame
+
+
+def _timed(heard: Heard, channel: Channel) -> pd.DataFrame:
+    """Return the messages of one delivery with the time of each, as the delivery tells it."""
     # As objects: pandas would look through every text to find a type for it.
-    columns: dict[str, Any] = {name: np.fromiter(cells, object) for name, cells in messages._asdict().items()}
+    columns: dict[str, Any] = {name: np.fromiter(cells, object) for name, cells in heard.messages._asdict().items()}
     is_delete = columns["lifecycle"] == Lifecycle.DELETE.value
     told = pd.to_datetime(columns["changed_at"], utc=True).as_unit("us").to_series(index=range(len(is_delete)))
-    told = told.where(told <= pd.Timestamp(fetched_at + _AHEAD))
+    told = told.where(told <= pd.Timestamp(heard.received_at + _AHEAD))
     is_inferred = told.isna()
     if is_inferred.any():
         # The feed ascends, so the neighbour that has a time tells it to those that have none.
         told = told.ffill().bfill()
-        told = told.where(told.notna() | ~is_delete, pd.Timestamp(fetched_at))
+        told = told.where(told.notna() | ~is_delete, pd.Timestamp(heard.received_at))
         columns["reason"][told.isna() & pd.isna(columns["reason"])] = "no_time"
     columns["asset_type"][pd.isna(columns["asset_type"]) & ~is_delete] = channel.asset_type
-    columns |= {"changed_at": told, "is_time_inferred": is_inferred, "outcome": _outcomes(columns, told, is_delete)}
+    columns |= {"changed_at": told, "is_time_inferred": is_inferred}
     return pd.DataFrame({name: pd.Series(column, dtype=column.dtype, copy=False) for name, column in columns.items()})
 
 
-def _outcomes(columns: dict[str, Any], changed_at: "pd.Series[Any]", is_delete: "np.ndarray[Any, Any]") -> Any:
+def _unheard(heard: Sequence[Heard]) -> list[list[bool]]:
+    """Return for each delivery which of its messages the earlier ones do not hold."""
+    known, found = Counter[Any](), []
+    for each in heard:
+        left = known.copy()
+        is_new = []
+        for message in map(content, each.messages.rows):
+            is_new.append(left[message] <= 0)
+            left[message] -= 1
+            known[message] += is_new[-1]
+        found.append(is_new)
+    return found
+
+
+def _outcomes(frame: pd.DataFrame) -> Any:
     """Return what each message came to in its set alone."""
-    is_valid = pd.isna(columns["reason"])
+    is_valid = pd.isna(frame["reason"].to_numpy())
     # Live means an upsert that is newer than the Delete: on equal times the Delete comes last.
-    order = np.lexsort((is_delete, changed_at.to_numpy("datetime64[us]")))
+    is_delete = frame["lifecycle"].to_numpy() == Lifecycle.DELETE.value
+    order = np.lexsort((is_delete, frame["changed_at"].to_numpy("datetime64[us]")))
     order = order[is_valid[order]]
-    stands = order[~pd.Series(columns["asset_id"][order], dtype=object).duplicated(keep="last")]
-    outcomes = np.where(is_valid, "superseded", "rejected").astype(object)
-    outcomes[stands] = [_OUTCOMES[lifecycle] for lifecycle in columns["lifecycle"][stands]]
+    stands = order[~frame["asset_id"].iloc[order].duplicated(keep="last").to_numpy()]
+    outcomes = np.full(len(frame), "superseded", object)
+    outcomes[~is_valid] = "rejected"
+    outcomes[stands] = [_OUTCOMES[lifecycle] for lifecycle in frame["lifecycle"].to_numpy()[stands]]
     return outcomes
-
-
-def merged(deliveries: Sequence[Messages]) -> Messages:
-    """Return the messages of the first delivery and, at the next positions, what later ones add."""
-    first, *later = deliveries
-    if not later:
-        return first
-    messages = first.rows
-    for delivery in later:
-        seen = Counter(map(content, messages))
-        for message in delivery.rows:
-            if seen[content(message)] > 0:
-                seen[content(message)] -= 1
-            else:
-                messages.append(message)
-    return Messages.of(messages)
 
 
 def _csv(valid: pd.DataFrame, *, prefix: str) -> bytes:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
-from asset_changes.errors import ArchiveUnavailable
+from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
+from asset_changes.model import Body
 from asset_changes.steps import Steps, fetch
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import Engine
@@ -47,7 +48,7 @@ def test_a_body_is_kept_as_it_came(any_archive: Archive) -> None:
     body = b' {"change_set_id": "7"}\r\n\xff\x00'
     uri = write(any_archive, "7", body)
     assert any_archive.exists(uri)
-    assert any_archive.read(uri) == [body]
+    assert any_archive.read(uri) == [Body(body, NOON)]
 
 
 def test_its_name_says_channel_day_moment_and_set(any_archive: Archive) -> None:
@@ -64,17 +65,20 @@ def test_the_file_is_plain_gzip(tmp_path: Path) -> None:
 
 def test_what_is_written_again_is_replaced_whole(any_archive: Archive) -> None:
     write(any_archive, "7", b"first, and longer")
-    assert any_archive.read(write(any_archive, "7", b"second")) == [b"second"]
+    assert any_archive.read_one(write(any_archive, "7", b"second")) == b"second"
 
 
-def test_later_deliveries_stand_beside_the_first_in_order(any_archive: Archive) -> None:
-    uri = write(any_archive, "7", b"1")
-    parts = [any_archive.write_part(uri, str(number).encode()) for number in range(2, 12)]
-    assert parts[0].endswith("Z-7.2.json.gz")
-    assert parts[-1].endswith("Z-7.11.json.gz")
-    assert any_archive.read(uri) == [str(number).encode() for number in range(1, 12)]
-    [found] = any_archive.sets(3001)
-    assert (found.uri, found.parts) == (uri, 11)
+def test_later_deliveries_stand_beside_the_first_in_the_order_they_came(any_archive: Archive) -> None:
+    uri = write(any_archive, "7", b"0")
+    write(any_archive, "77", b"another set")
+    came = [Body(str(hour).encode(), NOON + timedelta(hours=hour)) for hour in (2, 11, 1)]
+    names = [any_archive.write_later(uri, body) for body in came]
+    assert names[0].endswith("/20260301T120000000000Z-7.20260301T140000000000Z.json.gz")
+    in_order = sorted(came, key=lambda body: body.received_at)
+    assert any_archive.read(uri) == [Body(b"0", NOON), *in_order]
+    [found, _] = any_archive.sets(3001)
+    assert (found.uri, found.later) == (uri, tuple(body.received_at for body in in_order))
+    assert any_archive.read(uri, later=found.later[:1]) == [Body(b"0", NOON), in_order[0]]
 
 
 def test_a_body_that_is_not_understood_is_kept_but_is_no_set(any_archive: Archive) -> None:
@@ -123,7 +127,10 @@ def test_what_others_left_in_the_folders_is_passed_over(tmp_path: Path) -> None:
     half = "20260301T120000000000Z-8.json.gz"
     for name in (f".{half}.0a1b", "README", f"{half}.tmp", "x.json.gz"):
         (folder / name).write_bytes(b"half")
+    (folder / "20261399T120000000000Z-8.json.gz").write_bytes(b"a month that is none")
     (folder.parent / ".DS_Store").touch()
+    for name in ("fetched_date=backup", "fetched_date=2026-13-99"):
+        (folder.parent / name).mkdir()
     assert [each.change_set_id for each in archive.sets(3001)] == ["7"]
 
 
@@ -157,7 +164,7 @@ def test_a_failed_replacement_leaves_the_old_object_whole(tmp_path: Path) -> Non
     uri = write(archive, "7", b"old")
     with disk_full_after(20_000), pytest.raises(ArchiveUnavailable):
         write(archive, "7", random.Random(1).randbytes(100_000))
-    assert archive.read(uri) == [b"old"]
+    assert archive.read_one(uri) == b"old"
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
@@ -200,7 +207,7 @@ def test_a_damaged_object_is_told(damage, tmp_path: Path) -> None:  # type: igno
     uri = write(archive, "7", b"a body of some length " * 9)
     [path] = tmp_path.rglob("*.gz")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ArchiveUnavailable, match="cannot be read"):
+    with pytest.raises(ArchiveDamaged, match=r"is damaged.*from a backup"):
         archive.read(uri)
 
 
@@ -213,6 +220,13 @@ def test_an_address_outside_of_the_archive_is_refused(any_archive: Archive) -> N
     for uri in ("file:///etc/passwd", "/etc/passwd", "s3://bucket/x"):
         with pytest.raises(ArchiveUnavailable, match="ASSET_CHANGES_ARCHIVE_URI"):
             any_archive.read(uri)
+
+
+def test_an_archive_that_moved_is_found_by_the_addresses_of_before(any_archive: Archive) -> None:
+    uri = write(any_archive, "7", b"moved")
+    old = "s3://old-bucket/prefix/" + uri.partition("/archive/" if "/archive/" in uri else "/archive-of-tests/")[2]
+    assert any_archive.exists(old)
+    assert any_archive.read(old) == [Body(b"moved", NOON)]
 
 
 def test_a_store_that_does_not_answer_is_a_passing_fault() -> None:

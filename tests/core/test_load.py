@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import WarehouseUnavailable
-from asset_changes.model import Channel, FetchedSet
+from asset_changes.model import Body, Channel, FetchedSet
 from asset_changes.steps import Steps, fetch, load
 from asset_changes.transform import transform
 from asset_changes.warehouse import ledger
@@ -185,7 +185,7 @@ def ready_to_load(channel: Channel, change_set_id: str, messages: list[dict[str,
         archive_uri="",
         is_redelivery=False,
     )
-    bodies = [body_of(change_set_id, *messages)]
+    bodies = [Body(body_of(change_set_id, *messages), NOON)]
     return fetched, transform(bodies, channel=channel, change_set_id=change_set_id, fetched_at=NOON)
 
 
@@ -414,7 +414,8 @@ def test_a_connection_that_is_cut_in_mid_load_is_a_passing_fault_and_leaves_no_t
 def test_a_deadlock_within_the_copy_is_tried_again_too(
     postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
-    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '50ms'")
+    # Looked for once, so long after the wait began: by then the other one waits, too.
+    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '1s'")
     warehouse.dispose()
     [ready] = prepare(warehouse, archive, images("1", told("a", "New", 0)))
     before = deadlocks(postgres)

@@ -86,7 +86,7 @@ def test_what_a_full_run_leaves_behind_holds_no_secret(
                 said.append(repr(error))
     tables = ("channels", "change_sets", "asset_states", "asset_changes", "rejected_changes")
     kept = "".join(str(rows(warehouse, f"SELECT * FROM {table}")) for table in tables)
-    kept += "".join(body.decode() for each in archive.sets(3001) for body in archive.read(each.uri))
+    kept += "".join(body.content.decode() for each in archive.sets(3001) for body in archive.read(each.uri))
     everything = caplog.text + kept + repr(steps) + repr(client) + "".join(said)
     assert len(tokens) == 2
     assert len(caplog.text) > 500

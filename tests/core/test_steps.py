@@ -14,7 +14,7 @@ from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
 from asset_changes.errors import NotLoaded, SchemaMismatch, UnreadableChangeSet
-from asset_changes.model import Confirmation, FetchedSet
+from asset_changes.model import Body, Confirmation, FetchedSet
 from asset_changes.steps import Steps, confirm, fetch, load
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
@@ -85,7 +85,7 @@ def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
     def look(change_set_id: str) -> None:
         row = ledger_row(warehouse, change_set_id)
         seen.append((bool(row["loaded_at"]), bool(row["confirm_tried_at"]), row["confirmed_at"], live(warehouse)))
-        assert archive.read(row["archive_uri"]) == [SET]
+        assert archive.read_one(row["archive_uri"]) == SET
 
     getty.on_confirm, getty.deliveries = look, [delivery(SET)]
     run(steps)
@@ -116,7 +116,7 @@ def test_the_body_is_archived_before_the_ledger_knows_of_it(
     with pytest.raises(Exception, match="refuses a statement"):
         fetch(steps, batch_size=5)
     [found] = archive.sets(3001)
-    assert archive.read(found.uri) == [SET]
+    assert archive.read(found.uri) == [Body(SET, NOON)]
 
 
 def test_a_run_counts_what_the_set_came_to(steps: Steps, getty: ScriptedGetty, warehouse: Engine) -> None:
@@ -212,7 +212,7 @@ def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
         run(steps)
     [path] = tmp_path.rglob("*.gz")
     assert str(path) in str(caught.value)
-    assert steps.archive.read(str(caught.value).rpartition(" ")[2]) == [body]
+    assert steps.archive.read_one(str(caught.value).rpartition(" ")[2]) == body
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
     assert getty.confirmed == []
 
@@ -365,7 +365,7 @@ def test_the_same_set_in_another_spelling_changes_nothing(
     row = ledger_row(warehouse, "7")
     assert (row["redelivered_count"], row["change_count"]) == (1, 2)
     [kept] = archive.sets(3001)
-    assert archive.read(kept.uri) == [plain]
+    assert archive.read(kept.uri) == [Body(plain, NOON)]
 
 
 @pytest.mark.parametrize("was_loaded", [True, False])
@@ -394,7 +394,7 @@ def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
     row = ledger_row(warehouse, "7")
     assert (row["change_count"], row["new_count"], row["rejected_count"], row["channel_seq"]) == (3, 2, 1, 1)
     [kept] = archive.sets(3001)
-    assert kept.parts == 2
+    assert kept.later == (NOON + timedelta(minutes=9),)
 
 
 def test_a_shorter_delivery_takes_nothing_away(
@@ -408,7 +408,7 @@ def test_a_shorter_delivery_takes_nothing_away(
     row = ledger_row(warehouse, "7")
     assert (row["change_count"], row["redelivered_count"], row["channel_seq"]) == (2, 2, 1)
     [kept] = archive.sets(3001)
-    assert kept.parts == 1
+    assert kept.later == ()
 
 
 def test_deliveries_that_differ_again_and_again_add_up(
@@ -430,8 +430,8 @@ def test_an_object_that_the_archive_lost_is_written_again(
     archive.remove(kept.uri)
     with caplog.at_level(logging.WARNING):
         loaded(steps, getty, SET, status=200)
-    assert "had lost" in caplog.text
-    assert archive.read(kept.uri) == [SET]
+    assert "was lost: this delivery takes its place" in caplog.text
+    assert archive.read(kept.uri) == [Body(SET, NOON)]
 
 
 @BOTH_WAYS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.model import LOG_COLUMNS, PreparedSet
+from asset_changes.model import LOG_COLUMNS, Body, PreparedSet
 from asset_changes.steps import Steps, fetch, load
 from asset_changes.transform import transform
 from hypothesis import HealthCheck, given, settings
@@ -23,7 +23,13 @@ from tests.core.doubles import NOON, ScriptedGetty, at, body_of, delivery, rows,
 
 def prepared(*messages: object, fetched_at: datetime = NOON) -> PreparedSet:
     """Return the prepared set of these messages."""
-    return transform([body_of("7", *messages)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=fetched_at)
+    return heard_at((fetched_at, *messages))
+
+
+def heard_at(*deliveries: tuple[Any, ...]) -> PreparedSet:
+    """Return the prepared set of deliveries: when each came, then its messages."""
+    bodies = [Body(body_of("7", *messages), received_at) for received_at, *messages in deliveries]
+    return transform(bodies, channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=bodies[0].received_at)
 
 
 def changes(found: PreparedSet) -> list[dict[str, str]]:
@@ -147,7 +153,7 @@ def test_the_hash_is_that_of_the_content_not_of_the_spelling() -> None:
             ],
         }
     ).encode()
-    other = transform([camel], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+    other = transform([Body(camel, NOON)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
     assert other == plain
     assert prepared(told("1", "New", 0)).content_hash != plain.content_hash
     assert prepared(told("2", "Delete", 1), told("1", "New", 0)).content_hash != plain.content_hash
@@ -155,22 +161,40 @@ def test_the_hash_is_that_of_the_content_not_of_the_spelling() -> None:
 
 def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> None:
     one, two, three = told("1", "New", 0), told("2", "New", 1), told("3", "New", 2)
-    bodies = [body_of("7", one, two), body_of("7", one, three), body_of("7", three, one, one)]
-    found = transform(bodies, channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+    found = heard_at((NOON, one, two), (NOON, one, three), (NOON, three, one, one))
     assert [(each["asset_id"], each["position"]) for each in changes(found)] == [
         ("1", "0"), ("2", "1"), ("3", "2"), ("1", "3"),
     ]  # fmt: skip
 
 
+def test_a_later_delivery_is_judged_by_the_time_it_came() -> None:
+    deleted = told("2", "Delete", 150)
+    found = changes(heard_at((NOON, told("1", "New", 0)), (NOON + timedelta(hours=3), told("1", "New", 0), deleted)))
+    assert [(each["asset_id"], each["changed_at"], each["is_time_inferred"]) for each in found] == [
+        ("1", at(0), "False"), ("2", at(150), "False"),
+    ]  # fmt: skip
+
+
+def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
+    first = (NOON, untimed("1", "Delete"), untimed("2"))
+    alone, together = heard_at(first), heard_at(first, (NOON, *first[1:], told("3", "New", -60), untimed("4")))
+    assert changes(together)[: len(changes(alone))] == changes(alone)
+    assert together.rejected == alone.rejected
+    assert [(each["asset_id"], each["changed_at"]) for each in changes(together)[1:]] == [
+        ("3", at(-60)),
+        ("4", at(-60)),
+    ]
+
+
 def test_an_archived_body_of_another_set_is_refused() -> None:
     with pytest.raises(UnreadableChangeSet, match="holds another set"):
-        transform([body_of("8")], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+        transform([Body(body_of("8"), NOON)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"null", b"[]"])
 def test_an_archived_body_that_is_no_set_is_refused(body: bytes) -> None:
     with pytest.raises(UnreadableChangeSet):
-        transform([body], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+        transform([Body(body, NOON)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
 
 
 # Anything at all.

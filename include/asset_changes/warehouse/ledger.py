@@ -29,14 +29,16 @@ _MARK_REDELIVERED = text(f"""
     UPDATE change_sets
     SET redelivered_count = redelivered_count + 1, confirmed_at = NULL, is_confirm_implied = false {_THE_SET}""")
 _REOPEN = text(f"UPDATE change_sets SET content_hash = :content_hash, loaded_at = NULL {_THE_SET}")
+_COUNTED = """
+    oldest_change_at = :oldest_change_at, newest_change_at = :newest_change_at,
+    change_count = :change_count, new_count = :new_count, update_count = :update_count,
+    delete_count = :delete_count, superseded_count = :superseded_count, rejected_count = :rejected_count"""
 _MARK_LOADED = text(f"""
     UPDATE change_sets
-    SET loaded_at = now(), oldest_change_at = :oldest_change_at, newest_change_at = :newest_change_at,
-        channel_seq = coalesce(channel_seq, 1 + (
+    SET loaded_at = now(), channel_seq = coalesce(channel_seq, 1 + (
             SELECT coalesce(max(mine.channel_seq), 0) FROM change_sets AS mine WHERE mine.channel_id = :channel_id)),
-        change_count = :change_count, new_count = :new_count, update_count = :update_count,
-        delete_count = :delete_count, superseded_count = :superseded_count, rejected_count = :rejected_count
-    {_THE_SET}""")
+        {_COUNTED} {_THE_SET}""")
+_RECOUNT = text(f"UPDATE change_sets SET content_hash = :content_hash, {_COUNTED} {_THE_SET}")
 _MARK_CONFIRM_TRIED = text(f"UPDATE change_sets SET confirm_tried_at = coalesce(confirm_tried_at, now()) {_THE_SET}")
 _MARK_CONFIRMED = text(f"""
     UPDATE change_sets SET confirmed_at = coalesce(confirmed_at, now()), is_confirm_implied = false {_THE_SET}""")
@@ -123,24 +125,25 @@ def reopen(connection: Connection, channel_id: int, change_set_id: str, *, conte
 
 def mark_loaded(connection: Connection, channel_id: int, change_set_id: str, prepared: PreparedSet) -> None:
     """Stamp a set as loaded, with its counts and the channel's next sequence number."""
-    values = {
-        **_key(channel_id, change_set_id),
+    connection.execute(_MARK_LOADED, {**_key(channel_id, change_set_id), **_counted(prepared)})
+
+
+def recount(connection: Connection, channel_id: int, change_set_id: str, prepared: PreparedSet) -> None:
+    """Write what a loaded set holds anew; when it was loaded stays."""
+    values = {**_key(channel_id, change_set_id), "content_hash": prepared.content_hash, **_counted(prepared)}
+    connection.execute(_RECOUNT, values)
+
+
+def _counted(prepared: PreparedSet) -> dict[str, object]:
+    return {
         "oldest_change_at": prepared.oldest_change_at,
         "newest_change_at": prepared.newest_change_at,
-        **count_columns(prepared.counts),
-    }
-    connection.execute(_MARK_LOADED, values)
-
-
-def count_columns(counts: Counts) -> dict[str, int]:
-    """Return the counts under the names of the ledger's columns."""
-    return {
-        "change_count": counts.changes,
-        "new_count": counts.new,
-        "update_count": counts.update,
-        "delete_count": counts.delete,
-        "superseded_count": counts.superseded,
-        "rejected_count": counts.rejected,
+        "change_count": prepared.counts.changes,
+        "new_count": prepared.counts.new,
+        "update_count": prepared.counts.update,
+        "delete_count": prepared.counts.delete,
+        "superseded_count": prepared.counts.superseded,
+        "rejected_count": prepared.counts.rejected,
     }
 
 

@@ -119,6 +119,11 @@ _REJECT = text(
     " ON CONFLICT DO NOTHING"
 )
 
+_REMOVE_REJECTED = text(
+    "DELETE FROM rejected_changes WHERE channel_id = :channel_id AND change_set_id = :change_set_id"
+    " AND position <> ALL (:but)"
+)
+
 
 def load_set(connection: Connection, fetched: FetchedSet, prepared: PreparedSet, *, is_first: bool) -> None:
     """Load one prepared set in the caller's transaction and stamp it as loaded.
@@ -152,6 +157,11 @@ def load_staged(connection: Connection, sets: Sequence[tuple[FetchedSet, Prepare
 def is_in_log(connection: Connection, fetched: FetchedSet) -> bool:
     """Say whether the log holds any change of a set."""
     return bool(connection.scalar(_IN_LOG, _key(fetched)))
+
+
+def remove_rejected(connection: Connection, fetched: FetchedSet, *, but: Sequence[int]) -> int:
+    """Remove the rejected changes of a set that are read by now; return how many there were."""
+    return connection.execute(_REMOVE_REJECTED, {**_key(fetched), "but": [*but]}).rowcount
 
 
 def _insert_rejected(connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]]) -> int:

@@ -107,14 +107,13 @@ class Archive:
         with _readable(uri):
             self._path(uri).unlink(missing_ok=True)
 
-    def find(self, channel_id: int, change_set_id: str) -> ArchivedSet | None:
-        """Return the first delivery of a change set among those of the last month, if there is one.
+    def find(self, channel_id: int, change_set_id: str, *, before: datetime) -> ArchivedSet | None:
+        """Return the first delivery of a change set among those of the month `before` a time, if there is one.
 
-        Getty drops what is not read for 14 days, so what it hands out now was not first fetched earlier.
+        Getty drops what is not read for 14 days, so what it hands out was not first fetched earlier.
         """
-        since = datetime.now(UTC) - _REMEMBERED
-        found = (each for each in self.sets(channel_id, since=since) if each.change_set_id == change_set_id)
-        return next(found, None)
+        found = self.sets(channel_id, since=before - _REMEMBERED)
+        return next((each for each in found if each.change_set_id == change_set_id), None)
 
     def last(self, channel_id: int) -> ArchivedSet | None:
         """Return the set of a channel that was fetched last, if the archive holds any."""

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from asset_changes.delivery import InHand, Steps, deliver, record
-from asset_changes.model import Counts
+from asset_changes.errors import ApiUnavailable
+from asset_changes.model import Counts, FetchedSet
 from asset_changes.steps import call_confirm, load_in, log_loaded, settle
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction
@@ -102,14 +103,18 @@ def catch_up(
     progress = Progress(steps.channel.channel_id, every_seconds=tell_every_seconds)
     is_caught_up = False
     unstamped: Stamp | None = None
+    repeats = 0
     beside = ThreadPoolExecutor(1, thread_name_prefix="archive")
     try:
         while not stops() and progress.seconds < minutes * 60:
-            asked_at, is_first = datetime.now(UTC), progress.sets == 0
+            asked_at, is_first = steps.clock(), progress.sets == 0
             in_hand = deliver(steps, batch_size=batch_size, is_first=is_first, beside=beside)
             if in_hand is None:
                 is_caught_up = True
                 break
+            repeats = repeats + 1 if unstamped and unstamped.change_set_id == in_hand.fetched.change_set_id else 0
+            if repeats > 1:
+                raise ApiUnavailable(_comes_again(in_hand.fetched))
             if is_first:  # later on, the set before was confirmed by this loop
                 settle(steps, in_hand, asked_at=asked_at)
             row = in_transaction(steps.warehouse, partial(_load, steps=steps, in_hand=in_hand, unstamped=unstamped))
@@ -128,6 +133,14 @@ def catch_up(
         settle(steps, None, asked_at=asked_at)
     progress.tell("Caught up" if is_caught_up else "Stopped before the end")
     return CaughtUp(sets=progress.sets, counts=progress.counts, is_caught_up=is_caught_up)
+
+
+def _comes_again(fetched: FetchedSet) -> str:
+    return (
+        f"Getty hands out change set {fetched.change_set_id} of channel {fetched.channel_id} again and again although "
+        "it took its confirmation, and so nothing newer. If this lasts, report it to Getty; a proxy that answers in "
+        "its place would look the same."
+    )
 
 
 def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: Stamp | None) -> LedgerRow:

@@ -15,6 +15,7 @@ from requests.adapters import BaseAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
 
 from asset_changes import answers
+from asset_changes.clock import Clock, system_clock
 from asset_changes.credentials import Credentials
 from asset_changes.errors import ConfigurationError, TransientError
 from asset_changes.model import Channel, Confirmation, Delivery
@@ -34,8 +35,8 @@ class AssetChangesClient:
     """A session with the Asset Changes API: one connection pool, one token.
 
     `name` stands in error sentences for what a person must correct (the connection id);
-    `on_token` is told each new token, so that the caller can mask it in its logs; `adapter` stands
-    in for the network where a test wants to be the API.
+    `on_token` is told each new token, so that the caller can mask it in its logs; `clock` tells when
+    an answer came; `adapter` stands in for the network where a test wants to be the API.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class AssetChangesClient:
         name: str = "the connection",
         on_token: Callable[[str], None] | None = None,
         retry_seconds: float = RETRY_SECONDS,
+        clock: Clock = system_clock,
         adapter: BaseAdapter | None = None,
     ) -> None:
         self._name = name
+        self._clock = clock
         self._transport = Transport(credentials, name=name, on_token=on_token, adapter=adapter)
         self._retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -106,22 +109,26 @@ class AssetChangesClient:
                 status=response.status_code,
                 body=response.content,
                 document=document,
-                received_at=_received_at(response),
+                received_at=_received_at(response, now=self._clock()),
             )
 
         return self._retrying(once)
 
 
-def _received_at(response: requests.Response) -> datetime:
-    now = datetime.now(UTC)
+def _received_at(response: requests.Response, *, now: datetime) -> datetime:
     try:
         server = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
         return now
-    if not _CLOCK_TOLERANCE < server - now < _CLOCK_CREDIT:
+    if server - now <= _CLOCK_TOLERANCE:
         return now
-    log.warning("The clock of this worker is %s behind Getty's: set it right.", server - now)
-    return server
+    is_believed = server - now < _CLOCK_CREDIT
+    log.warning(
+        "Getty's clock is %s ahead of ours, and %s: set the warehouse's clock right if it is wrong.",
+        server - now,
+        "is followed" if is_believed else "is not believed",
+    )
+    return server if is_believed else now
 
 
 _backoff = wait_exponential_jitter(multiplier=0.5, max=10, jitter=0.5)

@@ -10,6 +10,7 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive
+from asset_changes.clock import Clock, system_clock
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet, WarehouseUnavailable
 from asset_changes.model import Body, ChangeSet, Channel, Confirmation, Delivery, FetchedSet, Heard, PreparedSet
 from asset_changes.parse import parse_change_set
@@ -34,7 +35,7 @@ class ChangeSetSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """What the steps of one channel work with."""
+    """What the steps of one channel work with; `clock` is that of the source, too."""
 
     channel: Channel
     source: ChangeSetSource
@@ -42,6 +43,7 @@ class Steps:
     warehouse: Engine
     confirms: bool = True
     run: RunRef = field(default_factory=RunRef)
+    clock: Clock = system_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ def _delivered_first(
 ) -> InHand:
     channel_id, change_set_id = steps.channel.channel_id, change_set.change_set_id
     # A worker that died between archive and ledger left an object that no row knows.
-    orphan = steps.archive.find(channel_id, change_set_id) if may_be_orphan else None
+    orphan = steps.archive.find(channel_id, change_set_id, before=delivery.received_at) if may_be_orphan else None
     if orphan:
         fetched = FetchedSet(
             channel_id=channel_id,

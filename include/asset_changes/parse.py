@@ -79,6 +79,9 @@ def parse_change_set(document: Any) -> ChangeSet | None:
     change_set_id = _id_text(fields.get("change_set_id"))
     if not change_set_id and not assets:
         return None
+    if assets is None and _holds_objects(document):
+        # Under a new name, as Getty has given them before: an empty set would be confirmed.
+        raise UnreadableChangeSet(_unreadable(f"none of its keys names the changed assets: {_shown(document)}"))
     if not change_set_id or not _CHANGE_SET_ID.fullmatch(change_set_id):
         raise UnreadableChangeSet(_unreadable(f"its id {change_set_id!r:.80} is not of letters, digits, _ and -"))
     return ChangeSet(change_set_id=change_set_id, messages=_messages(assets or []))
@@ -140,6 +143,15 @@ def as_json(item: Any) -> str:
         return json.dumps(item)
     except RecursionError:
         return '"nested too deeply to be written"'
+
+
+def _holds_objects(document: Mapping[str, Any], *, depth: int = 2) -> bool:
+    """Say whether an object has a list of objects within, under whatever name."""
+    lists = (value for value in document.values() if isinstance(value, list))
+    inner = (value for value in document.values() if isinstance(value, Mapping))
+    return any(isinstance(item, Mapping) for value in lists for item in value) or (
+        depth > 1 and any(_holds_objects(value, depth=depth - 1) for value in inner)
+    )
 
 
 def _messages(assets: list[Any]) -> Messages:

@@ -12,12 +12,12 @@ from functools import partial
 from sqlalchemy import Connection
 
 from asset_changes.delivery import InHand, Steps, deliver, record, transformed
-from asset_changes.errors import NotLoaded
+from asset_changes.errors import ArchiveDamaged, NotLoaded, UnreadableChangeSet
 from asset_changes.model import FetchedSet, PreparedSet
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import in_transaction, transaction
 from asset_changes.warehouse.ledger import LedgerRow
-from asset_changes.warehouse.load import load_set
+from asset_changes.warehouse.load import is_in_log, load_set
 from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def fetch(steps: Steps, *, batch_size: int) -> FetchedSet | None:
     """Fetch the channel's next change set into archive and ledger; None when it is caught up."""
     with transaction(steps.warehouse) as connection:
         check_version(connection)
-    asked_at = datetime.now(UTC)
+    asked_at = steps.clock()
     answer = deliver(steps, batch_size=batch_size)
     in_hand = in_transaction(steps.warehouse, lambda connection: record(connection, steps, answer))
     settle(steps, in_hand, asked_at=asked_at)
@@ -54,18 +54,29 @@ def settle(steps: Steps, in_hand: InHand | None, *, asked_at: datetime | None = 
     """
     but = in_hand.fetched.change_set_id if in_hand else None
     channel_id = steps.channel.channel_id
-    imply = partial(ledger.imply_confirmed, channel_id=channel_id, but=but, before=asked_at or datetime.now(UTC))
+    imply = partial(ledger.imply_confirmed, channel_id=channel_id, but=but, before=asked_at or steps.clock())
     stranded = in_transaction(steps.warehouse, imply)
     for row in stranded:
-        log.warning(
-            "Change set %s of channel %d was fetched but not loaded, and Getty no longer hands it out: another "
-            "consumer seems to confirm sets of this channel. It is loaded from the archive now.",
-            row.fetched.change_set_id,
-            channel_id,
-        )
-        load(steps, row.fetched)
+        _load_stranded(steps, row)
     if stranded:
         in_transaction(steps.warehouse, imply)
+
+
+def _load_stranded(steps: Steps, row: LedgerRow) -> None:
+    """Load a set that Getty no longer hands out; one that the archive cannot give holds up no other."""
+    where = (row.fetched.change_set_id, row.fetched.channel_id)
+    log.warning(
+        "Change set %s of channel %d was fetched but not loaded, and Getty no longer hands it out: another "
+        "consumer seems to confirm sets of this channel. It is loaded from the archive now.",
+        *where,
+    )
+    if not steps.archive.exists(row.fetched.archive_uri):
+        log.error("Change set %s of channel %d is lost: the archive has no %s.", *where, row.fetched.archive_uri)
+        return
+    try:
+        load(steps, row.fetched)
+    except (ArchiveDamaged, UnreadableChangeSet) as error:
+        log.error("Change set %s of channel %d cannot be loaded. %s", *where, error)
 
 
 def transform_archived(steps: Steps, fetched: FetchedSet) -> PreparedSet:
@@ -100,7 +111,9 @@ def load_in(
         return row
     if prepared is None or prepared.content_hash != row.content_hash:
         prepared = transform_archived(steps, row.fetched)
-    load_set(connection, row.fetched, prepared, is_first=row.channel_seq is None)
+    # A ledger that was set back has forgotten what the log still holds.
+    is_first = row.channel_seq is None and not (fetched.is_redelivery and is_in_log(connection, row.fetched))
+    load_set(connection, row.fetched, prepared, is_first=is_first)
     return replace(row, counts=prepared.counts, newest_change_at=prepared.newest_change_at)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 from asset_changes.client import AssetChangesClient
+from asset_changes.clock import Clock, system_clock
 from asset_changes.credentials import API_URL, TOKEN_URL, Credentials
 from asset_changes.errors import ConfigurationError
 from asset_changes.model import MAX_BATCH_SIZE, Channel, Confirmation, Delivery
@@ -26,6 +27,7 @@ class GettyImagesHook(BaseHook):
 
     :param getty_images_conn_id: the connection: host = API base URL, login = API key, password = secret,
         extras `token_url`, `grant_type`, `username`, `user_password`, `timeout_seconds`.
+    :param clock: tells when an answer came; this machine's clock by default.
     """
 
     conn_name_attr = "getty_images_conn_id"
@@ -33,15 +35,17 @@ class GettyImagesHook(BaseHook):
     conn_type = "getty_images"
     hook_name = "Getty Images"
 
-    def __init__(self, getty_images_conn_id: str = default_conn_name) -> None:
+    def __init__(self, getty_images_conn_id: str = default_conn_name, *, clock: Clock = system_clock) -> None:
         super().__init__()
         self.getty_images_conn_id = getty_images_conn_id
+        self._clock = clock
 
     @cached_property
     def client(self) -> AssetChangesClient:
         """The client: one HTTP session and one token for the life of this hook."""
         conn_id = self.getty_images_conn_id
-        return AssetChangesClient(credentials_of(self.get_connection(conn_id)), name=conn_id, on_token=mask_secret)
+        credentials = credentials_of(self.get_connection(conn_id))
+        return AssetChangesClient(credentials, name=conn_id, on_token=mask_secret, clock=self._clock)
 
     def get_conn(self) -> AssetChangesClient:
         """Return the client."""

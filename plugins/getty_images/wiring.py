@@ -20,6 +20,7 @@ from asset_changes.settings import Settings
 from asset_changes.settings import batch_size as checked_batch_size
 from asset_changes.steps import Steps
 from asset_changes.warehouse import ledger
+from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.connection import connect, in_transaction, transaction
 from asset_changes.warehouse.ledger import RunRef
 from asset_changes.warehouse.migrate import migrate as migrate_schema
@@ -148,8 +149,9 @@ def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Steps
             "it is not called. If Getty lists it again, run asset_changes_discovery."
         )
     settings = Settings.from_environment()
-    hook = GettyImagesHook(entry.conn_id)
     with warehouse_of(settings) as engine:
+        clock = WarehouseClock(engine)
+        hook = GettyImagesHook(entry.conn_id, clock=clock)
         try:
             yield Steps(
                 channel=entry.channel,
@@ -158,6 +160,7 @@ def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Steps
                 warehouse=engine,
                 confirms=settings.confirm,
                 run=RunRef(dag_id=context["dag"].dag_id, run_id=context["run_id"]),
+                clock=clock,
             )
         finally:
             hook.close()

@@ -117,7 +117,7 @@ def test_a_span_holds_its_beginning_and_not_its_end(any_archive: Archive) -> Non
 
 def test_a_channel_without_sets_has_none(any_archive: Archive) -> None:
     assert list(any_archive.sets(3001)) == []
-    assert any_archive.find(3001, "7") is None
+    assert any_archive.find(3001, "7", before=NOON) is None
 
 
 def test_what_others_left_in_the_folders_is_passed_over(tmp_path: Path) -> None:

@@ -500,7 +500,14 @@ def test_a_clock_that_lags_takes_the_servers_time(caplog: pytest.LogCaptureFixtu
     ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
     api = CannedApi(Answer(201, SET.body, {"Date": format_datetime(ahead, usegmt=True)}))
     assert client_of(api).get_change_set(1, batch_size=1).received_at == ahead
-    assert "set it right" in caplog.text
+    assert "is followed: set the warehouse's clock right" in caplog.text
+
+
+def test_a_server_that_is_days_ahead_is_not_believed(caplog: pytest.LogCaptureFixture) -> None:
+    api = CannedApi(Answer(201, SET.body, {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}))
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    assert client_of(api, clock=lambda: now).get_change_set(1, batch_size=1).received_at == now
+    assert "is not believed" in caplog.text
 
 
 @pytest.mark.parametrize("said", ["", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 99 Xxx 2026 00:00:00 GMT"])

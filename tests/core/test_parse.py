@@ -90,7 +90,13 @@ def test_neither_id_nor_assets_means_caught_up(nothing: object) -> None:
     assert parse_change_set(nothing) is None
 
 
-@pytest.mark.parametrize("empty", [{"change_set_id": "7", "changed_assets": []}, {"changeSetId": 7}])
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"change_set_id": "7", "changed_assets": []}, {"changeSetId": 7},
+        {"changeSetId": "7", "changedAssetList": None, "links": {"self": "https://x"}, "tags": ["a"]},
+    ],
+)  # fmt: skip
 def test_an_id_with_an_empty_list_is_a_set(empty: object) -> None:
     found = parse_change_set(empty)
     assert found is not None
@@ -104,7 +110,8 @@ NOT_UNDERSTOOD = [
     {"change_set_id": "../7", "changed_assets": []}, {"change_set_id": "7 8", "changed_assets": [1]},
     {"change_set_id": "a" * 65, "changed_assets": []}, {"change_set_id": True, "changed_assets": [1]},
     {"change_set_id": 7.5, "changed_assets": [1]}, {"change_set_id": ["7"], "changed_assets": [1]},
-    {"change_set_id": "ä", "changed_assets": []},
+    {"change_set_id": "ä", "changed_assets": []}, {"changeSetId": "7", "changes": [{"id": "1"}]},
+    {"change_set_id": "7", "changed_assets": None, "page": {"changed_assets": [{"id": "1"}]}},
 ]  # fmt: skip
 
 

@@ -478,15 +478,25 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
     ) == 1500  # fmt: skip
 
 
+@pytest.mark.parametrize(("status", "fetched_at"), [(200, NOON), (201, NOON + timedelta(seconds=1))])
 def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive, tmp_path: Path
+    status: int,
+    fetched_at: datetime,
+    steps: Steps,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    archive: Archive,
+    tmp_path: Path,
 ) -> None:
     class Overtaken(Archive):
-        """An archive on which another worker fetches and loads the set while this one writes."""
+        """An archive on which another worker fetches and loads the set once this one has written.
+
+        A redelivery is looked for in the archive, and found; a 201 says that there is none.
+        """
 
         def write(self, uri: str, body: bytes) -> None:
             super().write(uri, body)
-            rival = ScriptedGetty([delivery(SET, status=200, received_at=NOON + timedelta(seconds=1))])
+            rival = ScriptedGetty([delivery(SET, status=status, received_at=NOON + timedelta(seconds=1))])
             other = replace(steps, source=rival)
             load(other, fetched(other))
 
@@ -495,7 +505,7 @@ def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
     found = fetched(slow)
     assert load(slow, found).counts.changes == 4
     row = ledger_row(warehouse, "7")
-    assert (row["fetched_at"], row["redelivered_count"]) == (NOON + timedelta(seconds=1), 1)
+    assert (row["fetched_at"], row["redelivered_count"]) == (fetched_at, 1)
     assert found.archive_uri == row["archive_uri"]
     assert [each.uri for each in archive.sets(3001)] == [row["archive_uri"]]
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3

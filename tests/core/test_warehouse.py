@@ -209,7 +209,7 @@ def test_a_database_that_does_not_exist_is_told(postgres: EmbeddedPostgres) -> N
         ("40001", None), ("40P01", None), ("57P01", WarehouseUnavailable), ("53300", WarehouseUnavailable),
         ("53100", WarehouseUnavailable), ("55P03", WarehouseUnavailable), ("08006", WarehouseUnavailable),
         ("58030", WarehouseUnavailable), ("42501", WarehouseRefused), ("42P01", WarehouseRefused),
-        ("22001", WarehouseRefused), ("23514", WarehouseRefused), ("25006", WarehouseRefused),
+        ("22001", WarehouseRefused), ("23514", WarehouseRefused), ("25006", WarehouseUnavailable),
     ],
 )  # fmt: skip
 def test_each_failure_of_postgres_is_refused_or_passing_or_tried_again(

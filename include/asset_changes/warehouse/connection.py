@@ -15,8 +15,9 @@ Result = TypeVar("Result")
 
 # Serialization failure and deadlock: Postgres rolled back, and the same work may go through now.
 _COLLISIONS = ("40001", "40P01")
-# Connection exceptions, insufficient resources, operator intervention, system errors.
-_TRANSIENT = re.compile(r"08|40|53|55P03|57|58")
+# Connection exceptions, a standby that is not the primary yet, insufficient resources, operator intervention, system
+# errors.
+_TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
 
 
 def connect(url: URL | str, *, schema: str) -> Engine:

@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 MIGRATE_COMMAND = "airflow dags trigger asset_changes_discovery"
 _MONTHS_AHEAD = 3
-_ADVISORY_LOCK = 0x67657474795F6163  # "getty_ac": one migration at a time, whoever starts it
+_ADVISORY_LOCK = 0x67657474795F6163  # "getty_ac": one at a time, whoever starts it
 
 
 def migrate(engine: Engine, *, schema: str) -> None:
     """Make or upgrade the schema and its monthly partitions; safe to run at any time, by many at once."""
     with transaction(engine) as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        _one_at_a_time(connection)
         quoted = connection.dialect.identifier_preparer.quote(quoted_name(schema, quote=True))
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
         config = Config()
@@ -55,6 +55,7 @@ def add_partitions(connection: Connection, *, since: date, months: int) -> None:
 
     Rows that fell into the default partition meanwhile are moved to where they belong.
     """
+    _one_at_a_time(connection)
     for offset in range(months):
         first, following = _month(since, offset), _month(since, offset + 1)
         name = f"asset_changes_{first:%Y_%m}"
@@ -77,6 +78,11 @@ def add_partitions(connection: Connection, *, since: date, months: int) -> None:
             )
         )
         log.info("Made partition %s, %d rows moved from the default partition", name, moved)
+
+
+def _one_at_a_time(connection: Connection) -> None:
+    """Wait until nobody else makes tables here, and let nobody else until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
 def _month(since: date, offset: int) -> date:

@@ -1,17 +1,16 @@
 """One HTTP session with Getty: both credentials on every call, one token, redirects kept within the host."""
 
 import logging
-import time
 from collections.abc import Callable
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from requests.adapters import BaseAdapter
 
 from asset_changes import answers
+from asset_changes.bounded import BoundedAdapter, TooSlow
 from asset_changes.credentials import Credentials
 from asset_changes.errors import ApiUnavailable, ConfigurationError, CredentialsRefused, UnexpectedRedirect
 
@@ -54,9 +53,8 @@ class Transport:
             leeway=float("-inf"),  # when to renew is decided below: Authlib would refuse a token of a minute
         )
         self._session.headers["Api-Key"] = credentials.api_key
-        if adapter is not None:
-            self._session.mount("https://", adapter)
-            self._session.mount("http://", adapter)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, adapter or BoundedAdapter())
         self._session.register_compliance_hook("access_token_response", self._check_token_answer)
 
     def close(self) -> None:
@@ -102,22 +100,10 @@ class Transport:
         raise UnexpectedRedirect(f"{what}: more than {_MAX_REDIRECTS} redirects. Report this to Getty.")
 
     def _exchange(self, method: str, url: str, params: dict[str, int] | None, *, what: str) -> requests.Response:
-        # `timeout` limits the wait for the next bytes only: a server that trickles would never end.
-        deadline = time.monotonic() + 4 * self._credentials.timeout_seconds
         try:
-            response: requests.Response = self._session.request(
-                method, url, params=params, allow_redirects=False, stream=True
-            )
-            with response:
-                parts = []
-                # One read per arrival: iter_content would wait for a whole megabyte, past any deadline.
-                while part := response.raw.read1(1 << 18, decode_content=True):
-                    parts.append(part)
-                    if time.monotonic() > deadline:
-                        raise ApiUnavailable(f"{what}: the answer came too slowly and was cut off.")
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            response: requests.Response = self._session.request(method, url, params=params, allow_redirects=False)
+        except (requests.RequestException, ValueError) as error:
             raise _no_answer(error, f"{what}: no whole answer from Getty") from _tellable(error)
-        response._content = b"".join(parts)  # the body, read under the deadline
         return response
 
     def _ensure_token(self) -> None:
@@ -154,12 +140,12 @@ def _no_answer(error: Exception, what: str) -> ConfigurationError | ApiUnavailab
             f"{what}: an address cannot be used ({type(error).__name__}). Correct the addresses of the connection "
             "and of the proxy."
         )
-    return ApiUnavailable(f"{what} ({type(error).__name__}).")
+    return ApiUnavailable(f"{what} ({'too slow' if TooSlow.is_behind(error) else type(error).__name__}).")
 
 
 def _is_unsendable(error: Exception) -> bool:
     # A bare ValueError is about an address or a header: urllib and http.client know no better.
-    from_the_wire = isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
+    from_the_wire = isinstance(error, requests.RequestException)
     return isinstance(error, _UNSENDABLE) or not from_the_wire
 
 

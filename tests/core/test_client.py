@@ -2,8 +2,10 @@
 
 import logging
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
@@ -461,32 +463,28 @@ def test_a_redirect_of_the_sandbox_is_followed(sandbox: Sandbox, client: AssetCh
 # Time.
 
 
-def test_a_server_that_trickles_is_left() -> None:
-    hung_up: list[bool] = []
-
-    def trickle(handler) -> None:  # type: ignore[no-untyped-def]
-        handler.send_response(200)
-        if handler.command == "POST":
-            body = token().body
-            handler.send_header("Content-Length", str(len(body)))
-            handler.end_headers()
-            handler.wfile.write(body)
+@pytest.mark.parametrize("slow", ["token", "token's headers", "headers", "body"])
+def test_a_server_that_trickles_is_left(slow: str) -> None:
+    def trickle(handler: BaseHTTPRequestHandler) -> None:
+        is_token = handler.command == "POST"
+        body = token().body if is_token else b"{}".ljust(1000)
+        head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        if is_token != slow.startswith("token"):
+            handler.wfile.write(head + body)
             return
-        handler.send_header("Content-Length", "100000")
-        handler.end_headers()
-        try:
-            for _ in range(200):
-                handler.wfile.write(b" ")
+        at_once, slowly = (b"", head + body) if slow.endswith("headers") else (head, body)
+        with suppress(OSError):  # the other side hangs up
+            handler.wfile.write(at_once)
+            for byte in slowly.ljust(100_000):
+                handler.wfile.write(bytes([byte]))
                 time.sleep(0.05)
-        except OSError:
-            hung_up.append(True)
 
     with served(trickle) as url:
-        slow = Credentials(api_key="k", secret="s", api_url=url, token_url=f"{url}/token", timeout_seconds=0.2)
+        patient = Credentials(api_key="k", secret="s", api_url=url, token_url=f"{url}/token", timeout_seconds=0.2)
         started = time.monotonic()
-        with pytest.raises(ApiUnavailable, match="too slowly"):
-            AssetChangesClient(slow, retry_seconds=0).get_change_set(1, batch_size=1)
-        assert time.monotonic() - started < 5  # the whole body would take 5000 s
+        with pytest.raises(ApiUnavailable, match="too slow"):
+            AssetChangesClient(patient, retry_seconds=0).get_change_set(1, batch_size=1)
+        assert time.monotonic() - started < 5  # the whole of it would take more than an hour
 
 
 def test_a_server_that_says_nothing_is_left() -> None:

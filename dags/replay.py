@@ -14,6 +14,8 @@ Loads the change sets that were **fetched** in the run's interval again, from th
   asset_changes_replay --from-date ... --to-date ...`) brings a past span back, after a restore or into an empty
   warehouse. Days that were replayed before need `--reprocess-behavior completed`.
 * **By hand**: trigger it with `replay_from` and `replay_to`, both of them; the end is not included.
+* **After a restore** of the warehouse: trigger it with `only_missing`. It looks through the whole archive for sets that
+  the warehouse lacks, names them in the log, and loads these alone.
 
 A replay is safe at any time: it writes only what is missing or older, and live runs may go on beside it. A span
 without archived sets is green and says so.
@@ -57,6 +59,12 @@ what to do.
             format="date-time",
             title="To",
             description="Replay sets fetched before this moment. Needed where From is given.",
+        ),
+        "only_missing": Param(
+            False,
+            type="boolean",
+            title="Only what is missing",
+            description="Load only what the warehouse lacks, as after a restore; without From and To, of all days.",
         ),
     },
 )

@@ -18,6 +18,7 @@ from asset_changes.errors import (
     AccessDenied,
     ApiUnavailable,
     AssetChangesError,
+    ConfigurationError,
     CredentialsRefused,
     RateLimited,
     RequestRefused,
@@ -27,6 +28,7 @@ from asset_changes.errors import (
 from asset_changes.parse import read_json
 
 _RATE = re.compile(r"over (queries per second|qps|rate)|too many requests|rate limit", re.IGNORECASE)
+_SIZE = re.compile(r"batch.?size|max(imum)? ?exceeded|too many items", re.IGNORECASE)
 _OK = frozenset({200, 201, 202, 204})
 
 
@@ -127,6 +129,11 @@ def _refused(
         return AccessDenied(
             f"{what}: Getty denies access (403, {detail}). Check the host of connection {name!r} and ask Getty "
             "whether the account may use Asset Changes; nothing was confirmed."
+        )
+    if status == HTTPStatus.BAD_REQUEST and _SIZE.search(response.text[:500]):
+        return ConfigurationError(
+            f"{what}: Getty refuses the batch size (400, {detail}). Older agreements allow 500: set it as "
+            "ASSET_CHANGES_BATCH_SIZE, or as batch_size of the channel."
         )
     if channel_id is not None and status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
         return UnknownChannel(

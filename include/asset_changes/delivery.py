@@ -167,20 +167,14 @@ def _delivered_again(steps: Steps, row: LedgerRow, delivery: Delivery, change_se
     if prepared.content_hash != row.content_hash:
         in_hand = _added_to(steps, row.fetched, delivery, change_set)
         return replace(in_hand, row=row, is_longer=in_hand.prepared.content_hash != row.content_hash)
-    if not steps.archive.exists(row.fetched.archive_uri):
-        _write_anew(steps, row.fetched, delivery, why="lost")
+    _mend(steps.archive, row.fetched.archive_uri, delivery)
     return InHand(fetched=row.fetched, prepared=prepared, delivery=delivery, change_set=change_set, row=row)
 
 
 def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set: ChangeSet) -> InHand:
     """Return what the archive holds of a set together with what this delivery adds to it."""
-    if not steps.archive.exists(fetched.archive_uri):
-        _write_anew(steps, fetched, delivery, why="lost")
-    try:
-        bodies = steps.archive.read(fetched.archive_uri)
-    except ArchiveDamaged:
-        _write_anew(steps, fetched, delivery, why="damaged")
-        bodies = steps.archive.read(fetched.archive_uri)
+    _mend(steps.archive, fetched.archive_uri, delivery)
+    bodies = steps.archive.read(fetched.archive_uri)
     held = transformed(steps, fetched, bodies)
     body = Body(delivery.body, _free_moment(delivery.received_at, bodies))
     prepared = transformed(steps, fetched, [*bodies, body])
@@ -201,9 +195,18 @@ def _free_moment(received_at: datetime, bodies: Sequence[Body]) -> datetime:
     return received_at
 
 
-def _write_anew(steps: Steps, fetched: FetchedSet, delivery: Delivery, *, why: str) -> None:
-    log.warning("The archive's object %s was %s: this delivery takes its place", fetched.archive_uri, why)
-    steps.archive.write(fetched.archive_uri, delivery.body)
+def _mend(archive: Archive, uri: str, delivery: Delivery) -> None:
+    """Put a delivery in the place of an object that the archive has lost or that is damaged."""
+    why = "lost"
+    if archive.exists(uri):
+        try:
+            archive.read_one(uri)
+        except ArchiveDamaged:
+            why = "damaged"
+        else:
+            return
+    log.warning("The archive's object %s was %s: this delivery takes its place", uri, why)
+    archive.write(uri, delivery.body)
 
 
 def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive, ArchivedSet
+from asset_changes.missing import missing_sets
 from asset_changes.model import Body, Channel, FetchedSet, PreparedSet
 from asset_changes.transform import transform
 from asset_changes.warehouse import ledger
@@ -57,22 +58,37 @@ Ready = tuple[FetchedSet, PreparedSet]
 """One archived set with its rows."""
 
 
-def replay(channel: Channel, *, archive: Archive, warehouse: Engine, since: datetime, until: datetime) -> Replayed:
-    """Load the sets of a channel with `since <= fetched_at < until` again; safe beside live runs."""
+def replay(
+    channel: Channel,
+    *,
+    archive: Archive,
+    warehouse: Engine,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    only_missing: bool = False,
+) -> Replayed:
+    """Load the sets of a channel with `since <= fetched_at < until` again; safe beside live runs.
+
+    With `only_missing`, those alone of which the warehouse lacks something: what a restored one needs.
+    """
     with transaction(warehouse) as connection:
         check_version(connection)
         last = archive.last(channel.channel_id)
-        if last is not None and last.fetched_at >= since:
-            months = (until.year - since.year) * 12 + until.month - since.month + 1
-            add_partitions(connection, since=since.date(), months=months)
+        sets = archive.sets(channel.channel_id, since=since, until=until)
+        if only_missing:
+            sets = _reported(missing_sets(connection, channel.channel_id, archive=archive, since=since, until=until))
+        if (first := next(sets, None)) and last:
+            add_partitions(connection, since=first.fetched_at, until=min(until or last.fetched_at, last.fetched_at))
     gc.freeze()  # as in a catch-up
     started, total = time.monotonic(), Replayed()
-    groups = _grouped(archive.sets(channel.channel_id, since=since, until=until), SETS_PER_TRANSACTION)
+    groups = _grouped(chain(filter(None, [first]), sets), SETS_PER_TRANSACTION)
     for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse):
         total += in_transaction(warehouse, partial(_load, channel=channel, archive=archive, group=ready, last=last))
     seconds = time.monotonic() - started
     if not total.sets:
-        log.info("Nothing to replay: channel=%d has no archived set from %s to %s", channel.channel_id, since, until)
+        what = "no archived set that the warehouse lacks" if only_missing else "no archived set"
+        span = f"from {since or 'the beginning'} to {until or 'now'}"
+        log.info("Nothing to replay: channel=%d has %s %s", channel.channel_id, what, span)
     log.log(
         logging.WARNING if total.changed else logging.INFO,
         "Replayed channel=%d: %s seconds=%.1f changes_per_second=%.0f",
@@ -82,6 +98,20 @@ def replay(channel: Channel, *, archive: Archive, warehouse: Engine, since: date
         total.changes / seconds if seconds else 0,
     )
     return total
+
+
+def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
+    """Return the sets that the warehouse lacks, told one by one."""
+    found = list(missing)  # before the replay makes them fewer
+    for each in found:
+        log.warning(
+            "Missing: channel=%d change set %s, fetched at %s, is in the archive and not loaded: %s",
+            each.channel_id,
+            each.change_set_id,
+            each.fetched_at,
+            each.uri,
+        )
+    return iter(found)
 
 
 def _prepared_ahead(

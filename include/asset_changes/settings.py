@@ -39,7 +39,7 @@ class Settings:
         """Return the settings in force, or raise ConfigurationError naming the variable at fault."""
         return cls(
             schema=_matching(environment, "SCHEMA", _SCHEMA, default=cls.schema),
-            archive_uri=_matching(environment, "ARCHIVE_URI", _ARCHIVE_URI, default=None).rstrip("/"),
+            archive_uri=_archive_uri(environment),
             archive_is_shared=_switch(environment, "ARCHIVE_IS_SHARED", default=cls.archive_is_shared),
             batch_size=batch_size(environment.get(f"{PREFIX}BATCH_SIZE", cls.batch_size), where=f"{PREFIX}BATCH_SIZE"),
             catch_up_minutes=_minutes(environment, "CATCH_UP_MINUTES", default=cls.catch_up_minutes),
@@ -72,6 +72,17 @@ def _matching(environment: Mapping[str, str], name: str, pattern: re.Pattern[str
             f"{PREFIX}{name} is {_short(value)}, which is not of the form {pattern.pattern}: correct it."
         )
     return value
+
+
+def _archive_uri(environment: Mapping[str, str]) -> str:
+    uri = _matching(environment, "ARCHIVE_URI", _ARCHIVE_URI, default=None).rstrip("/")
+    user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and ":" in user:
+        raise ConfigurationError(
+            f"{PREFIX}ARCHIVE_URI holds a password, which would stand in the ledger and in every log: put it into an "
+            "Airflow connection, and that connection's id before the @, as in s3://aws_default@bucket/prefix."
+        )
+    return uri
 
 
 def _minutes(environment: Mapping[str, str], name: str, *, default: float) -> float:

@@ -36,6 +36,12 @@ def transform(bodies: Sequence[Body], *, channel: Channel, change_set_id: str, f
     return prepare(heard, channel=channel, change_set_id=change_set_id, fetched_at=fetched_at)
 
 
+def count_messages(bodies: Sequence[Body]) -> int:
+    """Return how many messages the deliveries of one change set hold together."""
+    found = [(parse_change_set(read_json(body.content)), body.received_at) for body in bodies]
+    return sum(map(sum, _unheard([Heard(each.messages, at) for each, at in found if each])))
+
+
 def prepare(heard: Sequence[Heard], *, channel: Channel, change_set_id: str, fetched_at: datetime) -> PreparedSet:
     """Return the prepared set of what its deliveries say; `fetched_at` is the time of the first of them."""
     frame = assess(heard, channel=channel)

@@ -45,6 +45,7 @@ def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> di
             warehouse=engine,
             since=since,
             until=until,
+            only_missing=bool(context["params"].get("only_missing")),
         )
         if context["dag_run"].run_type == "scheduled":  # the nightly proof; a replay by hand may well change rows
             with transaction(engine) as connection:
@@ -52,16 +53,22 @@ def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> di
     return {"sets": done.sets, "changes": done.changes, "changed": done.changed, "rebuilt": done.rebuilt}
 
 
-def span(context: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Return the span of the run: its parameters, both of them, or else its data interval."""
+def span(context: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Return the span of the run: its parameters, both of them, or else its data interval.
+
+    Only what is missing may be replayed without a span: then it is open.
+    """
     given = [context["params"].get(name) for name in ("replay_from", "replay_to")]
     if not any(given):
+        if context["params"].get("only_missing"):
+            return None, None
         # A run that was triggered without a logical date has no interval.
         given = [context.get("data_interval_start"), context.get("data_interval_end")]
     if not all(given):
         raise ConfigurationError(
             "The span to replay is open: give both replay_from and replay_to (the end is not included), for example "
-            '{"replay_from": "2026-11-01T00:00:00Z", "replay_to": "2026-11-08T00:00:00Z"}.'
+            '{"replay_from": "2026-11-01T00:00:00Z", "replay_to": "2026-11-08T00:00:00Z"}; or {"only_missing": true} '
+            "for what the warehouse lacks of the whole archive."
         )
     since, until = (_moment(each) for each in given)
     if since >= until:

@@ -10,6 +10,7 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.errors import ApiUnavailable, ArchiveUnavailable
+from asset_changes.model import Delivery
 from asset_changes.steps import Steps
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
@@ -104,3 +105,17 @@ def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive:
     assert [ledger_row(warehouse, each)["confirmed_at"] is not None for each in "012"] == [True, True, False]
     assert live(warehouse) == ["0", "1", "2"]
     assert ledger_row(warehouse, "2")["confirm_tried_at"] is not None
+
+
+def test_a_set_that_getty_hands_out_again_and_again_ends_the_catch_up(archive: Archive, warehouse: Engine) -> None:
+    class Stuck(ScriptedGetty):
+        def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
+            self.asked += 1
+            return delivery(body_of("7", told("a", "New", 0)), status=200)
+
+    stuck = Stuck()
+    steps = Steps(channel=EDITORIAL_IMAGES, source=stuck, archive=archive, warehouse=warehouse)
+    with pytest.raises(ApiUnavailable, match=r"change set 7 of channel 3001 again and again although it took"):
+        catch_up(steps, batch_size=2, minutes=1)
+    assert (stuck.asked, stuck.confirmed) == (3, ["7", "7"])
+    assert live(warehouse) == ["a"]

@@ -212,6 +212,7 @@ MEANINGS = [
     (Answer(403, b'{"message": "Missing Authentication Token"}'), AccessDenied),
     (Answer(400, b'{"ErrorCode": "InvalidChannelIdException"}'), UnknownChannel),
     (Answer(404, b'{"ErrorCode": "ChannelsNotFound"}'), UnknownChannel),
+    (Answer(400, b'{"ErrorCode": "InvalidParameterValue", "ErrorMessage": "batch_size > 500"}'), ConfigurationError),
     (Answer(401), CredentialsRefused),
     (Answer(405), RequestRefused),
     (Answer(410), RequestRefused),

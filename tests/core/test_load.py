@@ -471,3 +471,18 @@ def test_a_restart_of_postgres_costs_one_try(tmp_path_factory: pytest.TempPathFa
         with warehouse.connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM asset_changes")) == 2
         warehouse.dispose()
+
+
+@pytest.mark.parametrize("lifecycles", [("New", "Update"), ("Delete", "Delete"), ("New", "Delete")])
+def test_two_channels_that_number_their_sets_alike_end_in_the_same_row_in_any_order(
+    lifecycles: tuple[str, str], warehouse: Engine, archive: Archive
+) -> None:
+    told_by = dict(zip((EDITORIAL_IMAGES, EDITORIAL_FILM), lifecycles, strict=True))
+    ends = []
+    for order in (EDITORIAL_IMAGES, EDITORIAL_FILM), (EDITORIAL_FILM, EDITORIAL_IMAGES):
+        execute(warehouse, "TRUNCATE asset_states, asset_changes, deletions, change_sets, channels")
+        for channel in order:
+            [ready] = prepare(warehouse, archive, (channel, "7", [told("a", told_by[channel], 0, asset_type=None)]))
+            load(*ready)
+        ends.append(states(warehouse))
+    assert ends[0] == ends[1]

@@ -1,19 +1,29 @@
 """Replay: the archive loaded again, beside a live warehouse or into an empty one."""
 
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
 from asset_changes.missing import missing_sets
-from asset_changes.model import Channel
+from asset_changes.model import Body, Channel
 from asset_changes.replay import Replayed, replay
-from asset_changes.steps import Steps, fetch
+from asset_changes.steps import Steps, confirm, fetch, load
+from asset_changes.warehouse.connection import connect
 from getty_sandbox.sandbox import Sandbox
-from sqlalchemy import Engine, text
+from local_stack.postgres import EmbeddedPostgres
+from sqlalchemy import URL, Engine, text
+from upath import UPath
 
-from tests.conftest import EDITORIAL_IMAGES, credentials_for
+from tests.conftest import EDITORIAL_IMAGES, SCHEMA, credentials_for
+from tests.core.doubles import ScriptedGetty, body_of, delivery, execute, ledger_row, live, rows, told
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CONTENT = {
@@ -101,7 +111,9 @@ def test_rebuilt_rows_are_marked_and_confirmed_where_a_later_set_is_archived(
     assert rows[-1].confirmed_at is None
 
 
-def missing_ids(*, archive: Archive, warehouse: Engine, since: datetime, until: datetime) -> list[str]:
+def missing_ids(
+    *, archive: Archive, warehouse: Engine, since: datetime | None = None, until: datetime | None = None
+) -> list[str]:
     with warehouse.connect() as connection:
         found = missing_sets(connection, EDITORIAL_IMAGES.channel_id, archive=archive, since=since, until=until)
         return [each.change_set_id for each in found]
@@ -122,3 +134,135 @@ def test_a_set_that_was_fetched_but_never_loaded_is_found_and_loaded(
 def test_a_span_without_archived_sets_is_fine(archive: Archive, warehouse: Engine) -> None:
     done = replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, since=LONG_AGO, until=later())
     assert done == Replayed()
+
+
+# After a restore.
+
+
+def copied(postgres: EmbeddedPostgres, source: URL, name: str) -> URL:
+    """Return a copy of a warehouse that nobody is connected to: what a backup would bring back."""
+    admin = connect(postgres.url("postgres"), schema="public").execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {source.database} STRATEGY file_copy"))
+    admin.dispose()
+    return postgres.url(name)
+
+
+@pytest.mark.usefixtures("own_database")
+def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
+    postgres: EmbeddedPostgres, warehouse: Engine, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Sandbox(changes_per_channel=900) as sandbox:
+        client = AssetChangesClient(credentials_for(sandbox))
+        steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        left = iter(range(3))
+        catch_up(steps, batch_size=100, minutes=1, stops=lambda: next(left, None) is None)
+        warehouse.dispose()
+        restored = connect(copied(postgres, warehouse.url, "restored"), schema=SCHEMA)
+        catch_up(steps, batch_size=100, minutes=1)
+        sandbox.append(3001, [told("after the restore", "New")])
+        catch_up(replace(steps, warehouse=restored), batch_size=100, minutes=1)
+    lacking = missing_ids(archive=archive, warehouse=restored)
+    assert len(lacking) == 6
+    with caplog.at_level(logging.WARNING):
+        done = replay(EDITORIAL_IMAGES, archive=archive, warehouse=restored, only_missing=True)
+    assert (done.sets, done.rebuilt) == (6, 6)
+    assert all(f"change set {each}, fetched at" in caplog.text for each in lacking)
+    assert missing_ids(archive=archive, warehouse=restored) == []
+    assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=restored, only_missing=True) == Replayed()
+    replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, only_missing=True)  # the set after the restore
+    assert contents(restored) == contents(warehouse)
+    restored.dispose()
+
+
+def now_told(asset_id: str, lifecycle: str, seconds: float) -> dict[str, object]:
+    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds - 60)
+    return told(asset_id, lifecycle, asset_changed_utc_datetime=moment.isoformat())
+
+
+SHORT = [now_told("a", "New", 0)]
+LONG = [*SHORT, now_told("b", "Delete", 1), now_told("c", "New", 2)]
+
+
+def test_a_warehouse_from_before_a_longer_delivery_lacks_it(steps: Steps, archive: Archive, warehouse: Engine) -> None:
+    came = datetime.now(UTC)
+    getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
+    catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
+    [kept] = archive.sets(3001)
+    archive.write_later(kept.uri, Body(body_of("7", *LONG), came + timedelta(minutes=1)))
+    assert missing_ids(archive=archive, warehouse=warehouse) == ["7"]
+    replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, only_missing=True)
+    assert live(warehouse) == ["a", "c"]
+    assert ledger_row(warehouse, "7")["change_count"] == 3
+    assert missing_ids(archive=archive, warehouse=warehouse) == []
+
+
+@pytest.mark.parametrize("was_loaded", [True, False])
+def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_is_confirmed(
+    was_loaded: bool, steps: Steps, warehouse: Engine, tmp_path: Path
+) -> None:
+    root = UPath(f"file://{tmp_path}/archive")  # that of `steps`
+    came, in_hand = datetime.now(UTC), []
+    first = replace(steps, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
+    longer = delivery(body_of("7", *LONG), status=200, received_at=came + timedelta(minutes=1))
+    live_run = replace(steps, source=ScriptedGetty([longer]))
+
+    class Beside(Archive):
+        """An archive beside whose reader a live run fetches the longer delivery."""
+
+        def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Body]:
+            found = super().read(uri, later=later)
+            if not in_hand:
+                in_hand.append(None)
+                in_hand[0] = fetch(live_run, batch_size=9)
+            return found
+
+    fetched = fetch(first, batch_size=9)
+    if was_loaded:
+        load(first, fetched)
+    replay(EDITORIAL_IMAGES, archive=Beside(root), warehouse=warehouse, since=LONG_AGO, until=later())
+    load(live_run, in_hand[0])
+    confirm(live_run, in_hand[0])
+    assert live_run.source.confirmed == ["7"]
+    assert live(warehouse) == ["a", "c"]
+    assert ledger_row(warehouse, "7")["change_count"] == 3
+
+
+@pytest.mark.usefixtures("own_database")
+def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive: Archive, warehouse_url: URL) -> None:
+    long_ago = datetime(2020, 5, 17, tzinfo=UTC)
+    channels = [replace(EDITORIAL_IMAGES, channel_id=number) for number in range(3001, 3005)]
+    for channel in channels:
+        body = body_of(channel.channel_id, told(channel.channel_id, "New", asset_changed_utc_datetime="2020-05-16"))
+        archive.write(archive.uri_for(channel.channel_id, str(channel.channel_id), fetched_at=long_ago), body)
+    together = threading.Barrier(len(channels))
+
+    def rebuild(channel: Channel) -> Replayed:
+        warehouse = connect(warehouse_url, schema=SCHEMA)
+        together.wait()
+        try:
+            return replay(channel, archive=archive, warehouse=warehouse, since=long_ago, until=later())
+        finally:
+            warehouse.dispose()
+
+    with ThreadPoolExecutor(len(channels)) as workers:
+        assert [done.rebuilt for done in workers.map(rebuild, channels)] == [1, 1, 1, 1]
+
+
+def test_what_newer_code_can_read_is_no_longer_rejected(steps: Steps, archive: Archive, warehouse: Engine) -> None:
+    body = body_of("7", told("a", "Delete", 0), told("b", "New", 1), told("", "New", 2))
+    catch_up(replace(steps, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
+    as_older_code_left_it = """
+        DELETE FROM asset_changes WHERE asset_id = 'a'; DELETE FROM asset_states WHERE asset_id = 'a';
+        DELETE FROM deletions; UPDATE change_sets SET delete_count = 0, rejected_count = 2, content_hash = 'older';
+        INSERT INTO rejected_changes (channel_id, change_set_id, position, reason, raw)
+        VALUES (3001, '7', 0, 'unknown_lifecycle', '{}')"""
+    loaded_at = ledger_row(warehouse, "7")["loaded_at"]
+    for statement in as_older_code_left_it.split(";"):
+        execute(warehouse, statement)
+    assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 4
+    row = ledger_row(warehouse, "7")
+    assert (row["delete_count"], row["rejected_count"], row["loaded_at"]) == (1, 1, loaded_at)
+    assert [each["position"] for each in rows(warehouse, "SELECT position FROM rejected_changes")] == [2]
+    assert live(warehouse) == ["b"]
+    assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0

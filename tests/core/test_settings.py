@@ -112,6 +112,13 @@ def test_any_other_archive_is_refused(uri: str) -> None:
         read(ARCHIVE_URI=uri)
 
 
+def test_an_archive_whose_address_holds_a_password_is_refused_without_telling_it() -> None:
+    with pytest.raises(ConfigurationError, match="holds a password") as caught:
+        read(ARCHIVE_URI="s3://KEY:topsecret@bucket/prefix")
+    assert "topsecret" not in str(caught.value)
+    assert read(ARCHIVE_URI="s3://aws_default@bucket/a:b").archive_uri == "s3://aws_default@bucket/a:b"
+
+
 @pytest.mark.parametrize(("text", "minutes"), [("1", 1), ("0.5", 0.5), ("1440", 1440), ("", 50)])
 def test_minutes_may_be_a_fraction(text: str, minutes: float) -> None:
     assert read(CATCH_UP_MINUTES=text).catch_up_minutes == minutes

@@ -2,7 +2,7 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asset_changes.warehouse
@@ -155,8 +155,8 @@ def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, 
         )
     with transaction(warehouse) as connection:
         assert partitions(connection)["asset_changes_default"] == 2
-        add_partitions(connection, since=date(2030, 12, 24), months=3)
-        add_partitions(connection, since=date(2030, 12, 24), months=3)
+        for _ in range(2):
+            add_partitions(connection, since=datetime(2030, 12, 24, tzinfo=UTC), until=datetime(2031, 2, 1, tzinfo=UTC))
         found = partitions(connection)
     assert [found[f"asset_changes_{month}"] for month in ("2030_12", "2031_01", "2031_02", "default")] == [0, 1, 1, 0]
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 2

@@ -4,8 +4,8 @@ One statement writes `asset_states`, one row per asset, in the order of their id
 of statements deadlock or collide when two channels carry the same asset.
 
 Each asset has two registers, its newest upsert and its newest Delete: the greatest by time, then
-length and text of the change set's id, then position. So any order of arrival, any repetition and
-any replay end in the same row.
+length and text of the change set's id, then position (then the channel). So any order of arrival,
+any repetition and any replay end in the same row.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,27 @@ _LOG = ", ".join(LOG_COLUMNS)
 _LOADED_SET = "fetched_at = :fetched_at AND channel_id = :channel_id AND change_set_id = :change_set_id"
 
 
-def _newer(register: str, moment: str) -> str:
-    """Return the SQL that says whether the incoming register is newer than the held one."""
+def _newer(register: str, moment: str, *, channel_id: str) -> str:
+    """Return the SQL that says whether the incoming register is newer than the held one.
+
+    Should two channels number their sets alike, the channel decides where all else is equal.
+    """
 
     def greatness(row: str) -> str:
         change_set_id = f"{row}.{register}_change_set_id"
-        return f"({row}.{moment}, length({change_set_id}), {change_set_id}, {row}.{register}_position)"
+        by_channel = channel_id.format(row=row)
+        return f"({row}.{moment}, length({change_set_id}), {change_set_id}, {row}.{register}_position, {by_channel})"
 
     is_first = f"excluded.{moment} IS NOT NULL AND held.{moment} IS NULL"
     return f"coalesce({greatness('excluded')} > {greatness('held')}, {is_first})"
 
 
-_UPSERT_NEWER = _newer("upsert", "upserted_at")
-_DELETE_NEWER = _newer("delete", "deleted_at")
+_ARE_TOMBSTONES = "excluded.upserted_at IS NULL AND held.upserted_at IS NULL"
+_UPSERT_NEWER = _newer("upsert", "upserted_at", channel_id="{row}.channel_id")
+# The channel is that of the upsert where there is one.
+_DELETE_NEWER = _newer("delete", "deleted_at", channel_id=f"CASE WHEN {_ARE_TOMBSTONES} THEN {{row}}.channel_id END")
 # A tombstone without any upsert is described by its newest Delete.
-_DESCRIBED_ANEW = f"({_UPSERT_NEWER} OR held.upserted_at IS NULL AND excluded.upserted_at IS NULL AND {_DELETE_NEWER})"
+_DESCRIBED_ANEW = f"({_UPSERT_NEWER} OR {_ARE_TOMBSTONES} AND {_DELETE_NEWER})"
 
 
 def _take(columns: str, condition: str) -> str:
@@ -61,7 +67,7 @@ SELECT excluded.* FROM (
     SELECT asset_id,
            CASE WHEN u.asset_id IS NULL THEN d.asset_type ELSE u.asset_type END,
            coalesce(u.asset_family, d.asset_family),
-           coalesce(u.channel_id, d.channel_id),
+           coalesce(u.channel_id, d.channel_id) AS channel_id,
            u.asset_lifecycle, u.changed_at AS upserted_at, u.change_set_id AS upsert_change_set_id,
            u.position AS upsert_position, d.changed_at AS deleted_at, d.change_set_id AS delete_change_set_id,
            d.position AS delete_position

@@ -1,7 +1,7 @@
 """Bring the warehouse's schema to the version of this code, and keep partitions ahead."""
 
 import logging
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from alembic import command
@@ -17,7 +17,7 @@ from asset_changes.warehouse.schema import VERSION
 log = logging.getLogger(__name__)
 
 MIGRATE_COMMAND = "airflow dags trigger asset_changes_discovery"
-_MONTHS_AHEAD = 3
+_AHEAD = timedelta(days=92)
 _ADVISORY_LOCK = 0x67657474795F6163  # "getty_ac": one at a time, whoever starts it
 
 
@@ -31,7 +31,8 @@ def migrate(engine: Engine, *, schema: str) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        add_partitions(connection, since=datetime.now(UTC).date(), months=_MONTHS_AHEAD + 1)
+        now = datetime.now(UTC)
+        add_partitions(connection, since=now, until=now + _AHEAD)
 
 
 def check_version(connection: Connection) -> None:
@@ -50,13 +51,13 @@ def check_version(connection: Connection) -> None:
         )
 
 
-def add_partitions(connection: Connection, *, since: date, months: int) -> None:
-    """Make the monthly partitions of `asset_changes` from the month of `since` on.
+def add_partitions(connection: Connection, *, since: datetime, until: datetime) -> None:
+    """Make the monthly partitions of `asset_changes` from the month of `since` to that of `until`.
 
     Rows that fell into the default partition meanwhile are moved to where they belong.
     """
     _one_at_a_time(connection)
-    for offset in range(months):
+    for offset in range((until.year - since.year) * 12 + until.month - since.month + 1):
         first, following = _month(since, offset), _month(since, offset + 1)
         name = f"asset_changes_{first:%Y_%m}"
         if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}):
@@ -85,7 +86,7 @@ def _one_at_a_time(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
-def _month(since: date, offset: int) -> date:
+def _month(since: datetime, offset: int) -> date:
     months = since.year * 12 + since.month - 1 + offset
     return date(months // 12, months % 12 + 1, 1)
 

@@ -1,0 +1,131 @@
+"""What another worker, another deployment or an accident left behind: the channel goes on, and nothing is wrong."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asset_changes.archive import Archive
+from asset_changes.catch_up import catch_up
+from asset_changes.client import AssetChangesClient
+from asset_changes.model import Body
+from asset_changes.steps import Steps, confirm, fetch, load
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine
+from upath import UPath
+
+from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, credentials_for
+from tests.core.doubles import (
+    NOON,
+    ScriptedGetty,
+    body_of,
+    delivery,
+    execute,
+    ledger_row,
+    live,
+    rows,
+    told,
+    value,
+)
+
+SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete", 2), told("", "New", 3))
+
+
+@pytest.fixture
+def steps(archive: Archive, warehouse: Engine) -> Steps:
+    """The steps of channel 3001 with a Getty that hands out nothing."""
+    return Steps(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
+
+
+def fetched(steps: Steps, body: bytes, **said: Any) -> Any:
+    """Return what one task leaves to the next of this delivery."""
+    return fetch(replace(steps, source=ScriptedGetty([delivery(body, **said)])), batch_size=2200)
+
+
+def loaded(steps: Steps, body: bytes, **said: Any) -> None:
+    """Do what the tasks of one run do with this delivery."""
+    in_hand = fetched(steps, body, **said)
+    load(steps, in_hand)
+    confirm(steps, in_hand)
+
+
+def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(steps: Steps, warehouse: Engine) -> None:
+    fetched(steps, body_of("7", told("x", "New", 0)))  # and the worker dies
+    sibling = replace(steps, channel=EDITORIAL_FILM)
+    loaded(sibling, body_of("8", told("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
+    longer = body_of("7", told("x", "New", 0), told("a", "Delete", 150))
+    loaded(steps, longer, status=200, received_at=NOON + timedelta(hours=3))
+    assert live(warehouse) == ["x"]
+
+
+@pytest.mark.parametrize("accident", ["lost", "damaged"])
+def test_a_set_that_somebody_else_confirmed_and_the_archive_cannot_give_holds_up_no_other(
+    accident: str, steps: Steps, warehouse: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Path(fetched(steps, body_of("7", told("a", "New", 0))).archive_uri.removeprefix("file://"))
+    kept.write_bytes(b"damaged") if accident == "damaged" else kept.unlink()
+    loaded(steps, body_of("8", told("b", "New", 1)))
+    assert live(warehouse) == ["b"]
+    assert [row["loaded_at"] is None for row in (ledger_row(warehouse, "7"), ledger_row(warehouse, "8"))] == [
+        True,
+        False,
+    ]
+    [told_of] = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert "Change set 7 of channel 3001" in told_of
+    assert accident in told_of
+
+
+@pytest.mark.parametrize("later", [told("b", "New", 1), None])
+def test_a_damaged_object_is_replaced_by_the_next_delivery(
+    later: dict[str, object] | None, steps: Steps, warehouse: Engine, archive: Archive
+) -> None:
+    first = told("a", "New", 0)
+    uri = fetched(steps, body_of("7", first)).archive_uri
+    Path(uri.removeprefix("file://")).write_bytes(b"damaged")
+    body = body_of("7", *filter(None, (first, later)))
+    loaded(steps, body, status=200)
+    assert live(warehouse) == ["a", *(["b"] if later else [])]
+    if later:
+        assert archive.read_one(uri) == body
+
+
+def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Engine, tmp_path: Path) -> None:
+    def read(number: int) -> None:
+        archive = Archive(UPath(f"file://{tmp_path}/archive-{number}"))
+        client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+        steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        while not catch_up(steps, batch_size=50, minutes=1).is_caught_up:
+            pass
+        client.close()
+
+    with Sandbox(changes_per_channel=900) as sandbox, ThreadPoolExecutor(2) as deployments:
+        for done in [deployments.submit(read, number) for number in range(2)]:
+            done.result()
+        truth = [row for row in sandbox.truth()["change_sets"] if row["channel_id"] == 3001]
+    assert {each["change_count"] for each in truth} == {50}
+    found = rows(warehouse, "SELECT change_set_id, rejected_count, confirmed_at FROM change_sets ORDER BY fetched_at")
+    assert [row["change_set_id"] for row in found] == [row["change_set_id"] for row in truth]
+    assert all(row["confirmed_at"] for row in found)
+    logged = value(warehouse, "SELECT count(*) FROM asset_changes")
+    assert logged + sum(row["rejected_count"] for row in found) == 900
+
+
+def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
+    steps: Steps, warehouse: Engine, tmp_path: Path
+) -> None:
+    fetched(steps, SET)
+    moved = replace(steps, archive=Archive(UPath(f"file://{tmp_path}/moved")))
+    loaded(moved, SET, status=200)
+    assert ledger_row(warehouse, "7")["confirmed_at"]
+    [kept] = moved.archive.sets(3001)
+    assert moved.archive.read(kept.uri) == [Body(SET, NOON)]
+
+
+def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(steps: Steps, warehouse: Engine) -> None:
+    loaded(steps, SET)
+    execute(warehouse, "DELETE FROM change_sets")
+    loaded(steps, SET, status=200)
+    assert ledger_row(warehouse, "7")["change_count"] == 4
+    assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3

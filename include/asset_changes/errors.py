@@ -20,12 +20,17 @@
         ├── ArchiveUnavailable         the archive cannot be read or written
         └── NotTold                    the watchdog could not tell somebody, or not look everywhere
 
-Each message is a sentence: what happened, where, what to do next. None holds a secret.
+Each message is a sentence: what happened, and where. What to do next stands with the class, and at length
+under its name in docs/operations.md. None holds a secret.
 """
+
+from typing import ClassVar
 
 
 class AssetChangesError(Exception):
-    """The root of the tree; never raised itself."""
+    """The root of the tree; never raised itself. `next_step` is what a person does about it."""
+
+    next_step: ClassVar[str] = "Open the task's log: its last line says what happened and what to do."
 
 
 class TerminalError(AssetChangesError):
@@ -35,45 +40,72 @@ class TerminalError(AssetChangesError):
 class ConfigurationError(TerminalError):
     """A setting, parameter or Variable has a value that cannot be used."""
 
+    next_step = "Correct what it names, then trigger the DAG again; a changed environment needs a restart of Airflow."
+
 
 class CredentialsRefused(TerminalError):
     """Getty does not accept the API key, the secret or a token that was fresh."""
+
+    next_step = (
+        "Correct the connection and press Test there, then trigger the DAG again. If it worked "
+        "yesterday, ask Getty whether the key was renewed."
+    )
 
 
 class AccessDenied(TerminalError):
     """The account may not do this."""
 
+    next_step = "Ask Getty's sales team to give this account Asset Changes, then trigger the DAG again."
+
 
 class UnknownChannel(TerminalError):
     """Getty does not know the channel."""
+
+    next_step = "Trigger asset_changes_discovery: it asks Getty which channels there are."
 
 
 class UnexpectedRedirect(TerminalError):
     """The API answered with a redirect that must not be followed."""
 
+    next_step = "Correct host or token URL of the connection, or the proxy in between; then trigger the DAG again."
+
 
 class RequestRefused(TerminalError):
     """Getty refused the request for a reason that another try cannot mend."""
+
+    next_step = "Look the status and the code up in the release notes of Getty's API, or ask Getty."
 
 
 class UnreadableChangeSet(TerminalError):
     """The structure of a body is not understood; it is archived, and nothing is confirmed."""
 
+    next_step = "Teach `parse.py` the new structure and deploy it: Getty hands the same set out again."
+
 
 class SchemaMismatch(TerminalError):
     """The warehouse's schema is older or newer than this code."""
+
+    next_step = (
+        "Trigger asset_changes_discovery, which migrates; if the warehouse is the newer one, deploy the newer code."
+    )
 
 
 class WarehouseRefused(TerminalError):
     """The warehouse does not take a statement: missing rights, a changed table, a full disk quota."""
 
+    next_step = "Mend what Postgres complains of: rights, a table changed by hand, a quota. Then trigger the DAG again."
+
 
 class ArchiveDamaged(TerminalError):
     """An object in the archive is not what was written: cut, emptied or overwritten."""
 
+    next_step = "Bring the object back from a backup, or remove it; then find out what else writes into the archive."
+
 
 class NotLoaded(TerminalError):
     """A confirmation was asked for a change set whose load is not committed."""
+
+    next_step = "Clear the task `load`, or leave it to the next run."
 
 
 class TransientError(AssetChangesError):
@@ -90,18 +122,39 @@ class TransientError(AssetChangesError):
 class ApiUnavailable(TransientError):
     """Getty did not answer, or not with something whole."""
 
+    next_step = (
+        "Wait: the next run tries again, and nothing is lost. If it lasts, look at Getty's status "
+        "page, then at your own proxy and DNS."
+    )
+
 
 class RateLimited(TransientError):
     """Getty asks for fewer calls."""
+
+    next_step = (
+        "Wait: the next run tries again. If it lasts, find what else uses this key, or run the channels more rarely."
+    )
 
 
 class WarehouseUnavailable(TransientError):
     """The warehouse does not answer, or rolled a transaction back that may work on another try."""
 
+    next_step = "Look whether the database is up and has connections left; the next run tries again by itself."
+
 
 class ArchiveUnavailable(TransientError):
     """The archive cannot be read or written."""
 
+    next_step = "Look for a full disk, missing rights or an unreachable store; the next run tries again by itself."
+
 
 class NotTold(TransientError):
     """The watchdog could not tell somebody of an alert, or not look for every condition."""
+
+    next_step = "Test the connection of the notifier; the next run tells it again by itself."
+
+
+def error_named(name: object) -> type[AssetChangesError]:
+    """Return the class of this name, or the root of the tree where there is none."""
+    found = globals().get(str(name))
+    return found if isinstance(found, type) and issubclass(found, AssetChangesError) else AssetChangesError

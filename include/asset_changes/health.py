@@ -33,13 +33,15 @@ class State(enum.StrEnum):
 class Problem:
     """Something that a person should look at; `link` is the page of Airflow where the next step starts.
 
-    `is_breaking` says that the copy does not go on until somebody does.
+    `entry` is the heading of docs/operations.md that says more. `is_breaking` says that the copy does not go on
+    until somebody does.
     """
 
     reason: str
     next_step: str
     since: datetime | None = None
     link: str | None = None
+    entry: str | None = None
     is_breaking: bool = True
 
 

@@ -11,14 +11,14 @@ TAG = "getty-images"
 START_DATE = datetime(2026, 1, 1, tzinfo=UTC)  # fixed: a moving one would make a new DAG version at each parse
 
 FAILURE = "failure"
-"""The XCom of a failed task: its error's sentence, which the status page shows."""
+"""The XCom of a failed task: its error's class and sentence, which the status page shows."""
 
 
 def keep_failure(context: Context) -> None:
-    """Keep the sentence of one of our errors, which hold no secrets; others stand in the log alone."""
+    """Keep class and sentence of one of our errors, which hold no secrets; others stand in the log alone."""
     error = context.get("exception")
     if isinstance(error, AssetChangesError):
-        context["ti"].xcom_push(FAILURE, str(error)[:900])
+        context["ti"].xcom_push(FAILURE, {"error": type(error).__name__, "says": str(error)[:900]})
 
 
 DEFAULT_ARGS: dict[str, Any] = {

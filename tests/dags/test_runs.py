@@ -248,9 +248,10 @@ def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installati
     assert len(sandbox.confirmed_ids(3001)) == 1
 
 
-def test_a_failed_task_keeps_its_sentence_for_the_status_page(connected: Installation, sandbox: Sandbox) -> None:
+def test_a_failed_task_keeps_its_error_for_the_status_page(connected: Installation, sandbox: Sandbox) -> None:
     sandbox.retire(3001)
     run = connected.test_dag(CHANNEL)
     assert run.states()["fetch"] == "failed"
-    assert "Getty does not know this channel" in json.loads(run.xcoms["fetch"])
-    assert "Run asset_changes_discovery" in json.loads(run.xcoms["fetch"])
+    kept = json.loads(run.xcoms["fetch"])
+    assert kept["error"] == "UnknownChannel"
+    assert "Getty does not know this channel" in kept["says"]

@@ -242,7 +242,7 @@ def test_a_channel_that_breaks_is_named_first_with_the_reason_and_the_next_step(
         problem = page.get_by_role("alert").first
         expect(problem).to_contain_text("Its newest run has failed in the task fetch: ")
         expect(problem).to_contain_text("Getty does not know this channel")
-        expect(problem).to_contain_text("Next: Do what this says, then trigger the DAG again.")
+        expect(problem).to_contain_text("Next: Trigger asset_changes_discovery: it asks Getty")
         expect(problem).to_be_in_viewport()
         problem.get_by_role("link", name="Open it").click()
         page.wait_for_url(re.compile(rf"/dags/{BROKEN}/runs/.*/tasks/fetch"))

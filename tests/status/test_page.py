@@ -3,6 +3,11 @@
 import csv
 import io
 import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from html import unescape
 
 import pytest
 from sqlalchemy import URL, Engine
@@ -18,6 +23,30 @@ def words(html: str) -> str:
     """What a reader sees, in one line."""
     body = re.sub(r"(?s)<style>.*?</style>", "", html)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+@dataclass
+class Runs:
+    """Makes runs of a channel's DAG end as a test wants."""
+
+    page: AirflowServer
+    made: list[str] = field(default_factory=list)
+
+    def end(self, name: str, state: str, **failure: str) -> None:
+        """A run that ended so just now; `failure` is what its task `fetch` left of its error."""
+        run = f"dags/{IMAGES}/dagRuns/{name}"
+        self.made.append(name)
+        calls: list[tuple[str, str, object]] = [
+            ("POST", f"dags/{IMAGES}/dagRuns", {"logical_date": None, "dag_run_id": name})
+        ]
+        if failure:
+            calls += [
+                ("PATCH", f"{run}/taskInstances/fetch", {"new_state": "failed"}),
+                ("POST", f"{run}/taskInstances/fetch/xcomEntries", {"key": "failure", "value": failure}),
+            ]
+        for method, path, body in [*calls, ("PATCH", run, {"state": state})]:
+            answer = self.page.ask(method, path, body)
+            assert answer.ok, answer.text
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -107,16 +136,46 @@ def test_a_broken_channel_comes_first_with_reason_and_next_step(page: AirflowSer
     assert 'href="/dags/asset_changes_creative_image_3002/runs"' in html
 
 
-def test_a_red_run_is_told_at_once_with_a_link_to_its_task(page: AirflowServer, warehouse: Engine) -> None:
+@pytest.fixture
+def runs(page: AirflowServer) -> Iterator[Runs]:
+    runs = Runs(page)
+    yield runs
+    for name in runs.made:
+        assert page.ask("DELETE", f"dags/{IMAGES}/dagRuns/{name}").ok
+
+
+def test_a_red_run_is_told_at_once_with_a_link_to_it(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
     channel(warehouse)
-    made = page.ask("POST", f"dags/{IMAGES}/dagRuns", {"logical_date": None, "dag_run_id": "red"})
-    assert made.ok, made.text
-    assert page.ask("PATCH", f"dags/{IMAGES}/dagRuns/red", {"state": "failed"}).ok
+    runs.end("red", "failed")
     html = page.get("").text
     assert "Its newest run has failed" in words(html)
     assert f'href="/dags/{IMAGES}/runs/red' in html
-    assert page.ask("DELETE", f"dags/{IMAGES}/dagRuns/red").ok
+    runs.end("green", "success")
     assert 'data-state="up to date"' in page.get("").text
+
+
+def test_a_red_run_is_told_with_the_next_step_of_its_error(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
+    channel(warehouse)
+    runs.end("red", "failed", error="ApiUnavailable", says="Getty answers 503.")
+    html = page.get("").text
+    assert "Its newest run has failed in the task fetch: Getty answers 503." in words(html)
+    assert "Next: Wait: the next run tries again, and nothing is lost. If it lasts, look at Getty's" in unescape(
+        words(html)
+    )
+    assert "More: docs/operations.md#apiunavailable" in words(html)
+    assert f'href="/dags/{IMAGES}/runs/red/tasks/fetch"' in html
+
+
+def test_a_channel_is_red_since_the_first_failure_after_its_last_good_run(
+    page: AirflowServer, warehouse: Engine, runs: Runs
+) -> None:
+    channel(warehouse)
+    for name, state in (("red_1", "failed"), ("green", "success"), ("red_2", "failed")):
+        runs.end(name, state)
+    time.sleep(1)
+    runs.end("red_3", "failed")
+    first = datetime.fromisoformat(page.ask("GET", f"dags/{IMAGES}/dagRuns/red_2").json()["end_date"])
+    assert f"Its newest run has failed. Since {first:%Y-%m-%d %H:%M:%S} UTC." in words(page.get("").text)
 
 
 def test_a_paused_dag_is_told(page: AirflowServer, warehouse: Engine) -> None:

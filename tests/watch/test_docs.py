@@ -51,6 +51,7 @@ def test_every_error_has_its_entry_which_says_whether_it_is_tried_again() -> Non
     for kind in raised:
         said = OPERATIONS.split(f"### {kind.__name__}\n\n")[1]
         assert said.startswith("Terminal." if issubclass(kind, errors.TerminalError) else "Transient.")
+        assert "next_step" in vars(kind), f"{kind.__name__} says nothing of what to do"
 
 
 def test_the_settings_page_is_generated(generate: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ The warehouse learns of a failure only by its silence; Airflow knows at once whi
 """
 
 from collections.abc import Collection
+from datetime import datetime
 
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
@@ -11,13 +12,13 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
+from asset_changes.errors import AssetChangesError, error_named
 from asset_changes.health import Problem
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
 
 from getty_images.defaults import FAILURE
 from getty_images.status.words import path_part
-
-_READ_THE_LOG = "Open the task's log: its last line says what happened and what to do. Then trigger the DAG again."
 
 
 def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
@@ -42,15 +43,17 @@ def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     return found
 
 
-def _newest_failure(session, dag_id: str) -> Problem | None:  # type: ignore[no-untyped-def]  # Airflow's session
+def _newest_failure(session: Session, dag_id: str) -> Problem | None:
     newest = session.execute(
-        select(DagRun.run_id, DagRun.state, DagRun.end_date)
+        select(DagRun.run_id, DagRun.state)
         .where(DagRun.dag_id == dag_id, DagRun.state.in_((DagRunState.SUCCESS, DagRunState.FAILED)))
         .order_by(DagRun.run_after.desc())
         .limit(1)
     ).one_or_none()
     if newest is None or newest.state != DagRunState.FAILED:
         return None
+    since = _red_since(session, dag_id)
+    run = f"dags/{path_part(dag_id)}/runs/{path_part(newest.run_id)}"
     task_id = session.scalar(
         select(TaskInstance.task_id)
         .where(
@@ -60,23 +63,46 @@ def _newest_failure(session, dag_id: str) -> Problem | None:  # type: ignore[no-
         )
         .limit(1)
     )
-    run = f"dags/{path_part(dag_id)}/runs/{path_part(newest.run_id)}"
     if task_id is None:
-        return Problem(reason="Its newest run has failed.", next_step=_READ_THE_LOG, since=newest.end_date, link=run)
+        step = AssetChangesError.next_step
+        return Problem(reason="Its newest run has failed.", next_step=step, since=since, link=run)
+    kind, sentence = _said(session, dag_id, newest.run_id, task_id)
+    return Problem(
+        reason=f"Its newest run has failed in the task {task_id}{f': {sentence}' if sentence else '.'}",
+        next_step=kind.next_step,
+        since=since,
+        link=f"{run}/tasks/{path_part(task_id)}",
+        entry=None if kind is AssetChangesError else kind.__name__,
+    )
+
+
+def _red_since(session: Session, dag_id: str) -> datetime | None:
+    """Return when the first run failed after the last good one."""
+    last_good = (
+        select(func.max(DagRun.run_after))
+        .where(DagRun.dag_id == dag_id, DagRun.state == DagRunState.SUCCESS)
+        .scalar_subquery()
+    )
+    return session.scalar(
+        select(func.min(DagRun.end_date)).where(
+            DagRun.dag_id == dag_id,
+            DagRun.state == DagRunState.FAILED,
+            or_(last_good.is_(None), DagRun.run_after > last_good),
+        )
+    )
+
+
+def _said(session: Session, dag_id: str, run_id: str, task_id: str) -> tuple[type[AssetChangesError], str]:
+    """Return what a red task left of its error: its class and its sentence, which is empty where it left none."""
     said = session.scalar(
         select(XComModel.value).where(
             XComModel.dag_id == dag_id,
-            XComModel.run_id == newest.run_id,
+            XComModel.run_id == run_id,
             XComModel.task_id == task_id,
             XComModel.key == FAILURE,
         )
     )
-    return Problem(
-        reason=f"Its newest run has failed in the task {task_id}{f': {said}' if said else '.'}",
-        next_step="Do what this says, then trigger the DAG again." if said else _READ_THE_LOG,
-        since=newest.end_date,
-        link=f"{run}/tasks/{path_part(task_id)}",
-    )
+    return (error_named(said["error"]), said["says"]) if isinstance(said, dict) else (AssetChangesError, "")
 
 
 def _paused(dag_id: str) -> Problem:

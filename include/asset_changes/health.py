@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from asset_changes.lag import Lag, lag_of
 from asset_changes.warehouse.status import Alert, ChannelStatus
 from asset_changes.watch_conditions import CONDITIONS
 from asset_changes.watch_settings import WatchSettings
@@ -46,14 +47,6 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lag:
-    """How old the oldest unconfirmed change is; `is_at_most` where only a bound is known."""
-
-    value: timedelta
-    is_at_most: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Health:
     """What is to be said of a channel at a moment."""
 
@@ -82,7 +75,13 @@ def health_of(
         state=_state(status, problems, is_caught_up=is_caught_up),
         since=status.retired_at or status.caught_up_at,
         problems=problems,
-        lag=_lag(status, now, is_caught_up=is_caught_up),
+        lag=lag_of(
+            now=now,
+            is_caught_up=is_caught_up,
+            oldest_open_at=status.open.oldest_change_at,
+            caught_up_at=status.caught_up_at,
+            last_change_at=status.last_change_at,
+        ),
         unread_left=None if unread_since is None else UNREAD_KEPT - (now - unread_since),
         silent_left=None if checked_at is None else SILENT_KEPT - (now - checked_at),
     )
@@ -101,15 +100,6 @@ def _is_caught_up(status: ChannelStatus) -> bool:
     if status.caught_up_at is None or status.last_checked_at is None:
         return False
     return status.caught_up_at >= status.last_checked_at and status.open.sets == 0
-
-
-def _lag(status: ChannelStatus, now: datetime, *, is_caught_up: bool) -> Lag | None:
-    if status.open.oldest_change_at is not None:
-        return Lag(value=now - status.open.oldest_change_at)
-    if is_caught_up:
-        return Lag(value=timedelta(0))
-    # The feed ascends: what Getty still holds is newer than what it has handed out.
-    return None if status.last_change_at is None else Lag(value=now - status.last_change_at, is_at_most=True)
 
 
 def _unread_since(status: ChannelStatus) -> datetime | None:

@@ -45,14 +45,14 @@ LAG_SECONDS = Metric(
     kind="gauge",
     tags=("channel_id",),
     sent_by="watch",
-    meaning="Age of the channel's newest change in the warehouse; 0 when caught up",
+    meaning="Age of the oldest change that is not confirmed, at most; 0 while the last empty answer is fresh",
 )
 UNCHECKED_SECONDS = Metric(
     name="asset_changes.unchecked_seconds",
     kind="gauge",
     tags=("channel_id",),
     sent_by="watch",
-    meaning="Time since the channel last gave an answer",
+    meaning="Time since the channel last gave an answer, or since its discovery",
 )
 ALERT = Metric(
     name="asset_changes.alert",

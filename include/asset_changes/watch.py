@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, select
 
 from asset_changes.archive import Archive
 from asset_changes.errors import ArchiveUnavailable, NotTold
+from asset_changes.lag import Reading, readings
 from asset_changes.warehouse import alerts
 from asset_changes.warehouse.alerts import OpenAlert
 from asset_changes.warehouse.connection import transaction
@@ -47,15 +48,6 @@ class Alert:
     def html(self) -> str:
         """The message as HTML, escaped: part of it came from outside."""
         return "<br>\n".join(html.escape(line) for line in self.text.splitlines())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a channel stands; `lag_seconds` is 0 when it is caught up."""
-
-    channel_id: int
-    lag_seconds: float
-    unchecked_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +124,7 @@ def _look(look: Look, *, confirms: bool) -> _Seen:
         holds=holds,
         unlooked=unlooked,
         names=_names(look.connection),
-        readings=_readings(look.connection, now=look.now),
+        readings=readings(look.connection, now=look.now),
     )
 
 
@@ -178,22 +170,6 @@ def _message(alert: OpenAlert, seen: _Seen, *, now: datetime) -> Alert:
 def _names(connection: Connection) -> dict[int, str]:
     rows = connection.execute(select(channels.c.channel_id, channels.c.asset_family, channels.c.asset_type))
     return {row.channel_id: f"Channel {row.channel_id} ({row.asset_family} {row.asset_type})" for row in rows}
-
-
-def _readings(connection: Connection, *, now: datetime) -> tuple[Reading, ...]:
-    c = channels.c
-    columns = (c.channel_id, c.last_checked_at, c.caught_up_at, c.last_change_at)
-    asked = (c.retired_at.is_(None)) & c.last_checked_at.is_not(None)
-    return tuple(
-        Reading(
-            channel_id=row.channel_id,
-            lag_seconds=0.0
-            if row.caught_up_at == row.last_checked_at or row.last_change_at is None
-            else (now - row.last_change_at).total_seconds(),
-            unchecked_seconds=(now - row.last_checked_at).total_seconds(),
-        )
-        for row in connection.execute(select(*columns).where(asked))
-    )
 
 
 def _span(span: timedelta) -> str:

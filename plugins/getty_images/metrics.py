@@ -27,8 +27,9 @@ def send_loaded(channel_id: int, *, sets: int, counts: Counts, channel_seq: int)
 def send_watched(watched: Watched) -> None:
     """Send how the channels stand and which alerts are open, the closed ones as 0."""
     for reading in watched.readings:
-        _gauge(LAG_SECONDS, reading.lag_seconds, channel_id=reading.channel_id)
-        _gauge(UNCHECKED_SECONDS, reading.unchecked_seconds, channel_id=reading.channel_id)
+        for metric, value in ((LAG_SECONDS, reading.lag_seconds), (UNCHECKED_SECONDS, reading.unchecked_seconds)):
+            if value is not None:
+                _gauge(metric, value, channel_id=reading.channel_id)
         for condition in CONDITIONS:
             is_open = (reading.channel_id, condition.name) in watched.open
             _gauge(ALERT, int(is_open), channel_id=reading.channel_id, condition=condition.name)

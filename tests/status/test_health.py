@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from asset_changes.health import Health, State, health_of
+from asset_changes.lag import Lag
 from asset_changes.model import Channel
 from asset_changes.warehouse.status import Alert, ChannelStatus, Open
 from asset_changes.watch_settings import WatchSettings
@@ -42,6 +43,13 @@ def test_between_two_sets_the_lag_is_known_only_as_a_bound() -> None:
     health = judged(caught_up_at=None)
     assert health.lag is not None
     assert (health.lag.value, health.lag.is_at_most) == (5 * MINUTE, True)
+
+
+def test_an_empty_answer_proves_no_lag_for_a_quarter_of_an_hour_and_then_is_a_bound() -> None:
+    fresh = judged(last_checked_at=NOW - 15 * MINUTE, caught_up_at=NOW - 15 * MINUTE).lag
+    silent = judged(last_checked_at=NOW - 3 * DAY, caught_up_at=NOW - 3 * DAY, last_change_at=NOW - 5 * DAY).lag
+    assert fresh == Lag(value=timedelta(0))
+    assert silent == Lag(value=3 * DAY, is_at_most=True)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, text
 
 from tests.status.conftest import PROJECT, AirflowServer
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion, rejected
@@ -123,6 +123,30 @@ def test_the_page_shows_the_numbers_of_the_warehouse(page: AirflowServer, wareho
     assert "Median 2 min" in words(html)
     assert "1 × unknown lifecycle" in words(html)
     assert "<b>7</b>" not in html
+
+
+def test_the_facts_of_a_channel_that_nobody_reads_are_told(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse, last_checked_at=NOW - 3 * DAY, caught_up_at=NOW - 3 * DAY, last_change_at=NOW - 4 * DAY)
+    told, three_days = words(page.get("").text), r"(2 d 23 h|3 d|3 d \d+ min)"
+    assert re.search(rf"Lag at most {three_days} all that is older is confirmed", told)
+    assert re.search(rf"Last answer of Getty {three_days} ago", told)
+    assert "Unread dropped in 11 d of 14, if nobody reads" in told
+    assert "Channel removed in 117 d of 120, if nobody asks" in told
+
+
+def test_a_channel_that_is_caught_up_has_no_lag(page: AirflowServer, warehouse: Engine) -> None:
+    just_now = datetime.now(UTC)
+    channel(warehouse, last_checked_at=just_now, caught_up_at=just_now)
+    assert "Lag none all is confirmed" in words(page.get("").text)
+
+
+def test_the_page_needs_neither_the_log_nor_the_states(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", new=7)
+    with warehouse.begin() as connection:
+        connection.execute(text("DROP TABLE asset_changes, asset_states CASCADE"))
+    assert 'data-total="new">7<' in page.get("").text
+    assert 'data-table="summary"' in page.get("compliance").text
 
 
 def test_a_broken_channel_comes_first_with_reason_and_next_step(page: AirflowServer, warehouse: Engine) -> None:

@@ -57,8 +57,9 @@ def export_metrics() -> None:
 
 
 def _send(what: str) -> None:
+    from asset_changes.lag import Reading
     from asset_changes.model import Counts
-    from asset_changes.watch import Reading, Watched
+    from asset_changes.watch import Watched
     from getty_images import metrics
 
     if what == "loaded":

@@ -1,9 +1,11 @@
 """How alerts are told: once, at least; a notifier that fails is tried again; one failure hides no other."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from asset_changes import steps as channel_steps
 from asset_changes.errors import ConfigurationError, SchemaMismatch
+from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import transaction
 from asset_changes.watch import Alert, Watched
 from asset_changes.watch_settings import WatchSettings
@@ -121,14 +123,33 @@ def test_what_getty_sent_cannot_become_markup(feed: Feed, watchdog: Watchdog) ->
     assert "<script>" not in alert.html
 
 
-def test_the_readings_tell_the_lag(feed: Feed, watchdog: Watchdog) -> None:
-    def reading(watched: Watched) -> tuple[float, float]:
-        (only,) = watched.readings
-        return round(only.lag_seconds / 60), round(only.unchecked_seconds / 60)
+def minutes(watched: Watched) -> tuple[int | None, ...]:
+    """Lag and time without an answer of the only channel."""
+    (only,) = watched.readings
+    return tuple(None if each is None else round(each / 60) for each in (only.lag_seconds, only.unchecked_seconds))
 
-    assert reading(watchdog.look(later=timedelta(minutes=10))) == (0, 10)
-    feed.sql("UPDATE channels SET caught_up_at = caught_up_at - interval '1 minute'")
-    assert reading(watchdog.look(later=timedelta(minutes=10))) == (10, 10)
+
+def test_a_channel_that_nobody_reads_has_a_lag_that_grows(feed: Feed, watchdog: Watchdog) -> None:
+    assert minutes(watchdog.look(later=timedelta(minutes=10))) == (0, 10)
+    assert minutes(watchdog.look(later=timedelta(minutes=40))) == (40, 40)
+    assert minutes(watchdog.look(later=timedelta(days=5))) == (5 * 24 * 60, 5 * 24 * 60)
+
+
+def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdog: Watchdog) -> None:
+    feed.says("Update", at=datetime.now(UTC) - timedelta(hours=3))
+    fetched = channel_steps.fetch(feed.steps, batch_size=100)
+    assert fetched
+    channel_steps.load(feed.steps, fetched)
+    assert minutes(watchdog.look()) == (180, 0)
+    feed.catch_up()
+    assert minutes(watchdog.look()) == (0, 0)
+
+
+def test_of_a_channel_that_never_answered_no_lag_is_known(feed: Feed, watchdog: Watchdog) -> None:
+    feed.sql("TRUNCATE change_sets, channels")
+    with transaction(feed.steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [feed.steps.channel])
+    assert minutes(watchdog.look(later=timedelta(minutes=30))) == (None, 30)
 
 
 def test_a_warehouse_of_another_version_is_told_with_the_command(watchdog: Watchdog) -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import dag, task
+from airflow.sdk import Param, dag, task
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 
 _DOC = """
@@ -33,6 +33,16 @@ that changed rows, another consumer. What each alert means and what to do: `docs
     allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # their enum is private
     dagrun_timeout=timedelta(minutes=9),
     tags=[TAG, "upkeep"],
+    params={
+        "gone_channel_id": Param(
+            None,
+            type=["integer", "null"],
+            minimum=1,
+            title="Channel that is gone for good",
+            description="A channel that Getty no longer lists, once you know what becomes of its assets: this ends its "
+            "alert. Empty: watch as always.",
+        )
+    },
     # The next run is the next try.
     default_args={**DEFAULT_ARGS, "retries": 0, "execution_timeout": timedelta(minutes=5)},
 )

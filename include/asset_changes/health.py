@@ -16,7 +16,7 @@ SILENT_KEPT = timedelta(days=120)
 
 _CONDITIONS = {condition.name: condition for condition in CONDITIONS}
 # The watchdog's conditions that are looked for here as well, at each look and not every ten minutes.
-_LOOKED_FOR = ("unchecked", "unread", "unconfirmed")
+_LOOKED_FOR = ("unchecked", "unread", "unconfirmed", "vanished")
 # Those that stop a channel; the others ask for a look while the copy goes on.
 _BREAKING = (*_LOOKED_FOR, "dormant", "delete_overdue")
 
@@ -27,6 +27,8 @@ class State(enum.StrEnum):
     UP_TO_DATE = "up to date"
     BEHIND = "behind"
     BROKEN = "broken"
+    VANISHED = "vanished"
+    """Getty no longer lists it, and nobody has taken note."""
     RETIRED = "retired"
 
 
@@ -68,12 +70,14 @@ def health_of(
 ) -> Health:
     """Judge a channel by what the warehouse knows; `others` are problems seen elsewhere, told first."""
     is_caught_up = _is_caught_up(status)
-    problems = () if status.retired_at else (*others, *_problems(status, now, limits, confirms, is_caught_up))
+    if status.retired_at:
+        return _of_retired(status, status.retired_at)
+    problems = (*others, *_problems(status, now, limits, confirms, is_caught_up))
     unread_since = _unread_since(status)
     checked_at = status.last_checked_at or status.discovered_at
     return Health(
-        state=_state(status, problems, is_caught_up=is_caught_up),
-        since=status.retired_at or status.caught_up_at,
+        state=_state(problems, is_caught_up=is_caught_up),
+        since=status.caught_up_at,
         problems=problems,
         lag=lag_of(
             now=now,
@@ -87,9 +91,27 @@ def health_of(
     )
 
 
-def _state(status: ChannelStatus, problems: tuple[Problem, ...], *, is_caught_up: bool) -> State:
-    if status.retired_at:
-        return State.RETIRED
+def _of_retired(status: ChannelStatus, since: datetime) -> Health:
+    """Judge a channel that Getty no longer lists: nothing arrives any more, so nothing of it is in time or late."""
+    is_known = status.retirement_known_at is not None and status.retirement_known_at >= since
+    vanished = Problem(
+        reason="Getty no longer lists this channel: nothing tells of the Deletes of its assets.",
+        next_step=_CONDITIONS["vanished"].next_step,
+        since=since,
+        link="dags/asset_changes_watch",
+        entry="vanished",
+    )
+    return Health(
+        state=State.RETIRED if is_known else State.VANISHED,
+        since=since,
+        problems=(*(() if is_known else (vanished,)), *_alerted(status, but=_LOOKED_FOR)),
+        lag=None,
+        unread_left=None,
+        silent_left=None,
+    )
+
+
+def _state(problems: tuple[Problem, ...], *, is_caught_up: bool) -> State:
     if any(problem.is_breaking for problem in problems):
         return State.BROKEN
     return State.UP_TO_DATE if is_caught_up else State.BEHIND
@@ -121,11 +143,14 @@ def _problems(
     ]
     # An alert stands until the next watch; what is over by now is not told any more.
     over = (*_LOOKED_FOR, "behind") if is_caught_up else _LOOKED_FOR
-    told = [_alerted(alert, runs) for alert in status.alerts if alert.condition not in over]
-    return [problem for problem in found if problem is not None] + told
+    return [problem for problem in found if problem is not None] + _alerted(status, but=over)
 
 
-def _alerted(alert: Alert, runs: str) -> Problem:
+def _alerted(status: ChannelStatus, *, but: tuple[str, ...]) -> list[Problem]:
+    return [_problem_of(alert, f"dags/{status.dag_id}/runs") for alert in status.alerts if alert.condition not in but]
+
+
+def _problem_of(alert: Alert, runs: str) -> Problem:
     condition = _CONDITIONS.get(alert.condition)
     return Problem(
         reason=f"{condition.title if condition else alert.condition}.",

@@ -152,7 +152,7 @@ def _message(alert: OpenAlert, seen: _Seen, *, now: datetime) -> Alert:
             condition=alert.condition,
             channel_id=alert.channel_id,
             subject=f"All clear: {title}, {channel}",
-            what=f"{channel}: {title!r} is over",
+            what=f"{channel}: {title!r} {condition.over if condition else 'is over'}",
             since=alert.since,
             next_step="Nothing.",
             is_over=True,

@@ -32,7 +32,8 @@ class Condition:
     """One thing that must not be.
 
     `says` is what the channel does or has, with the names of the row and `span` (from `since` to
-    now). `needs_confirming` says that the condition is meaningless where nothing is confirmed.
+    now); `over` what is said of its end. `needs_confirming` says that the condition is meaningless
+    where nothing is confirmed.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Condition:
     says: str
     next_step: str
     look: Callable[[Look], Sequence[Row]]
+    over: str = "is over"
     needs_confirming: bool = False
 
 
@@ -186,15 +188,20 @@ CONDITIONS = (
         name="vanished",
         title="Channel vanished",
         says="is no longer listed by Getty, so it is not read any more",
-        next_step="Ask Getty whether that is meant. Its assets stay in the warehouse, and nothing tells of their "
-        "Deletes now. If it is listed again, run asset_changes_discovery.",
-        look=_sql("SELECT channel_id, retired_at AS since FROM channels WHERE retired_at > :now - :listed"),
+        next_step="Ask Getty what replaces it: its assets stay in the warehouse, and nothing tells of their Deletes. "
+        "If it is listed again, run asset_changes_discovery. If it is gone for good and you know what becomes of its "
+        "assets, trigger asset_changes_watch with this channel as `gone_channel_id`.",
+        over="is over: Getty lists it again, or somebody took note",
+        look=_sql("""
+            SELECT channel_id, retired_at AS since FROM channels
+            WHERE retired_at IS NOT NULL AND coalesce(retirement_known_at < retired_at, true)"""),
     ),
     Condition(
         name="appeared",
         title="New channel",
-        says="is new: Getty lists it since {span}",
+        says="is new: Getty did not list it before",
         next_step="Nothing, if it is meant: its DAG reads it already. Consumers that pick channels by id may want it.",
+        over="is no news any more",
         look=_sql("""
             SELECT channel_id, discovered_at AS since FROM channels
             WHERE retired_at IS NULL AND discovered_at > :now - :listed

@@ -37,7 +37,7 @@ class WatchSettings:
     recent_hours: float = 24
     """How long what is past (a late Delete, a rejected change, a stranger's confirmation) stays an alert."""
     listed_days: float = 7
-    """How long a channel that vanished or appeared stays an alert."""
+    """How long a channel that appeared stays an alert."""
     archive_days: float = 3
     """How far back the archive is compared with the ledger."""
 

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
-from asset_changes.errors import NotTold
+from asset_changes.errors import ConfigurationError, NotTold
 from asset_changes.settings import Settings
-from asset_changes.warehouse.connection import transaction
+from asset_changes.warehouse import alerts
+from asset_changes.warehouse.connection import in_transaction, transaction
 from asset_changes.watch import Alert
 from asset_changes.watch import watch as watch_feed
 from asset_changes.watch_settings import WatchSettings
-from sqlalchemy import inspect
+from sqlalchemy import Connection, inspect
 
 from getty_images import metrics
 from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 def watch(context: Mapping[str, Any]) -> dict[str, int]:
     """Look at all channels, tell what is new and what is over, and send the metrics."""
+    gone_channel_id = context["params"].get("gone_channel_id")
     settings, choice = Settings.from_environment(), NotifierChoice.from_environment()
     if choice is None:
         log.info("No notifier is named in %s: alerts stand in this log, the table and the metrics alone.", VARIABLE)
@@ -31,6 +33,8 @@ def watch(context: Mapping[str, Any]) -> dict[str, int]:
         with transaction(engine) as connection:
             if not inspect(connection).has_table("schema_version"):
                 raise AirflowSkipException("The warehouse has no tables yet: asset_changes_discovery makes them.")
+        if gone_channel_id is not None:
+            in_transaction(engine, lambda connection: _take_note(connection, gone_channel_id))
         watched = watch_feed(
             engine,
             archive=archive_of(settings),
@@ -43,6 +47,11 @@ def watch(context: Mapping[str, Any]) -> dict[str, int]:
     if watched.failures:
         raise NotTold(" ".join(watched.failures))
     return {"channels": len(watched.readings), "open": len(watched.open), "told": watched.told}
+
+
+def _take_note(connection: Connection, channel_id: int) -> None:
+    if not alerts.note_retirement(connection, channel_id):
+        raise ConfigurationError(f"Channel {channel_id} is no channel that vanished: give the id of one, or none.")
 
 
 def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:

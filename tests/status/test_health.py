@@ -101,6 +101,25 @@ def test_the_days_left_count_from_the_oldest_unread_change_and_the_last_answer()
     assert (health.unread_left, health.silent_left) == (10 * DAY, 100 * DAY)
 
 
-def test_a_retired_channel_is_never_broken() -> None:
+def test_a_channel_that_getty_no_longer_lists_has_vanished_until_somebody_takes_note() -> None:
     health = judged(retired_at=NOW - DAY, last_checked_at=NOW - 50 * DAY)
-    assert (health.state, health.since, health.problems) == (State.RETIRED, NOW - DAY, ())
+    assert (health.state, health.since) == (State.VANISHED, NOW - DAY)
+    [problem] = health.problems
+    assert "nothing tells of the Deletes of its assets" in problem.reason
+    assert "`gone_channel_id`" in problem.next_step
+
+    known = judged(retired_at=NOW - DAY, retirement_known_at=NOW, last_checked_at=NOW - 50 * DAY)
+    assert (known.state, known.since, known.problems) == (State.RETIRED, NOW - DAY, ())
+    once_more = judged(retired_at=NOW - DAY, retirement_known_at=NOW - 2 * DAY)
+    assert once_more.state is State.VANISHED
+
+
+def test_of_a_channel_that_is_not_read_any_more_no_lag_and_no_days_left_are_told() -> None:
+    health = judged(retired_at=NOW - DAY)
+    assert (health.lag, health.unread_left, health.silent_left) == (None, None, None)
+
+
+def test_an_alert_of_a_channel_that_vanished_is_still_told() -> None:
+    alert = Alert(condition="not_in_ledger", since=NOW - DAY)
+    health = judged(retired_at=NOW - DAY, retirement_known_at=NOW, alerts=(alert,))
+    assert [problem.reason for problem in health.problems] == ["Archived but not in the ledger."]

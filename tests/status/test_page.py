@@ -125,6 +125,22 @@ def test_the_page_shows_the_numbers_of_the_warehouse(page: AirflowServer, wareho
     assert "<b>7</b>" not in html
 
 
+def test_a_copy_whose_channel_vanished_is_not_called_up_to_date(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    channel(warehouse, 3002, asset_family="Creative", retired_at=NOW - DAY)
+    told = words(page.get("").text)
+    assert told.startswith("Asset changes Getty no longer lists Creative Image (3002) 1 of 1 channels up to date")
+    assert told.index("Creative Image (3002) Vanished") < told.index("Editorial Image (3001) Up to date")
+    gone, listed = told.split("Editorial Image (3001) Up to date")
+    assert "Channel removed in" not in gone
+    assert "Channel removed in" in listed
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE channels SET retirement_known_at = now() WHERE channel_id = 3002"))
+    told = words(page.get("").text)
+    assert told.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
+    assert "Creative Image (3002) Retired" in told
+
+
 def test_the_facts_of_a_channel_that_nobody_reads_are_told(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse, last_checked_at=NOW - 3 * DAY, caught_up_at=NOW - 3 * DAY, last_change_at=NOW - 4 * DAY)
     told, three_days = words(page.get("").text), r"(2 d 23 h|3 d|3 d \d+ min)"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
+from asset_changes.client import AssetChangesClient
 from asset_changes.steps import Steps
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import transaction
@@ -16,6 +17,7 @@ from asset_changes.watch_settings import WatchSettings
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine, text
 
+from tests.conftest import credentials_for
 from tests.dags.installation import Installation, install, renew
 
 
@@ -64,6 +66,16 @@ class Feed:
                 for number, lifecycle in enumerate(lifecycles, 1)
             ],
         )
+
+    def discover(self, getty: Sandbox | None = None) -> None:
+        """Keep which channels Getty lists, this one or another, and which it lists no more."""
+        client = AssetChangesClient(credentials_for(getty or self.sandbox))
+        listed = client.get_channels()
+        client.close()
+        with transaction(self.steps.warehouse) as connection:
+            known = connection.scalars(text("SELECT channel_id FROM channels")).all()
+            ledger.upsert_channels(connection, listed)
+            ledger.retire_channels(connection, sorted(set(known) - {each.channel_id for each in listed}))
 
     def catch_up(self) -> None:
         """Read the channel to its end."""

@@ -5,10 +5,15 @@ from typing import Any
 from tests.dags.inside import bag
 
 
-def run_dag(file: str, dag_id: str) -> tuple[str, str]:
+def run_dag(file: str, dag_id: str, **params: Any) -> tuple[str, str]:
     """Run a DAG as `dag.test()` does; return the state and the id of the run."""
-    run = bag(file).dags[dag_id].test()
+    run = bag(file).dags[dag_id].test(run_conf=params)
     return str(run.state), run.run_id
+
+
+def note_gone_channel(channel_id: int) -> str:
+    """Run the watchdog with the channel that is known to be gone; return the state of the run."""
+    return run_dag("watch.py", "asset_changes_watch", gone_channel_id=channel_id)[0]
 
 
 def nightly_replay(channel_id: int) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from asset_changes import steps as channel_steps
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.alerts import note_nightly_replay
+from asset_changes.warehouse.alerts import note_nightly_replay, note_retirement
 from asset_changes.warehouse.connection import transaction
 from asset_changes.watch_conditions import CONDITIONS
+from getty_sandbox.sandbox import Sandbox
 
-from tests.conftest import EDITORIAL_FILM
 from tests.watch.conftest import Feed, Watchdog
 
 MINUTES, HOURS, DAYS = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -28,6 +28,7 @@ class Case:
     seen_after: timedelta = NOW
     goes: Callable[[Feed], None] = lambda feed: None
     over_after: timedelta = NOW
+    over: str = "is over"
 
 
 def _nothing(feed: Feed) -> None:
@@ -58,19 +59,26 @@ def _late_delete(feed: Feed) -> None:
 
 
 def _vanish(feed: Feed) -> None:
-    with transaction(feed.steps.warehouse) as connection:
-        ledger.retire_channels(connection, [3001])
+    feed.sandbox.retire(3001)
+    feed.discover()
 
 
 def _relist(feed: Feed) -> None:
+    with Sandbox(changes_per_channel=0) as getty:
+        feed.discover(getty)
+
+
+def _take_note(feed: Feed) -> None:
     with transaction(feed.steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [feed.steps.channel])
+        assert note_retirement(connection, 3001)
 
 
 def _appear(feed: Feed) -> None:
+    """Getty lists film too, a month after the first discovery."""
     feed.sql("UPDATE channels SET discovered_at = discovered_at - interval '30 days'")
-    with transaction(feed.steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [EDITORIAL_FILM])
+    for other in (3002, 3004):
+        feed.sandbox.retire(other)
+    feed.discover()
 
 
 def _forget(feed: Feed) -> None:
@@ -124,8 +132,9 @@ CASES = (
     Case("delete_overdue", _late_delete, "sets not loaded yet 0, sets loaded too late 1", over_after=25 * HOURS),
     Case("rejected", _reject, "sent changes that could not be applied: 1 (unknown_lifecycle)", over_after=25 * HOURS),
     Case("unconfirmed", _load, "loaded change set that is unconfirmed for 31 minutes", 31 * MINUTES, Feed.catch_up),
-    Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist),
-    Case("appeared", _appear, "is new", over_after=8 * DAYS),
+    Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist, over="Getty lists it again"),
+    Case("vanished", _vanish, "is no longer listed by Getty", goes=_take_note, over="somebody took note"),
+    Case("appeared", _appear, "is new: Getty did not list it before", over_after=8 * DAYS, over="is no news any more"),
     Case(
         "not_in_ledger",
         _forget,
@@ -160,6 +169,7 @@ def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog:
     mine = [alert for alert in watchdog.told if alert.condition == case.condition]
     assert [alert.is_over for alert in mine] == [False, True]
     assert mine[1].subject == f"All clear: {mine[0].subject}"
+    assert case.over in mine[1].what
 
 
 def test_a_silent_channel_is_told_once_it_is_silent_for_longer_than_it_ever_was(feed: Feed, watchdog: Watchdog) -> None:
@@ -217,10 +227,25 @@ def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Fe
     assert watchdog.heard == []
 
 
-def test_a_retired_channel_is_not_missed(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_channel_that_vanished_stays_an_alert_as_its_deletes_stay_away(feed: Feed, watchdog: Watchdog) -> None:
+    feed.discover()
     _vanish(feed)
-    watchdog.look(later=100 * DAYS)
+    for later in (NOW, 8 * DAYS, 100 * DAYS):
+        watchdog.look(later=later)
+    assert [each for each in watchdog.told if each.channel_id == 3001] == [watchdog.told[0]]
+    assert watchdog.heard[0] == ("vanished", False)
+
+
+def test_a_channel_that_vanishes_once_more_is_told_once_more(feed: Feed, watchdog: Watchdog) -> None:
+    feed.discover()
+    _vanish(feed)
+    _take_note(feed)
+    watchdog.look()
     assert watchdog.heard == []
+    _relist(feed)
+    _vanish(feed)
+    watchdog.look()
+    assert watchdog.heard == [("vanished", False)]
 
 
 def test_a_replay_into_an_empty_warehouse_is_neither_late_nor_strange(feed: Feed, watchdog: Watchdog) -> None:

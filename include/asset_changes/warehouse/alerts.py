@@ -70,6 +70,16 @@ def note_nightly_replay(connection: Connection, channel_id: int, *, changed: int
     )
 
 
+def note_retirement(connection: Connection, channel_id: int) -> bool:
+    """Keep that a person knows that Getty no longer lists a channel; False where there is no such channel."""
+    known = (
+        update(channels)
+        .where((channels.c.channel_id == channel_id) & channels.c.retired_at.is_not(None))
+        .values(retirement_known_at=func.now())
+    )
+    return connection.execute(known).rowcount == 1
+
+
 def _is(alert: OpenAlert):  # type: ignore[no-untyped-def]  # SQLAlchemy's own expression type
     return (
         (alerts.c.channel_id == alert.channel_id)

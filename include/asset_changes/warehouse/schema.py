@@ -6,7 +6,7 @@ All times are `timestamptz`; ids compare byte by byte (`COLLATE "C"`), as the re
 
 from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Table, Text
 
-VERSION = "0002"
+VERSION = "0003"
 """The migration this code needs: the head of `migrations/versions`."""
 
 metadata = MetaData()
@@ -34,6 +34,7 @@ channels = Table(
     _moment("retired_at"),
     _moment("replayed_at"),
     Column("replay_changed_count", Integer),
+    _moment("retirement_known_at"),
 )
 
 change_sets = Table(
@@ -130,4 +131,6 @@ alerts = Table(
     Column("since", _MOMENT, primary_key=True),
     _moment("notified_at"),
     _moment("cleared_at"),
+    Column("says", Text),
+    Column("notified_count", Integer),
 )

@@ -106,6 +106,7 @@ class ChannelStatus:
     last_change_at: datetime | None
     retired_at: datetime | None
     open: Open
+    retirement_known_at: datetime | None = None
     hours: tuple[HourCounts, ...] = ()
     removals: RemovalTimes | None = None
     rebuilt_deletes: int = 0
@@ -127,7 +128,7 @@ class ChannelStatus:
 
 _CHANNELS = text("""
 SELECT channel_id, asset_family, asset_type, lifecycles, started_at,
-       discovered_at, last_checked_at, caught_up_at, last_change_at, retired_at,
+       discovered_at, last_checked_at, caught_up_at, last_change_at, retired_at, retirement_known_at,
        sets, oldest_change_at, not_loaded_since, not_confirmed_since
 FROM channels
 CROSS JOIN LATERAL (
@@ -241,7 +242,7 @@ def channel_statuses(connection: Connection, *, since: datetime) -> tuple[Channe
 
 def _channel(row: Any) -> dict[str, Any]:
     own = ("channel_id", "asset_family", "asset_type", "lifecycles", "started_at")
-    stamps = ("discovered_at", "last_checked_at", "caught_up_at", "last_change_at", "retired_at")
+    stamps = ("discovered_at", "last_checked_at", "caught_up_at", "last_change_at", "retired_at", "retirement_known_at")
     unconfirmed = ("sets", "oldest_change_at", "not_loaded_since", "not_confirmed_since")
     return {
         "channel": Channel(**{name: row[name] for name in own}),

@@ -18,7 +18,7 @@ from getty_images.status.picture import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture
 from getty_images.status.reading import Obstacle, reading
 from getty_images.status.runs import problems_of
 
-_ORDER = (State.BROKEN, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
+_ORDER = (State.BROKEN, State.VANISHED, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (

@@ -1,7 +1,8 @@
 """What Airflow's UI gains: the status page in the navigation, and a tab on each channel's DAG."""
 
 from airflow.plugins_manager import AirflowPlugin
-from getty_images.status.app import NAME, PREFIX, app
+from getty_images.status import PREFIX
+from getty_images.status.app import NAME, app
 
 _VIEW = {"name": NAME, "bundle_url": f"{PREFIX.lstrip('/')}/tab.js"}
 

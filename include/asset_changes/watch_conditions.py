@@ -127,7 +127,7 @@ CONDITIONS = (
     Condition(
         name="delete_overdue",
         title="Deletes over their limit",
-        says="keeps Deletes waiting beyond their limit: sets not loaded yet {waiting}, sets loaded too late {late}",
+        says="keeps Deletes waiting beyond their limit: sets not loaded yet {waiting:,}, sets loaded too late {late:,}",
         next_step=f"{_OPEN_DAG}: a red `transform` or `load` says what stops it. Late ones are named in the "
         "compliance report.",
         look=_sql("""
@@ -144,7 +144,7 @@ CONDITIONS = (
     Condition(
         name="rejected",
         title="Rejected changes",
-        says="sent changes that could not be applied: {count} ({reasons})",
+        says="sent changes that could not be applied: {count:,} ({reasons})",
         next_step="Read `rejected_changes`: reason and raw text of each. If Getty changed its spelling, teach "
         "`parse.py` and replay the day; else ask Getty. Nothing else of these sets is held back.",
         look=_sql("""
@@ -210,7 +210,7 @@ CONDITIONS = (
     Condition(
         name="not_in_ledger",
         title="Archived but not in the ledger",
-        says="has change sets in the archive that the ledger does not hold as loaded: {count}",
+        says="has change sets in the archive that the ledger does not hold as loaded: {count:,}",
         next_step="After a restore of the warehouse: backfill `asset_changes_replay` over these days, which loads "
         "them. Else: does another deployment write into this archive?",
         look=_not_in_ledger,
@@ -218,7 +218,7 @@ CONDITIONS = (
     Condition(
         name="replay_changed",
         title="Nightly replay changed rows",
-        says="had rows changed by the last nightly replay, which must change none: {count}",
+        says="had rows changed by the last nightly replay, which must change none: {count:,}",
         next_step="The warehouse differed from its archive: rows were changed by hand, lost in a restore, or loaded "
         "wrongly. The replay has mended them; find out who wrote into the tables.",
         look=_sql("""
@@ -228,7 +228,7 @@ CONDITIONS = (
     Condition(
         name="other_consumer",
         title="Another consumer",
-        says="had change sets confirmed by somebody else: {count}",
+        says="had change sets confirmed by somebody else: {count:,}",
         next_step="Find the other reader of this channel (an old job, a second deployment with ASSET_CHANGES_CONFIRM="
         "on) and stop it: what it confirms never comes here.",
         needs_confirming=True,

@@ -38,6 +38,8 @@ class WatchSettings:
     """How long what is past (a late Delete, a rejected change, a stranger's confirmation) stays an alert."""
     listed_days: float = 7
     """How long a channel that appeared stays an alert."""
+    again_times: float = 10
+    """What is counted, as rejected changes are, is told again at so many times the number that was told."""
     archive_days: float = 3
     """How far back the archive is compared with the ledger."""
 

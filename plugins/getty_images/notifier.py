@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from airflow.sdk import BaseNotifier, Context
+from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError
-from asset_changes.watch import Alert
 
 VARIABLE = "ASSET_CHANGES_NOTIFIER"
 _EXAMPLE = (
@@ -48,8 +48,8 @@ class FeedAlert(BaseNotifier):
     """Tells one alert of the watchdog through the notifier that the user chose.
 
     The chosen notifier's templates see the message as `alert`: `alert.subject`, `alert.text`,
-    `alert.html`, and its parts `alert.what`, `alert.since`, `alert.next_step`, `alert.condition`,
-    `alert.channel_id`, `alert.is_over`.
+    `alert.html`, and its parts `alert.what`, `alert.since`, `alert.until`, `alert.next_step`, `alert.link`,
+    `alert.entry`, `alert.condition`, `alert.channel_id`, `alert.is_over`.
 
     :param alert: the message.
     :param choice: the notifier to hand it to.

@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from airflow.sdk import Context
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
+from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError, NotTold
 from asset_changes.settings import Settings
 from asset_changes.warehouse import alerts
 from asset_changes.warehouse.connection import in_transaction, transaction
-from asset_changes.watch import Alert
 from asset_changes.watch import watch as watch_feed
 from asset_changes.watch_settings import WatchSettings
 from sqlalchemy import Connection, inspect
 
 from getty_images import metrics
 from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
+from getty_images.status import PREFIX
 from getty_images.wiring import archive_of, warehouse_of
 
 log = logging.getLogger(__name__)
@@ -42,11 +44,18 @@ def watch(context: Mapping[str, Any]) -> dict[str, int]:
             now=datetime.now(UTC),
             tell=_teller(choice, context) if choice else None,
             confirms=settings.confirm,
+            page=_page(),
         )
     metrics.send_watched(watched)
     if watched.failures:
         raise NotTold(" ".join(watched.failures))
-    return {"channels": len(watched.readings), "open": len(watched.open), "told": watched.told}
+    return {"channels": len(watched.channels), "open": len(watched.open), "told": watched.told}
+
+
+def _page() -> str | None:
+    """Return the address of the status page, where Airflow has been told its own."""
+    root = conf.get("api", "base_url", fallback="")
+    return f"{root.rstrip('/')}{PREFIX}" if root else None
 
 
 def _take_note(connection: Connection, channel_id: int) -> None:

@@ -244,6 +244,6 @@ def test_a_channel_that_breaks_is_named_first_with_the_reason_and_the_next_step(
         expect(problem).to_contain_text("Getty does not know this channel")
         expect(problem).to_contain_text("Next: Trigger asset_changes_discovery: it asks Getty")
         expect(problem).to_be_in_viewport()
-        problem.get_by_role("link", name="Open it").click()
+        problem.get_by_role("link", name="The task").click()
         page.wait_for_url(re.compile(rf"/dags/{BROKEN}/runs/.*/tasks/fetch"))
         expect(page.get_by_text("fetch").first).to_be_visible()

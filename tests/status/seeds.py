@@ -62,3 +62,9 @@ def rejected(engine: Engine, change_set_id: str, position: int, *, reason: str, 
     """A rejected change."""
     row = {"channel_id": 3001, "change_set_id": change_set_id, "position": position, "reason": reason}
     _write(engine, schema.rejected_changes, row | {"raw": "{}", "rejected_at": NOW} | more)
+
+
+def alert(engine: Engine, condition: str, *, says: str, channel_id: int = 3001) -> None:
+    """An alert that the watchdog raised a minute ago."""
+    row = {"channel_id": channel_id, "condition": condition, "since": NOW - MINUTE, "says": says}
+    _write(engine, schema.alerts, row)

@@ -6,7 +6,9 @@ import pytest
 from asset_changes.health import Health, State, health_of
 from asset_changes.lag import Lag
 from asset_changes.model import Channel
+from asset_changes.problems import Link
 from asset_changes.warehouse.status import Alert, ChannelStatus, Open
+from asset_changes.watch_conditions import CONDITIONS
 from asset_changes.watch_settings import WatchSettings
 
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW
@@ -62,7 +64,7 @@ def test_an_empty_answer_proves_no_lag_for_a_quarter_of_an_hour_and_then_is_a_bo
             {"open": Open(sets=1, oldest_change_at=NOW - HOUR, not_confirmed_since=NOW - HOUR)},
             "loaded but not confirmed",
         ),
-        ({"open": Open(sets=1, oldest_change_at=NOW - 11 * DAY)}, "unread since 11 days"),
+        ({"open": Open(sets=1, oldest_change_at=NOW - 11 * DAY)}, "unread for 11 days"),
         ({"alerts": (Alert(condition="delete_overdue", since=NOW - DAY),)}, "Deletes over their limit"),
     ],
 )
@@ -73,12 +75,37 @@ def test_a_broken_channel_says_why_since_when_and_what_to_do(facts: dict[str, ob
     assert words in problem.reason
     assert problem.since is not None
     assert problem.next_step.endswith(".")
-    assert problem.link == "dags/asset_changes_editorial_image_3001/runs"
+    assert problem.link == Link(path="dags/asset_changes_editorial_image_3001/runs", name="The runs of its DAG")
+    assert problem.entry in {condition.name for condition in CONDITIONS}
 
 
 def test_an_alert_that_does_not_stop_the_channel_is_a_notice() -> None:
     health = judged(alerts=(Alert(condition="rejected", since=NOW - DAY),))
     assert (health.state, [problem.reason for problem in health.problems]) == (State.UP_TO_DATE, ["Rejected changes."])
+
+
+def test_an_alert_is_told_with_its_numbers_and_a_link_to_where_they_stand() -> None:
+    says = "sent changes that could not be applied: 3 (unknown_lifecycle)"
+    [problem] = judged(alerts=(Alert(condition="rejected", since=NOW - DAY, says=says),)).problems
+    assert problem.reason == f"Rejected changes: it {says}."
+    assert problem.link == Link(path="#rejected-3001", name="The rejected changes")
+    assert problem.entry == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("condition", "path"),
+    [
+        ("behind", "dags/asset_changes_editorial_image_3001/runs"),
+        ("not_in_ledger", "dags/asset_changes_replay"),
+        ("replay_changed", "dags/asset_changes_replay/runs"),
+        ("silent", None),
+        ("other_consumer", None),
+    ],
+)
+def test_an_alert_leads_to_where_its_next_step_starts_if_that_is_in_airflow(condition: str, path: str | None) -> None:
+    alert = Alert(condition=condition, since=NOW - DAY)
+    [problem] = judged(caught_up_at=NOW - HOUR, alerts=(alert,)).problems
+    assert (problem.link.path if problem.link else None) == path
 
 
 def test_an_alert_that_is_over_by_now_is_not_told() -> None:

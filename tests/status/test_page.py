@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 
 from tests.status.conftest import PROJECT, AirflowServer
-from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion, rejected
+from tests.status.seeds import DAY, HOUR, MINUTE, NOW, alert, change_set, channel, deletion, rejected
 
 ROUTES = ["", "?span=14d", "channels/asset_changes_editorial_image_3001", "compliance", "compliance.csv", "tab.js"]
 IMAGES = "asset_changes_editorial_image_3001"
@@ -182,6 +182,18 @@ def runs(page: AirflowServer) -> Iterator[Runs]:
     yield runs
     for name in runs.made:
         assert page.ask("DELETE", f"dags/{IMAGES}/dagRuns/{name}").ok
+
+
+def test_an_alert_of_the_watchdog_is_told_with_its_numbers_and_a_link_by_name(
+    page: AirflowServer, warehouse: Engine
+) -> None:
+    channel(warehouse)
+    alert(warehouse, "rejected", says="sent changes that could not be applied: 3 (unknown_lifecycle)")
+    html = page.get("").text
+    assert "Rejected changes: it sent changes that could not be applied: 3 (unknown_lifecycle)." in words(html)
+    assert '<a href="#rejected-3001">The rejected changes</a>' in html
+    assert '<h3 id="rejected-3001">' in html
+    assert "Open it" not in html
 
 
 def test_a_red_run_is_told_at_once_with_a_link_to_it(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:

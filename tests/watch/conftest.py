@@ -6,19 +6,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asset_changes.alert import Alert
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
 from asset_changes.steps import Steps
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import transaction
-from asset_changes.watch import Alert, Watched, watch
+from asset_changes.watch import Watched, watch
 from asset_changes.watch_settings import WatchSettings
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine, text
 
 from tests.conftest import credentials_for
 from tests.dags.installation import Installation, install, renew
+
+PAGE = "https://airflow.example.com/asset-changes"
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Watchdog:
             now=datetime.now(UTC) + later,
             tell=self.told.append if tell == "ear" else tell,  # type: ignore[arg-type]
             confirms=self.confirms,
+            page=PAGE,
         )
 
     @property

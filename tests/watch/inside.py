@@ -71,7 +71,7 @@ def _send(what: str) -> None:
         metrics.send_loaded(3001, sets=2, counts=Counts(new=3, delete=1), channel_seq=7)
     else:
         reading = Reading(channel_id=3001, lag_seconds=5, unchecked_seconds=9)
-        metrics.send_watched(Watched(open={(3001, "silent"): None}, readings=(reading,)))  # type: ignore[dict-item]
+        metrics.send_watched(Watched(channels=(3001,), open=frozenset({(3001, "silent")}), readings=(reading,)))
 
 
 def lineage(host: str, port: int | None) -> dict[str, list[str]]:

@@ -4,14 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from asset_changes import steps as channel_steps
+from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError, SchemaMismatch
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import transaction
-from asset_changes.watch import Alert, Watched
+from asset_changes.watch import Watched
 from asset_changes.watch_settings import WatchSettings
 from sqlalchemy import text
 
-from tests.watch.conftest import Feed, Watchdog
+from tests.watch.conftest import PAGE, Feed, Watchdog
 
 AN_HOUR = timedelta(minutes=61)
 
@@ -30,10 +31,67 @@ def test_an_alert_says_what_is_since_when_and_what_to_do(feed: Feed, watchdog: W
     watchdog.look(later=AN_HOUR)
     (alert,) = watchdog.told
     assert alert.subject == "No answer, Channel 3001 (Editorial Image)"
-    what, since, to_do = alert.text.splitlines()
+    what, since, to_do, see, more = alert.text.splitlines()
     assert what == "Channel 3001 (Editorial Image) has given no answer for 61 minutes"
     assert since == f"Since: {alert.since:%Y-%m-%d %H:%M} UTC"
     assert to_do.startswith("What to do: Open the channel's DAG")
+    assert see == f"See: {PAGE}/channels/asset_changes_editorial_image_3001"
+    assert more == "More: docs/operations.md#unchecked"
+    assert f'See: <a href="{alert.link}">{alert.link}</a><br>' in alert.html
+
+
+def test_an_all_clear_says_from_when_to_when_it_lasted(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.look(later=AN_HOUR)
+    watchdog.look()
+    began, over = watchdog.told
+    what, lasted, see = over.text.splitlines()
+    assert what == "Channel 3001 (Editorial Image): 'No answer' is over"
+    assert over.until
+    assert lasted == f"It lasted from {began.since:%Y-%m-%d %H:%M} to {over.until:%Y-%m-%d %H:%M} UTC"
+    assert see == f"See: {PAGE}/channels/asset_changes_editorial_image_3001"
+
+
+def rejected(feed: Feed, count: int) -> None:
+    feed.says(*["Renamed"] * count)
+    feed.catch_up()
+
+
+def counts(watchdog: Watchdog) -> list[str]:
+    """What each message said of how many."""
+    return [alert.what.partition("could not be applied: ")[2] for alert in watchdog.told]
+
+
+def test_a_flood_behind_a_few_is_told_again(feed: Feed, watchdog: Watchdog) -> None:
+    for more in (3, 26, 1, 200):
+        rejected(feed, more)
+        watchdog.look()
+        watchdog.look()
+    assert counts(watchdog) == [
+        "3 (unknown_lifecycle)",
+        "30 (unknown_lifecycle); 3 when this was last told",
+    ]
+    rejected(feed, 70)
+    watchdog.look()
+    assert counts(watchdog)[2:] == ["300 (unknown_lifecycle); 30 when this was last told"]
+
+
+def test_a_flood_that_ebbed_hides_no_other(feed: Feed, watchdog: Watchdog) -> None:
+    rejected(feed, 50)
+    watchdog.look()
+    feed.sql("DELETE FROM rejected_changes WHERE position > 0")
+    watchdog.look()
+    rejected(feed, 9)
+    watchdog.look()
+    assert counts(watchdog) == ["50 (unknown_lifecycle)", "10 (unknown_lifecycle); 1 when this was last told"]
+
+
+def test_an_open_alert_says_in_its_row_what_it_said_last(feed: Feed, watchdog: Watchdog) -> None:
+    for more in (3, 2):
+        rejected(feed, more)
+        watchdog.look()
+    with transaction(watchdog.warehouse) as connection:
+        rows = [tuple(row) for row in connection.execute(text("SELECT condition, says, notified_count FROM alerts"))]
+    assert rows == [("rejected", "sent changes that could not be applied: 5 (unknown_lifecycle)", 3)]
 
 
 def test_a_notifier_that_fails_is_tried_again_by_the_next_watch(feed: Feed, watchdog: Watchdog) -> None:

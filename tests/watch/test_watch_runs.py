@@ -131,6 +131,20 @@ def test_mail_that_was_refused_arrives_with_the_next_watch(
     assert [each["Subject"] for each in mail.letters] == ["Channel vanished, Channel 3001 (Editorial Image)"]
 
 
+def test_a_message_leads_to_the_channel_on_the_status_page(
+    mailing: Installation, mail: MailServer, steps: Steps
+) -> None:
+    mailing.environment["AIRFLOW__API__BASE_URL"] = "https://airflow.example.com/"
+    with transaction(steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [steps.channel])
+        ledger.retire_channels(connection, [3001])
+    assert watch(mailing) == "success"
+    (letter,) = mail.letters
+    address = f"https://airflow.example.com/asset-changes/channels/{CHANNEL}"
+    assert f'See: <a href="{address}">{address}</a>' in text_of(letter)
+    assert "More: docs/operations.md#vanished" in text_of(letter)
+
+
 def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_note(
     mailing: Installation, mail: MailServer, sandbox: Sandbox
 ) -> None:

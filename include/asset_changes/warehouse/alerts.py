@@ -1,13 +1,23 @@
 """The alerts that are open: which condition holds for which channel, and whether somebody was told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from asset_changes.warehouse.schema import alerts, channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raised:
+    """A condition that holds for a channel now; `count` is how many, where it counts something."""
+
+    channel_id: int
+    condition: str
+    since: datetime
+    says: str
+    count: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,42 +28,57 @@ class OpenAlert:
     condition: str
     since: datetime
     notified_at: datetime | None
+    notified_count: int | None = None
 
     @property
     def key(self) -> tuple[int, str]:
         """What there is at most one open alert of."""
         return (self.channel_id, self.condition)
 
+    def has_grown(self, now: Raised, *, times: float) -> bool:
+        """Whether somebody was told, and there is so many times as much by now."""
+        if self.notified_at is None or self.notified_count is None or now.count is None:
+            return False
+        return now.count >= times * self.notified_count
+
+
+# What falls is told again from there: a flood that ebbed leaves no high mark behind which the next one hides.
+_STILL_HOLDS = text("""
+UPDATE alerts SET says = :says, notified_count = least(notified_count, CAST(:count AS integer))
+WHERE channel_id = :channel_id AND condition = :condition AND cleared_at IS NULL
+""")
+# The same condition since the same moment, once cleared, has come back.
+_RAISE = text("""
+INSERT INTO alerts (channel_id, condition, since, says) VALUES (:channel_id, :condition, :since, :says)
+ON CONFLICT (channel_id, condition, since) DO UPDATE
+SET says = excluded.says, cleared_at = NULL, notified_at = NULL, notified_count = NULL
+""")
+
 
 def open_alerts(connection: Connection) -> list[OpenAlert]:
     """Return the alerts that have not cleared, the oldest first."""
-    query = select(alerts.c.channel_id, alerts.c.condition, alerts.c.since, alerts.c.notified_at)
-    rows = connection.execute(query.where(alerts.c.cleared_at.is_(None)).order_by(alerts.c.since, alerts.c.channel_id))
+    c = alerts.c
+    rows = connection.execute(
+        select(c.channel_id, c.condition, c.since, c.notified_at, c.notified_count)
+        .where(c.cleared_at.is_(None))
+        .order_by(c.since, c.channel_id)
+    )
     return [OpenAlert(**row._mapping) for row in rows]
 
 
-def raise_alerts(connection: Connection, raised: Sequence[tuple[int, str, datetime]]) -> None:
-    """Open an alert per (channel, condition, since); one that is open already stays as it is."""
+def raise_alerts(connection: Connection, raised: Sequence[Raised]) -> None:
+    """Open an alert for each that has none; of one that is open already, keep what it says now."""
     if not raised:
         return
     connection.execute(text("LOCK TABLE alerts IN SHARE ROW EXCLUSIVE MODE"))  # a second watch may run beside this
-    held = {alert.key for alert in open_alerts(connection)}
-    for channel_id, condition, since in raised:
-        if (channel_id, condition) in held:
-            continue
-        statement = insert(alerts).values(channel_id=channel_id, condition=condition, since=since)
-        # The same condition since the same moment, once cleared, has come back.
-        again = statement.on_conflict_do_update(
-            index_elements=["channel_id", "condition", "since"],
-            set_={"cleared_at": None, "notified_at": None},
-            where=alerts.c.cleared_at.is_not(None),
-        )
-        connection.execute(again)
+    for values in map(asdict, raised):
+        if not connection.execute(_STILL_HOLDS, values).rowcount:
+            connection.execute(_RAISE, values)
 
 
-def mark_notified(connection: Connection, alert: OpenAlert) -> None:
-    """Stamp that somebody was told of an alert."""
-    connection.execute(update(alerts).where(_is(alert)).values(notified_at=func.now()))
+def mark_notified(connection: Connection, alert: OpenAlert, *, count: int | None) -> None:
+    """Stamp that somebody was told of an alert, and of how many."""
+    connection.execute(update(alerts).where(_is(alert)).values(notified_at=func.now(), notified_count=count))
 
 
 def mark_cleared(connection: Connection, alert: OpenAlert) -> None:

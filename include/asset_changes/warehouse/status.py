@@ -93,6 +93,7 @@ class Alert:
 
     condition: str
     since: datetime
+    says: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,7 @@ ORDER BY channel_id, nth
 """)
 
 _ALERTS = text("""
-SELECT channel_id, condition, since FROM alerts
+SELECT channel_id, condition, since, says FROM alerts
 WHERE cleared_at IS NULL
 ORDER BY since
 """)

@@ -15,12 +15,10 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from getty_images.status import pages
+from getty_images.status import PREFIX, pages
 from getty_images.status.reading import DOWNLOAD_SECONDS, Obstacle, reading
 
 NAME = "Asset changes"
-PREFIX = "/asset-changes"
-"""Where Airflow mounts the app."""
 
 SPANS = {"24h": 24, "7d": 7 * 24, "14d": 14 * 24}
 """The hours of each picture, by the name in the address."""

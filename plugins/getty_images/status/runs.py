@@ -13,7 +13,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from asset_changes.errors import AssetChangesError, error_named
-from asset_changes.health import Problem
+from asset_changes.problems import Link, Problem
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
@@ -65,13 +65,15 @@ def _newest_failure(session: Session, dag_id: str) -> Problem | None:
     )
     if task_id is None:
         step = AssetChangesError.next_step
-        return Problem(reason="Its newest run has failed.", next_step=step, since=since, link=run)
+        return Problem(
+            reason="Its newest run has failed.", next_step=step, since=since, link=Link(path=run, name="The run")
+        )
     kind, sentence = _said(session, dag_id, newest.run_id, task_id)
     return Problem(
         reason=f"Its newest run has failed in the task {task_id}{f': {sentence}' if sentence else '.'}",
         next_step=kind.next_step,
         since=since,
-        link=f"{run}/tasks/{path_part(task_id)}",
+        link=Link(path=f"{run}/tasks/{path_part(task_id)}", name="The task"),
         entry=None if kind is AssetChangesError else kind.__name__,
     )
 
@@ -109,7 +111,7 @@ def _paused(dag_id: str) -> Problem:
     return Problem(
         reason="Its DAG is paused, so nobody reads this channel.",
         next_step="Switch the DAG on; it goes on where it stopped.",
-        link=f"dags/{path_part(dag_id)}",
+        link=Link(path=f"dags/{path_part(dag_id)}", name="The DAG"),
     )
 
 
@@ -117,5 +119,5 @@ def _missing(dag_id: str) -> Problem:
     return Problem(
         reason=f"Airflow has no DAG {dag_id} at present.",
         next_step="Look at the import errors on Airflow's home page; else run asset_changes_discovery.",
-        link="dags?search=asset_changes",
+        link=Link(path="dags?search=asset_changes", name="The DAGs"),
     )

@@ -30,9 +30,11 @@ def send_watched(watched: Watched) -> None:
         for metric, value in ((LAG_SECONDS, reading.lag_seconds), (UNCHECKED_SECONDS, reading.unchecked_seconds)):
             if value is not None:
                 _gauge(metric, value, channel_id=reading.channel_id)
+    # Of retired channels too, and of those that never answered: an alert may be all that is known of them.
+    for channel_id in sorted({*watched.channels, *(channel_id for channel_id, _ in watched.open)}):
         for condition in CONDITIONS:
-            is_open = (reading.channel_id, condition.name) in watched.open
-            _gauge(ALERT, int(is_open), channel_id=reading.channel_id, condition=condition.name)
+            is_open = (channel_id, condition.name) in watched.open
+            _gauge(ALERT, int(is_open), channel_id=channel_id, condition=condition.name)
     _gauge(ALERTS_OPEN, len(watched.open))
 
 

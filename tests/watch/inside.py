@@ -34,13 +34,32 @@ def nightly_replay(channel_id: int) -> dict[str, Any]:
     return replaying.replay_channel(context, channel)
 
 
-def sent_metrics(what: str) -> list[tuple[str, str, float, dict[str, str]]]:
-    """Return what a backend of Airflow gets: kind, name, value and tags of each metric."""
+Sent = list[tuple[str, str, float, dict[str, str]]]
+"""Kind, name, value and tags of each metric that a backend of Airflow got."""
+
+
+def sent_metrics(what: str) -> Sent:
+    """Return what a backend gets of made-up numbers."""
+    sent = _backend()
+    _send(what)
+    return sent
+
+
+def sent_by_run(file: str, dag_id: str) -> Sent:
+    """Run a DAG; return what of ours a backend gets."""
+    sent = _backend()
+    state, _ = run_dag(file, dag_id)
+    assert state == "success"
+    return [each for each in sent if each[1].startswith("asset_changes.")]
+
+
+def _backend() -> Sent:
+    from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
     from airflow.sdk.observability import stats
 
-    sent: list[tuple[str, str, float, dict[str, str]]] = []
+    sent: Sent = []
 
-    class Backend:
+    class Backend(NoStatsLogger):
         def incr(self, stat: str, count: int = 1, *, tags: dict[str, str] | None = None) -> None:
             sent.append(("counter", stat, count, tags or {}))
 
@@ -48,7 +67,6 @@ def sent_metrics(what: str) -> list[tuple[str, str, float, dict[str, str]]]:
             sent.append(("gauge", stat, value, tags or {}))
 
     stats.initialize(factory=Backend, export_legacy_names=True)  # type: ignore[arg-type]
-    _send(what)
     return sent
 
 
@@ -85,6 +103,34 @@ def lineage(host: str, port: int | None) -> dict[str, list[str]]:
     assets.add_archive(collector, 3001)
     told = collector.collected_assets
     return {"read": [each.asset.uri for each in told.inputs], "written": [each.asset.uri for each in told.outputs]}
+
+
+def lineage_of_run(file: str, dag_id: str) -> dict[str, dict[str, int]]:
+    """Run a DAG where OpenLineage's provider seems to listen; return each dataset with how often it was told."""
+    import sys
+    from collections import Counter
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    from airflow.plugins_manager import AirflowPlugin
+    from airflow.sdk import plugins_manager
+    from airflow.sdk.lineage import HookLineageReader, get_hook_lineage_collector
+
+    class Listening(AirflowPlugin):
+        name = "listening"
+        hook_lineage_readers = [HookLineageReader]  # noqa: RUF012 - as Airflow reads it
+
+    plugins_manager._get_plugins()[0].append(Listening())
+    provider = ModuleType("airflow.providers.openlineage")
+    provider.__spec__ = ModuleSpec(provider.__name__, None)
+    sys.modules[provider.__name__] = provider
+    state, _ = run_dag(file, dag_id)
+    assert state == "success"
+    told = get_hook_lineage_collector().collected_assets
+    return {
+        "read": dict(Counter(each.asset.uri for each in told.inputs)),
+        "written": dict(Counter(each.asset.uri for each in told.outputs)),
+    }
 
 
 def dags_page(generator: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asset_changes.metrics import METRICS
+from asset_changes.model import Channel
 from asset_changes.steps import Steps
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.connection import transaction
@@ -246,6 +247,46 @@ def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(
     assert alerts == {each.name: float(each.name == "silent") for each in CONDITIONS}
 
 
+def test_a_run_sends_what_it_loaded(installed: Installation, sandbox: Sandbox) -> None:
+    sandbox.append(3001, [change(1), change(2), change(2, "Delete"), change(3)])
+    installed.environment["ASSET_CHANGES_BATCH_SIZE"] = "2"
+    sent = installed.run(inside.sent_by_run, "channels.py", CHANNEL)
+    channel = {"channel_id": "3001"}
+    by_load, by_catch_up = sent[: len(sent) // 2], sent[len(sent) // 2 :]
+    for half, seq, deletes in ((by_load, 1, 0), (by_catch_up, 2, 1)):
+        assert ("counter", "asset_changes.change_sets_loaded", 1, channel) in half
+        assert ("counter", "asset_changes.changes_loaded", 2 - deletes, channel | {"outcome": "new"}) in half
+        assert ("counter", "asset_changes.changes_loaded", deletes, channel | {"outcome": "delete"}) in half
+        assert ("gauge", "asset_changes.channel_seq", seq, channel) in half
+
+
+def test_the_watchdog_sends_the_alerts_of_every_channel_whether_it_was_ever_read_or_not(
+    installed: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    """3001 vanished, 3002 never answered, 3003 is caught up."""
+    installed.test_dag("asset_changes_discovery")
+    sandbox.retire(3001)
+    installed.test_dag("asset_changes_discovery")
+    with transaction(warehouse) as connection:
+        connection.execute(text("UPDATE channels SET discovered_at = discovered_at - interval '2 hours'"))
+        film = Channel(channel_id=3003, asset_family="Editorial", asset_type="Film")
+        ledger.stamp_checked(connection, film, is_caught_up=True)
+    sent = installed.run(inside.sent_by_run, "watch.py", "asset_changes_watch")
+
+    open_alerts = {
+        (int(tags["channel_id"]), tags["condition"])
+        for _, name, value, tags in sent
+        if name == "asset_changes.alert" and value
+    }
+    assert open_alerts == {(3001, "vanished"), (3002, "unchecked"), (3004, "unchecked")}
+    assert ("gauge", "asset_changes.alerts_open", 3, {}) in sent
+    closed = [tags for _, name, value, tags in sent if name == "asset_changes.alert" and not value]
+    assert len(closed) == 4 * len(CONDITIONS) - len(open_alerts)
+    assert ("gauge", "asset_changes.lag_seconds", 0.0, {"channel_id": "3003"}) in sent
+    unchecked = {tags["channel_id"] for _, name, _, tags in sent if name == "asset_changes.unchecked_seconds"}
+    assert unchecked == {"3002", "3003", "3004"}
+
+
 def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     block = page.split("<!-- smtp -->\n```\n")[1].split("\n```")[0]
@@ -268,6 +309,21 @@ def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that
     assert told == {
         "read": [f"file://{airflow.home}/archive/channel_id=3001"],
         "written": [f"{place}/copy/getty_images/{table}" for table in tables],
+    }
+
+
+def test_load_and_catch_up_both_tell_openlineage_what_they_read_and_wrote(
+    installed: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    sandbox.append(3001, [change(1), change(2)])
+    installed.environment["ASSET_CHANGES_BATCH_SIZE"] = "1"
+    told = installed.run(inside.lineage_of_run, "channels.py", CHANNEL)
+    written = f"postgres://localhost:5432/{warehouse.url.database}/getty_images"
+    assert told == {
+        "read": {f"file://{installed.home}/archive/channel_id=3001": 2},
+        "written": {
+            f"{written}/{table}": 2 for table in ("asset_states", "asset_changes", "deletions", "rejected_changes")
+        },
     }
 
 

@@ -104,11 +104,16 @@ def watchdog(warehouse: Engine, archive: Archive) -> Watchdog:
 
 
 @pytest.fixture
-def feed(steps: Steps, sandbox: Sandbox) -> Feed:
-    """Channel 3001, discovered and caught up a moment ago."""
+def unread_feed(steps: Steps, sandbox: Sandbox) -> Feed:
+    """Channel 3001, discovered and never asked."""
     with transaction(steps.warehouse) as connection:
         ledger.upsert_channels(connection, [steps.channel])
-    feed = Feed(steps, sandbox)
-    feed.says("New")
-    feed.catch_up()
-    return feed
+    return Feed(steps, sandbox)
+
+
+@pytest.fixture
+def feed(unread_feed: Feed) -> Feed:
+    """Channel 3001, discovered and caught up a moment ago."""
+    unread_feed.says("New")
+    unread_feed.catch_up()
+    return unread_feed

@@ -1,15 +1,18 @@
 """Each condition is provoked through the sandbox or the ledger; its alert arrives once and clears once."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from asset_changes import steps as channel_steps
+from asset_changes.replay import replay
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.alerts import note_nightly_replay, note_retirement
 from asset_changes.warehouse.connection import transaction
 from asset_changes.watch_conditions import CONDITIONS
+from asset_changes.watch_settings import WatchSettings
 from getty_sandbox.sandbox import Sandbox
 
 from tests.watch.conftest import Feed, Watchdog
@@ -29,6 +32,7 @@ class Case:
     goes: Callable[[Feed], None] = lambda feed: None
     over_after: timedelta = NOW
     over: str = "is over"
+    settings: WatchSettings = WatchSettings()  # noqa: RUF009 - frozen
 
 
 def _nothing(feed: Feed) -> None:
@@ -54,7 +58,7 @@ def _reject(feed: Feed) -> None:
 
 def _late_delete(feed: Feed) -> None:
     _fetch(feed)
-    feed.sql("UPDATE change_sets SET fetched_at = fetched_at - interval '61 minutes' WHERE loaded_at IS NULL")
+    time.sleep(0.2)
     feed.catch_up()
 
 
@@ -90,12 +94,24 @@ def _remember(feed: Feed) -> None:
     feed.sql("INSERT INTO change_sets SELECT * FROM kept")
 
 
-def _replay(changed: int) -> Callable[[Feed], None]:
-    def replay(feed: Feed) -> None:
-        with transaction(feed.steps.warehouse) as connection:
-            note_nightly_replay(connection, 3001, changed=changed)
+def _replay(feed: Feed) -> None:
+    """As the nightly run does."""
+    now = datetime.now(UTC)
+    done = replay(
+        feed.steps.channel,
+        archive=feed.steps.archive,
+        warehouse=feed.steps.warehouse,
+        since=now - DAYS,
+        until=now + DAYS,
+    )
+    with transaction(feed.steps.warehouse) as connection:
+        note_nightly_replay(connection, 3001, changed=done.changed)
 
-    return replay
+
+def _lose_rows(feed: Feed) -> None:
+    """Somebody writes into the tables, and the night comes."""
+    feed.sql("DELETE FROM asset_states")
+    _replay(feed)
 
 
 def _strange_confirmation(feed: Feed) -> None:
@@ -129,7 +145,13 @@ CASES = (
     Case("unread", _nothing, "unread for 11 days; Getty drops them after 14", 11 * DAYS, Feed.catch_up),
     Case("dormant", _nothing, "was not asked for 91 days", 91 * DAYS, Feed.catch_up),
     Case("delete_overdue", _fetch, "sets not loaded yet 1, sets loaded too late 0", 61 * MINUTES, Feed.catch_up),
-    Case("delete_overdue", _late_delete, "sets not loaded yet 0, sets loaded too late 1", over_after=25 * HOURS),
+    Case(
+        "delete_overdue",
+        _late_delete,
+        "sets not loaded yet 0, sets loaded too late 1",
+        over_after=25 * HOURS,
+        settings=WatchSettings(delete_minutes=0.1 / 60),
+    ),
     Case("rejected", _reject, "sent changes that could not be applied: 1 (unknown_lifecycle)", over_after=25 * HOURS),
     Case("unconfirmed", _load, "loaded change set that is unconfirmed for 31 minutes", 31 * MINUTES, Feed.catch_up),
     Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist, over="Getty lists it again"),
@@ -144,9 +166,7 @@ CASES = (
         20 * MINUTES,
     ),
     Case("not_in_ledger", _fetch, "the ledger does not hold as loaded: 1", 20 * MINUTES, Feed.catch_up, 20 * MINUTES),
-    Case(
-        "replay_changed", _replay(3), "changed by the last nightly replay, which must change none: 3", goes=_replay(0)
-    ),
+    Case("replay_changed", _lose_rows, "changed by the last nightly replay, which must change none: 1", goes=_replay),
     Case("other_consumer", _strange_confirmation, "confirmed by somebody else: 1", over_after=25 * HOURS),
     Case("other_consumer", _strange_reading, "confirmed by somebody else: 1", over_after=25 * HOURS),
 )
@@ -154,6 +174,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.condition}-{case.comes.__name__.strip('_')}")
 def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.settings = case.settings
     assert not watchdog.look().open
 
     case.comes(feed)
@@ -172,27 +193,33 @@ def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog:
     assert case.over in mine[1].what
 
 
-def test_a_silent_channel_is_told_once_it_is_silent_for_longer_than_it_ever_was(feed: Feed, watchdog: Watchdog) -> None:
+@pytest.mark.parametrize(
+    ("hours_ago", "silent_after"),
+    [
+        pytest.param((10,), 24, id="a day"),
+        # 40 hours passed between its two sets: 80 hours of silence are nothing unusual for this channel.
+        pytest.param((50, 10), 80, id="twice its longest pause"),
+    ],
+)
+def test_a_silent_channel_is_told_once_it_is_silent_for_longer_than_it_ever_was(
+    hours_ago: tuple[int, ...], silent_after: int, unread_feed: Feed, watchdog: Watchdog
+) -> None:
     """Getty's feed has stopped before; the channel goes on answering that there is nothing."""
+    feed, now = unread_feed, datetime.now(UTC)
+    watchdog.settings = WatchSettings(unchecked_minutes=9_999)  # as if the last answer were always fresh
+    for hours in hours_ago:
+        feed.says("Update", at=now - hours * HOURS)
+        feed.catch_up()
     feed.sandbox.silence(3001)
-
-    def quiet_for(hours: int) -> None:
-        feed.sql(f"UPDATE channels SET last_change_at = now() - interval '{hours} hours'")
-        watchdog.look()
-
-    quiet_for(23)
-    assert watchdog.heard == []
-    # Two sets, 20 hours apart: 40 hours of silence are nothing unusual for this channel.
-    feed.sql("UPDATE change_sets SET newest_change_at = newest_change_at - interval '20 hours'")
-    feed.sandbox.silence(3001, silent=False)
-    feed.says("Update")
+    feed.says("Update", at=now)
     feed.catch_up()
-    quiet_for(39)
+
+    watchdog.look(later=(silent_after - 10 - 1) * HOURS)
     assert watchdog.heard == []
-    quiet_for(42)
-    quiet_for(43)
+    for hours in (1, 2):
+        watchdog.look(later=(silent_after - 10 + hours) * HOURS)
     assert watchdog.heard == [("silent", False)]
-    feed.says("Update")
+    feed.sandbox.silence(3001, silent=False)
     feed.catch_up()
     watchdog.look()
     assert watchdog.heard == [("silent", False), ("silent", True)]
@@ -249,10 +276,6 @@ def test_a_channel_that_vanishes_once_more_is_told_once_more(feed: Feed, watchdo
 
 
 def test_a_replay_into_an_empty_warehouse_is_neither_late_nor_strange(feed: Feed, watchdog: Watchdog) -> None:
-    from datetime import UTC, datetime
-
-    from asset_changes.replay import replay
-
     feed.says("Delete", "Renamed")
     feed.catch_up()
     feed.says("Update")

@@ -15,8 +15,9 @@ that changed rows, another consumer. What each alert means and what to do: `docs
 * **Who is told**: the Airflow notifier in `ASSET_CHANGES_NOTIFIER`; without one, this log. Thresholds are settings,
   `ASSET_CHANGES_WATCH_...`, see `docs/settings.md`.
 * **A green run** could look and tell, whatever it saw: its log tells each open alert in a sentence with the next step.
-* **A red run** could not look, or could not tell: the last line of its log says why. The next run tries again.
-* **What it writes**: `alerts`. It calls Getty never.
+* **A red run** could not look, or could not tell: the last line of its log says why. The next run tries again. That it
+  cannot look is told once too.
+* **What it writes**: `alerts`, and the Variable `asset_changes_watch_blind` while it cannot look. It calls Getty never.
 """
 
 

@@ -1,9 +1,11 @@
 """One message to a person, for whatever carries it: what is, since when, what to do, where to look."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from asset_changes.errors import NotTold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,14 @@ class Alert:
             return [self.what, f"It lasted from {_moment(self.since)} to {_moment(self.until)} UTC", *see]
         to_do = [f"Since: {_moment(self.since)} UTC", f"What to do: {self.next_step}"]
         return [self.what, *to_do, *see, f"More: {self.entry}"]
+
+
+def deliver(alert: Alert, tell: Callable[[Alert], None]) -> None:
+    """Tell an alert, or raise NotTold: a notifier may fail in any way, and the other alerts must go out."""
+    try:
+        tell(alert)
+    except Exception as error:
+        raise NotTold(f"Not told {alert.subject!r}, tried again by the next watch: {error}") from error
 
 
 def span(value: timedelta) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, select
 
-from asset_changes.alert import Alert, span
+from asset_changes.alert import Alert, deliver, span
 from asset_changes.archive import Archive
 from asset_changes.channel_list import ChannelEntry
 from asset_changes.errors import ArchiveUnavailable, NotTold
@@ -141,10 +141,7 @@ def _settle(
 ) -> bool:
     """Tell an alert, if there is something to tell and somebody to tell it to, then stamp it; True when it was told."""
     if tell is not None:
-        try:
-            tell(message)
-        except Exception as error:  # a notifier may fail in any way, and the other alerts must go out
-            raise NotTold(f"Not told {message.subject!r}, tried again by the next watch: {error}") from error
+        deliver(message, tell)
     with transaction(warehouse) as connection:
         if held is None:
             alerts.mark_cleared(connection, alert)

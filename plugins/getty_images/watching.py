@@ -7,49 +7,74 @@ from typing import Any, cast
 
 from airflow.sdk import Context
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
+from asset_changes import channel_list
 from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError, NotTold
 from asset_changes.settings import Settings
 from asset_changes.warehouse import alerts
 from asset_changes.warehouse.connection import in_transaction, transaction
+from asset_changes.watch import Watched
 from asset_changes.watch import watch as watch_feed
 from asset_changes.watch_settings import WatchSettings
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Engine, inspect
 
-from getty_images import metrics
+from getty_images import blindness, metrics
 from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
 from getty_images.status import PREFIX
-from getty_images.wiring import archive_of, warehouse_of
+from getty_images.wiring import archive_of, channel_variable, warehouse_of
 
 log = logging.getLogger(__name__)
 
 
 def watch(context: Mapping[str, Any]) -> dict[str, int]:
     """Look at all channels, tell what is new and what is over, and send the metrics."""
-    gone_channel_id = context["params"].get("gone_channel_id")
-    settings, choice = Settings.from_environment(), NotifierChoice.from_environment()
+    choice, page = NotifierChoice.from_environment(), _page()
     if choice is None:
         log.info("No notifier is named in %s: alerts stand in this log, the table and the metrics alone.", VARIABLE)
+    tell = _teller(choice, context) if choice else None
+    if (gone_channel_id := context["params"].get("gone_channel_id")) is not None:
+        _take_note(gone_channel_id)
+    try:
+        watched = _look(tell, page)
+    except (Exception, AirflowTaskTimeout) as error:  # whatever it is that keeps it from looking
+        blindness.begin(error, tell=tell, page=page)
+        raise
+    if watched is None:
+        raise AirflowSkipException("The warehouse has no tables yet: asset_changes_discovery makes them.")
+    metrics.send_watched(watched)
+    failures = list(watched.failures)
+    try:
+        blindness.end(tell=tell, page=page)
+    except NotTold as error:
+        failures.append(str(error))
+    if failures:
+        raise NotTold(" ".join(failures))
+    return {"channels": len(watched.channels), "open": len(watched.open), "told": watched.told}
+
+
+def _look(tell: Callable[[Alert], None] | None, page: str | None) -> Watched | None:
+    """Watch once; None where there is nothing to watch yet."""
+    settings = Settings.from_environment()
     with warehouse_of(settings) as engine:
-        with transaction(engine) as connection:
-            if not inspect(connection).has_table("schema_version"):
-                raise AirflowSkipException("The warehouse has no tables yet: asset_changes_discovery makes them.")
-        if gone_channel_id is not None:
-            in_transaction(engine, lambda connection: _take_note(connection, gone_channel_id))
-        watched = watch_feed(
+        if _is_new(engine):
+            return None
+        return watch_feed(
             engine,
             archive=archive_of(settings),
             settings=WatchSettings.from_environment(),
             now=datetime.now(UTC),
-            tell=_teller(choice, context) if choice else None,
+            tell=tell,
             confirms=settings.confirm,
-            page=_page(),
+            page=page,
         )
-    metrics.send_watched(watched)
-    if watched.failures:
-        raise NotTold(" ".join(watched.failures))
-    return {"channels": len(watched.channels), "open": len(watched.open), "told": watched.told}
+
+
+def _is_new(engine: Engine) -> bool:
+    """Whether discovery has not been here; channels without tables are a warehouse that was lost."""
+    with transaction(engine) as connection:
+        has_tables = inspect(connection).has_table("schema_version")
+    return not has_tables and not channel_list.read(channel_variable() or "[]")
 
 
 def _page() -> str | None:
@@ -58,9 +83,10 @@ def _page() -> str | None:
     return f"{root.rstrip('/')}{PREFIX}" if root else None
 
 
-def _take_note(connection: Connection, channel_id: int) -> None:
-    if not alerts.note_retirement(connection, channel_id):
-        raise ConfigurationError(f"Channel {channel_id} is no channel that vanished: give the id of one, or none.")
+def _take_note(channel_id: int) -> None:
+    with warehouse_of(Settings.from_environment()) as engine:
+        if not in_transaction(engine, lambda connection: alerts.note_retirement(connection, channel_id)):
+            raise ConfigurationError(f"Channel {channel_id} is no channel that vanished: give the id of one, or none.")
 
 
 def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:

@@ -215,8 +215,13 @@ def _batch_size(entry: ChannelEntry, context: Mapping[str, Any]) -> int:
 
 def channel_variable() -> str | None:
     """Return the list of channels as it stands, or None where discovery has not written it yet."""
+    return variable(channel_list.VARIABLE)
+
+
+def variable(name: str) -> str | None:
+    """Return a Variable, or None where there is none; one that cannot be read is an error, not none."""
     try:
-        return str(Variable.get(channel_list.VARIABLE))
+        return str(Variable.get(name))
     except AirflowRuntimeError as error:
         if error.error.error == ErrorType.VARIABLE_NOT_FOUND:
             return None

@@ -11,6 +11,15 @@ def run_dag(file: str, dag_id: str, **params: Any) -> tuple[str, str]:
     return str(run.state), run.run_id
 
 
+def watch_briefly(seconds: float) -> str:
+    """Run the watchdog with so much time and no more; return the state of the run."""
+    from datetime import timedelta
+
+    watchdog = bag("watch.py").dags["asset_changes_watch"]
+    watchdog.task_dict["watch"].execution_timeout = timedelta(seconds=seconds)
+    return str(watchdog.test().state)
+
+
 def note_gone_channel(channel_id: int) -> str:
     """Run the watchdog with the channel that is known to be gone; return the state of the run."""
     return run_dag("watch.py", "asset_changes_watch", gone_channel_id=channel_id)[0]

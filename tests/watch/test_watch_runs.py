@@ -14,9 +14,12 @@ from asset_changes.metrics import METRICS
 from asset_changes.model import Channel
 from asset_changes.steps import Steps
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.connection import transaction
+from asset_changes.warehouse.connection import connect, transaction
+from asset_changes.warehouse.migrate import migrate
+from asset_changes.warehouse.schema import VERSION
 from asset_changes.watch_conditions import CONDITIONS
 from getty_sandbox.sandbox import Sandbox
+from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine, text
 
 from tests.dags.installation import (
@@ -180,10 +183,105 @@ def test_a_notifier_that_cannot_work_is_refused_before_anything_breaks(
     assert says in job.log
 
 
-def test_a_new_installation_without_tables_is_no_failure(installed: Installation, warehouse: Engine) -> None:
+def test_a_new_installation_without_tables_is_no_failure(
+    mailing: Installation, mail: MailServer, warehouse: Engine
+) -> None:
     with transaction(warehouse) as connection:
         connection.execute(text("DROP SCHEMA getty_images CASCADE"))
-    assert watch(installed) == "success"
+    mailing.set_channels("[]")
+    assert (watch(mailing), mail.letters) == ("success", [])
+    mailing.set_channels(json.dumps([ENTRY]))
+    assert watch(mailing) == "failed"
+    (letter,) = mail.letters
+    assert "The warehouse&#x27;s schema has version none" in text_of(letter)
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that a test may stop."""
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as server:
+        yield server
+
+
+def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
+    mailing: Installation, mail: MailServer, own_postgres: EmbeddedPostgres
+) -> None:
+    url = own_postgres.create_database("warehouse")
+    engine = connect(url, schema="getty_images")
+    migrate(engine, schema="getty_images")
+    engine.dispose()
+    mailing.environment[WAREHOUSE] = warehouse_connection(url)
+    assert watch(mailing) == "success"
+
+    own_postgres.stop()
+    assert [watch(mailing), watch(mailing), watch(mailing)] == ["failed"] * 3
+    (letter,) = mail.letters
+    assert letter["Subject"] == "Watchdog blind"
+    assert "The watchdog cannot look, so no other alert is told: The warehouse does not answer" in text_of(letter)
+    assert "What to do: Look whether the database is up" in text_of(letter)
+    assert "More: docs/operations.md#blind" in text_of(letter)
+
+    own_postgres.start()
+    assert [watch(mailing), watch(mailing)] == ["success", "success"]
+    (all_clear,) = mail.letters[1:]
+    assert all_clear["Subject"] == "All clear: Watchdog blind"
+    assert "It lasted from " in text_of(all_clear)
+
+    own_postgres.stop()
+    assert watch(mailing) == "failed"
+    assert [each["Subject"] for each in mail.letters[2:]] == ["Watchdog blind"]
+
+
+def test_a_warehouse_that_hangs_is_told_when_the_time_of_the_watchdog_is_over(
+    mailing: Installation, mail: MailServer, warehouse: Engine
+) -> None:
+    with transaction(warehouse) as connection:
+        connection.execute(text("LOCK TABLE channels IN ACCESS EXCLUSIVE MODE"))
+        assert mailing.run(inside.watch_briefly, 4) == "failed"
+    (letter,) = mail.letters
+    assert letter["Subject"] == "Watchdog blind"
+    assert watch(mailing) == "success"
+    assert [each["Subject"] for each in mail.letters[1:]] == ["All clear: Watchdog blind"]
+
+
+def test_that_the_watchdog_is_blind_is_tried_again_until_it_is_told(
+    mailing: Installation, mail: MailServer, warehouse: Engine
+) -> None:
+    def set_version(number: str) -> None:
+        with transaction(warehouse) as connection:
+            connection.execute(text(f"UPDATE schema_version SET version_num = '{number}'"))
+
+    def subjects() -> list[str]:
+        return [str(each["Subject"]) for each in mail.letters]
+
+    set_version("0001")
+    mail.is_away = True
+    assert watch(mailing) == "failed"
+    mail.is_away = False
+    assert [watch(mailing), watch(mailing)] == ["failed", "failed"]
+    assert subjects() == ["Watchdog blind"]
+    assert "Trigger asset_changes_discovery, which migrates" in text_of(mail.letters[0])
+
+    set_version(VERSION)
+    mail.is_away = True
+    assert watch(mailing) == "failed"
+    mail.is_away = False
+    assert [watch(mailing), watch(mailing)] == ["success", "success"]
+    assert subjects() == ["Watchdog blind", "All clear: Watchdog blind"]
+
+
+def test_of_a_blindness_that_nobody_heard_of_nobody_hears_that_it_is_over(
+    mailing: Installation, mail: MailServer
+) -> None:
+    def watch_blindly(**environment: str) -> str:
+        run = (inside.run_dag, "watch.py", "asset_changes_watch")
+        return str(mailing.run(*run, ASSET_CHANGES_WATCH_LAG_MINUTES="soon", **environment)[0])
+
+    assert watch_blindly(ASSET_CHANGES_NOTIFIER="") == "failed"
+    assert (watch(mailing), mail.letters) == ("success", [])
+    assert watch_blindly() == "failed"
+    (letter,) = mail.letters
+    assert "ASSET_CHANGES_WATCH_LAG_MINUTES is &#x27;soon&#x27;" in text_of(letter)
 
 
 def test_consumers_wake_only_when_something_was_loaded_and_read_each_change_once(

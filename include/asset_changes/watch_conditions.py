@@ -72,6 +72,27 @@ def _not_in_ledger(look: Look) -> Sequence[Row]:
     return found
 
 
+# Ids that Getty counts up one by one, for the account or for each channel: then a number that nobody here has seen was
+# handed out to somebody else. Where they are not counted so, nothing can be said.
+_SKIPPED = """
+    WITH numbered AS (
+        SELECT channel_id, change_set_id::bigint AS number, fetched_at FROM change_sets
+        WHERE change_set_id ~ '^[0-9]{1,18}$' AND fetched_at > :now - interval '30 days'),
+    steps AS (
+        SELECT channel_id, fetched_at, number - lag(number) OVER (ORDER BY number) AS of_account,
+               number - lag(number) OVER (PARTITION BY channel_id ORDER BY number) AS of_channel FROM numbered),
+    counted AS (
+        SELECT channel_id, count(of_channel) >= 20 AND avg((of_channel = 1)::int) >= 0.9 AS by_channel
+        FROM steps GROUP BY channel_id),
+    account AS (SELECT count(of_account) >= 20 AND avg((of_account = 1)::int) >= 0.9 AS is_counted FROM steps),
+    skips AS (
+        SELECT channel_id, fetched_at,
+               CASE WHEN is_counted THEN of_account WHEN by_channel THEN of_channel END - 1 AS ids
+        FROM steps JOIN counted USING (channel_id) CROSS JOIN account)
+    SELECT channel_id, min(fetched_at) AS since, sum(ids)::bigint AS count FROM skips
+    WHERE ids > 0 AND fetched_at BETWEEN :now - :recent AND :now - interval '15 minutes'
+    GROUP BY channel_id"""  # another channel's set may be in flight for so long
+
 _OPEN_DAG = "Open the channel's DAG in Airflow"
 
 CONDITIONS = (
@@ -211,7 +232,7 @@ CONDITIONS = (
         name="not_in_ledger",
         title="Archived but not in the ledger",
         says="has change sets in the archive that the ledger does not hold as loaded: {count:,}",
-        next_step="After a restore of the warehouse: backfill `asset_changes_replay` over these days, which loads "
+        next_step="After a restore of the warehouse: trigger `asset_changes_replay` with `only_missing`, which loads "
         "them. Else: does another deployment write into this archive?",
         look=_not_in_ledger,
     ),
@@ -237,5 +258,14 @@ CONDITIONS = (
             WHERE is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL
               AND confirmed_at > :now - :recent
             GROUP BY channel_id"""),
+    ),
+    Condition(
+        name="skipped",
+        title="Change sets that never came",
+        says="follows on change set ids that no channel here was handed: {count:,}",
+        next_step="If no channel is red, somebody else reads this account: find the other reader (an old job, a second "
+        "deployment with ASSET_CHANGES_CONFIRM=on) and stop it.",
+        needs_confirming=True,
+        look=_sql(_SKIPPED),
     ),
 )

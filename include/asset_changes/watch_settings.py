@@ -40,7 +40,7 @@ class WatchSettings:
     """How long a channel that appeared stays an alert."""
     again_times: float = 10
     """What is counted, as rejected changes are, is told again at so many times the number that was told."""
-    archive_days: float = 3
+    archive_days: float = 14
     """How far back the archive is compared with the ledger."""
 
     @classmethod

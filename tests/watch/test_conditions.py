@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from asset_changes import steps as channel_steps
+from asset_changes.catch_up import catch_up
 from asset_changes.replay import replay
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.alerts import note_nightly_replay, note_retirement
@@ -132,6 +133,22 @@ def _strange_reading(feed: Feed) -> None:
     feed.catch_up()
 
 
+def _read_a_while(feed: Feed, sets: int = 25) -> None:
+    """Read many sets, whose ids Getty counts up."""
+    feed.says(*["Update"] * sets)
+    assert catch_up(feed.steps, batch_size=1, minutes=1).sets == sets
+
+
+def _strange_sets(feed: Feed) -> None:
+    """Somebody else reads two sets whole, so that we never hear of them."""
+    _read_a_while(feed)
+    feed.says("Update", "Update", "Update")
+    for _ in range(2):
+        read = feed.steps.source.get_change_set(3001, batch_size=1)
+        assert feed.steps.source.confirm_change_set(read.document["change_set_id"]).is_known
+    feed.catch_up()
+
+
 def _in_hand(feed: Feed, change_set_id: str) -> channel_steps.FetchedSet:
     with transaction(feed.steps.warehouse) as connection:
         row = ledger.lookup(connection, 3001, change_set_id)
@@ -169,6 +186,7 @@ CASES = (
     Case("replay_changed", _lose_rows, "changed by the last nightly replay, which must change none: 1", goes=_replay),
     Case("other_consumer", _strange_confirmation, "confirmed by somebody else: 1", over_after=25 * HOURS),
     Case("other_consumer", _strange_reading, "confirmed by somebody else: 1", over_after=25 * HOURS),
+    Case("skipped", _strange_sets, "that no channel here was handed: 2", 20 * MINUTES, over_after=25 * HOURS),
 )
 
 
@@ -252,6 +270,21 @@ def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Fe
     feed.catch_up()
     watchdog.look()
     assert watchdog.heard == []
+
+
+def test_ids_that_getty_does_not_count_up_one_by_one_say_nothing(feed: Feed, watchdog: Watchdog) -> None:
+    _read_a_while(feed)
+    feed.sql("UPDATE change_sets SET change_set_id = (change_set_id::bigint * 3 % 1009)::text")
+    watchdog.look(later=20 * MINUTES)
+    assert "skipped" not in [condition for condition, _ in watchdog.heard]
+
+
+def test_channels_that_share_one_count_skip_none_of_it(feed: Feed, watchdog: Watchdog) -> None:
+    _read_a_while(feed, 40)
+    feed.sql("INSERT INTO channels (channel_id, asset_family, asset_type) VALUES (3002, 'Creative', 'Image')")
+    feed.sql("UPDATE change_sets SET channel_id = 3002 WHERE change_set_id::bigint % 3 = 0")
+    watchdog.look(later=20 * MINUTES)
+    assert "skipped" not in [condition for condition, _ in watchdog.heard]
 
 
 def test_a_channel_that_vanished_stays_an_alert_as_its_deletes_stay_away(feed: Feed, watchdog: Watchdog) -> None:

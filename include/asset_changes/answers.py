@@ -28,6 +28,8 @@ from asset_changes.errors import (
 from asset_changes.parse import read_json
 
 _RATE = re.compile(r"over (queries per second|qps|rate)|too many requests|rate limit", re.IGNORECASE)
+_TOKEN_SECONDS = 1800
+_NO_REASON = "no reason given"
 _SIZE = re.compile(r"batch.?size|max(imum)? ?exceeded|too many items", re.IGNORECASE)
 _OK = frozenset({200, 201, 202, 204})
 
@@ -40,6 +42,8 @@ def check(response: requests.Response, *, method: str, what: str, name: str, cha
         return None if method == "DELETE" else _document(response, what=what)
     if method == "DELETE" and status == HTTPStatus.NOT_FOUND:
         return None
+    if method == "GET" and status == HTTPStatus.NOT_FOUND and "ChannelsNotFound" in response.text[:500]:
+        return []  # of an account without any
     raise (
         _throttled(response, what)
         or _unavailable(response, what)
@@ -47,8 +51,11 @@ def check(response: requests.Response, *, method: str, what: str, name: str, cha
     )
 
 
-def check_token(response: requests.Response, *, name: str) -> None:
-    """Return where the answer holds a token, else raise what it means."""
+def check_token(response: requests.Response, *, name: str) -> dict[str, Any]:
+    """Return what the answer says of a token, what it leaves out filled in, else raise what it means.
+
+    `expires_in` came as text and as a number; a token of Getty's lives for half an hour.
+    """
     what = "The access token"
     status = response.status_code
     error = _throttled(response, what) or _unavailable(response, what)
@@ -60,18 +67,26 @@ def check_token(response: requests.Response, *, name: str) -> None:
             f"secret. Correct token_url in connection {name!r}."
         )
     if status not in _OK:
-        raise CredentialsRefused(refused_login(name, detail=_detail(response)))
+        detail = _detail(response)
+        if status != HTTPStatus.UNAUTHORIZED and (status == HTTPStatus.NOT_FOUND or detail == _NO_REASON):
+            raise ConfigurationError(
+                f"{what}: what answers at token_url is no token address ({status}). Correct token_url in connection "
+                f"{name!r}, or leave it out for Getty's own."
+            )
+        raise CredentialsRefused(refused_login(name, detail=detail))
     document = _document(response, what=what)
     said = document if isinstance(document, dict) else {}
     # What stands in a header is visible ASCII; a token that is not would be quoted by the error it makes.
     if not re.fullmatch(r"[\x21-\x7e]+", str(said.get("access_token") or "")) or not _is_bearer(said):
         raise ApiUnavailable(f"{what}: the answer holds no token.")
-    if not re.fullmatch(r"\d+", str(said.get("expires_in", 0))):
+    lifetime = said.get("expires_in")
+    if not re.fullmatch(r"\d+(\.\d+)?", str(_TOKEN_SECONDS if lifetime is None else lifetime)):
         raise ApiUnavailable(f"{what}: the answer does not say how long the token is valid.")
+    return {**said, "token_type": "Bearer", "expires_in": _TOKEN_SECONDS if lifetime is None else int(float(lifetime))}
 
 
 def _is_bearer(said: dict[str, Any]) -> bool:
-    return str(said.get("token_type")).lower() == "bearer"
+    return str(said.get("token_type") or "bearer").lower() == "bearer"
 
 
 def refused_login(name: str, *, detail: str) -> str:
@@ -155,4 +170,4 @@ def _detail(response: requests.Response) -> str:
         for key in ("ErrorCode", "error", "message", "ErrorMessage", "error_description"):
             if isinstance(document.get(key), str) and document[key].strip():
                 return repr(document[key].strip()[:120])
-    return "no reason given"
+    return _NO_REASON

@@ -7,7 +7,7 @@ underscores) and looked up in one table of aliases; unknown keys are left alone.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EARLIEST_YEAR = 2000
 _FIELDS = ("id", "lifecycle", "type", "changed_at", "uri")
 _TEXT_OR_NULL = {str, type(None)}
+_MANY = 20
 
 
 def read_json(body: bytes) -> Any:
@@ -77,11 +78,11 @@ def parse_change_set(document: Any) -> ChangeSet | None:
     if not (assets is None or isinstance(assets, list)):
         raise UnreadableChangeSet(_unreadable(f"the changed assets are {_kind(assets)}, not a list"))
     change_set_id = _id_text(fields.get("change_set_id"))
-    if not change_set_id and not assets:
-        return None
-    if assets is None and _holds_objects(document):
+    if assets is None and (change_set_id or "changed_assets" not in fields) and _holds_objects(document):
         # Under a new name, as Getty has given them before: an empty set would be confirmed.
         raise UnreadableChangeSet(_unreadable(f"none of its keys names the changed assets: {_shown(document)}"))
+    if not change_set_id and not assets:
+        return None
     if not change_set_id or not _CHANGE_SET_ID.fullmatch(change_set_id):
         raise UnreadableChangeSet(_unreadable(f"its id {change_set_id!r:.80} is not of letters, digits, _ and -"))
     return ChangeSet(change_set_id=change_set_id, messages=_messages(assets or []))
@@ -166,6 +167,19 @@ def _messages(assets: list[Any]) -> Messages:
     )
 
 
+def _check_spelling(items: Sequence[dict[str, Any]], known: Collection[str]) -> None:
+    """Raise UnreadableChangeSet where none of many messages has a field that each must have.
+
+    That is a new spelling of Getty's, not bad messages: these are rejected one by one.
+    """
+    lacking = [field for field in ("id", "lifecycle", "changed_at") if field not in known]
+    if lacking and len(items) >= _MANY:
+        shown = _shown(dict.fromkeys(sorted(set[str]().union(*items))))
+        raise UnreadableChangeSet(
+            _unreadable(f"none of its {len(items)} messages has a known name for {lacking[0]}; their keys are {shown}")
+        )
+
+
 def _columns(items: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """Return the columns of `_FIELDS`, None where a message lacks one.
 
@@ -177,7 +191,9 @@ def _columns(items: Sequence[dict[str, Any]]) -> list[list[Any]]:
         if name and keys.setdefault(name, key) != key:
             # Two spellings of one field: each message says which of them it means.
             named = [_named(item) for item in items]
+            _check_spelling(items, set[str]().union(*named))
             return [[each.get(field) for each in named] for field in _FIELDS]
+    _check_spelling(items, keys)
     return [[item.get(key) for item in items] for key in map(keys.get, _FIELDS)]  # type: ignore[arg-type]
 
 

@@ -51,14 +51,14 @@ def prepare(heard: Sequence[Heard], *, channel: Channel, change_set_id: str, fet
         is_rejected = frame["outcome"] == "rejected"
         valid, rejected = frame[~is_rejected], _rejected(frame[is_rejected])
     rows = _csv(valid, prefix=f"{fetched_at.isoformat()},{channel.channel_id},{change_set_id}")
-    moments = valid["changed_at"]
+    told = valid["changed_at"][~valid["is_time_inferred"]]  # what is inferred would hide the lag
     return PreparedSet(
         rows=rows,
         rejected=rejected,
         counts=counts,
         content_hash=hashlib.sha256(rows + repr(rejected).encode()).hexdigest(),
-        oldest_change_at=moments.min().to_pydatetime() if len(valid) else None,
-        newest_change_at=moments.max().to_pydatetime() if len(valid) else None,
+        oldest_change_at=min(told.min().to_pydatetime(), heard[-1].received_at) if len(told) else None,
+        newest_change_at=min(told.max().to_pydatetime(), heard[-1].received_at) if len(told) else None,
     )
 
 

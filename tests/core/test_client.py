@@ -1,5 +1,6 @@
 """The client at the wire: what it sends, what it makes of each answer, and what it never says."""
 
+import json
 import logging
 import time
 from contextlib import suppress
@@ -161,7 +162,6 @@ def test_wrong_credentials_fail_at_once_and_name_the_connection(
         Answer(200, b"[]"),
         Answer(200, b'{"token_type": "Bearer"}'),
         Answer(200, b'{"access_token": null, "expires_in": 1800}'),
-        Answer(200, b'{"access_token": "t", "expires_in": 1800}'),
         Answer(200, b'{"access_token": "t", "expires_in": 1800, "token_type": "mac"}'),
         Answer(200, b'{"access_token": "t", "token_type": "Bearer", "expires_in": "soon"}'),
         Answer(200, b'{"access_token": "two\\nlines", "expires_in": 1800, "token_type": "Bearer"}'),
@@ -178,6 +178,29 @@ def test_a_token_answer_that_holds_no_token_may_be_better_later(answer: Answer |
     with pytest.raises(ApiUnavailable):
         client_of(api).get_change_set(1, batch_size=1)
     assert api.calls == []
+
+
+@pytest.mark.parametrize("said", [{}, {"expires_in": None}, {"expires_in": 900.5}, {"expires_in": "900"}])
+def test_what_a_token_answer_leaves_out_is_as_getty_has_it(said: dict[str, object]) -> None:
+    api = CannedApi(SET, SET, tokens=[Answer(200, json.dumps({"access_token": "sparse", **said}).encode())])
+    client = client_of(api)
+    for _ in range(2):
+        client.get_change_set(1, batch_size=1)
+    assert [call.headers["Authorization"] for call in api.calls] == ["Bearer sparse"] * 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(404, b'{"message": "no such path"}'), Answer(403, b"<html>Forbidden</html>"), Answer(405, b"")],
+    ids=repr,
+)
+def test_what_is_no_token_address_is_not_the_keys_fault(answer: Answer) -> None:
+    with pytest.raises(ConfigurationError, match=r"Correct token_url in connection 'getty'"):
+        client_of(CannedApi(SET, tokens=[answer])).get_change_set(1, batch_size=1)
+
+
+def test_an_account_without_channels_has_an_empty_list() -> None:
+    assert client_of(CannedApi(Answer(404, b'{"ErrorCode": "ChannelsNotFound"}'))).get_channels() == []
 
 
 def test_a_throttled_token_address_asks_for_patience() -> None:

@@ -74,7 +74,7 @@ MEANINGS: dict[tuple[str, str], tuple[bytes, type[AssetChangesError] | None]] = 
     ("DELETE", "404"): (b'{"ErrorCode": "TransactionNotFound"}', None),
     ("GET", "200"): (b"[]", None),
     ("GET", "403"): (b'{"ErrorCode": "UnauthorizedToAccessResource"}', AccessDenied),
-    ("GET", "404"): (b'{"ErrorCode": "ChannelsNotFound"}', RequestRefused),
+    ("GET", "404"): (b'{"ErrorCode": "ChannelsNotFound"}', None),
 }
 
 

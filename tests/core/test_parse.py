@@ -84,6 +84,7 @@ def test_unknown_keys_are_left_alone() -> None:
     [
         None, {}, {"changed_assets": []}, {"changed_assets": None}, {"change_set_id": None},
         {"change_set_id": "", "changed_assets": []}, {"changeSetId": None, "changedAssetList": None},
+        {"change_set_id": None, "changed_assets": None, "links": [{"rel": "self"}]},
     ],
 )  # fmt: skip
 def test_neither_id_nor_assets_means_caught_up(nothing: object) -> None:
@@ -112,6 +113,7 @@ NOT_UNDERSTOOD = [
     {"change_set_id": 7.5, "changed_assets": [1]}, {"change_set_id": ["7"], "changed_assets": [1]},
     {"change_set_id": "ä", "changed_assets": []}, {"changeSetId": "7", "changes": [{"id": "1"}]},
     {"change_set_id": "7", "changed_assets": None, "page": {"changed_assets": [{"id": "1"}]}},
+    {"change_set_id": None, "items": [{"id": "1"}]},
 ]  # fmt: skip
 
 
@@ -126,6 +128,18 @@ def test_a_change_set_id_is_text_or_a_whole_number(change_set_id: object) -> Non
     found = parse_change_set({"change_set_id": change_set_id, "changed_assets": []})
     assert found is not None
     assert found.change_set_id == str(change_set_id).strip()
+
+
+@pytest.mark.parametrize("field", ["id", "asset_lifecycle", "asset_changed_utc_datetime"])
+def test_many_messages_of_which_none_has_a_field_are_a_new_spelling_and_few_are_bad_messages(field: str) -> None:
+    renamed = [
+        {f"{key}_v2" if key == field else key: value for key, value in told(str(number), "Delete", number).items()}
+        for number in range(20)
+    ]
+    with pytest.raises(UnreadableChangeSet, match=rf"none of its 20 messages.*'{field}_v2'.*nothing was confirmed"):
+        messages(*renamed)
+    assert len(messages(*renamed[:19])) == 19
+    assert len(messages(*renamed, told("sound", "Delete", 0))) == 21
 
 
 # Asset ids.

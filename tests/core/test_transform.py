@@ -132,11 +132,17 @@ def test_rows_stay_in_the_order_of_the_feed_and_keep_their_positions() -> None:
     assert [(each["asset_id"], each["position"]) for each in found] == [("b", "0"), ("a", "2")]
 
 
-def test_the_oldest_and_newest_change_are_those_of_valid_messages() -> None:
-    found = prepared(told("1", "New", -5), told("2", "New", 3), told("", "New", 50))
+def test_the_oldest_and_newest_change_are_those_that_valid_messages_tell() -> None:
+    found = prepared(told("1", "New", -5), told("2", "New", -3), told("", "New", -1))
     assert found.oldest_change_at == NOON - timedelta(minutes=5)
-    assert found.newest_change_at == NOON + timedelta(minutes=3)
+    assert found.newest_change_at == NOON - timedelta(minutes=3)
     assert prepared().oldest_change_at is None
+
+
+def test_a_time_that_is_inferred_or_ahead_hides_no_lag() -> None:
+    assert prepared(untimed("1", "Delete")).newest_change_at is None  # it takes that of the delivery
+    found = prepared(told("1", "New", -90), told("2", "New", 30))
+    assert (found.oldest_change_at, found.newest_change_at) == (NOON - timedelta(minutes=90), NOON)
 
 
 # The same said otherwise.
@@ -240,6 +246,7 @@ _numbers = itertools.count(1)
 def test_whatever_the_messages_hold_postgres_takes_them(
     warehouse: Engine, archive: Archive, messages: list[Any]
 ) -> None:
+    messages = [told("sound", "New", 0), *messages]  # or the whole set might be taken for one of a new spelling
     change_set_id = f"any-{next(_numbers)}"
     source = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
     steps = Steps(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)

@@ -168,12 +168,17 @@ def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, 
 
 
 @pytest.mark.usefixtures("own_database")
-def test_a_commit_is_on_disk_whatever_the_servers_default(warehouse: Engine, warehouse_url: URL) -> None:
+def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
+    warehouse: Engine, warehouse_url: URL
+) -> None:
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET synchronous_commit = off")
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET timezone = 'Asia/Tokyo'")
+    isolation = "SET default_transaction_isolation = 'repeatable read'"
+    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} {isolation}")
     engine = connect(warehouse_url, schema=SCHEMA)
     assert value(engine, "SHOW synchronous_commit") == "on"
     assert value(engine, "SHOW timezone") == "UTC"
+    assert value(engine, "SHOW transaction_isolation") == "read committed"
     assert value(engine, "SHOW search_path") == f'"{SCHEMA}"'
     engine.dispose()
 
@@ -197,7 +202,7 @@ def test_a_warehouse_that_is_not_there_is_a_passing_fault_and_getty_is_not_asked
 
 def test_a_database_that_does_not_exist_is_told(postgres: EmbeddedPostgres) -> None:
     with (
-        pytest.raises(WarehouseUnavailable, match="does not exist"),
+        pytest.raises(WarehouseRefused, match=r"refuses the login.*does not exist.*Correct user, password"),
         transaction(connect(postgres.url("nowhere"), schema=SCHEMA)),
     ):
         pass

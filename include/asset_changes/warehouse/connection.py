@@ -15,6 +15,11 @@ Result = TypeVar("Result")
 
 # Serialization failure and deadlock: Postgres rolled back, and the same work may go through now.
 _COLLISIONS = ("40001", "40P01")
+# What fails while connecting has no code: the driver knows the server's words alone.
+_REFUSED_LOGIN = re.compile(
+    r"FATAL:\s+(password authentication failed|no pg_hba\.conf entry|permission denied for database"
+    r"|(role|database) .* does not exist|role .* is not permitted to log in)"
+)
 # Connection exceptions, a standby that is not the primary yet, insufficient resources, operator intervention, system
 # errors.
 _TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
@@ -23,8 +28,9 @@ _TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
 def connect(url: URL | str, *, schema: str) -> Engine:
     """Return an engine whose connections see the tables of `schema`.
 
-    One connection that stays open serves a whole task; `synchronous_commit` is on, whatever the
-    server's default, because Getty forgets a set once it is confirmed.
+    One connection that stays open serves a whole task. Whatever the server's defaults are,
+    `synchronous_commit` is on, because Getty forgets a set once it is confirmed, and a transaction
+    sees what others committed before each of its statements, which the guarded load builds upon.
     """
     url = make_url(url).set(drivername="postgresql+psycopg")
     return create_engine(
@@ -33,7 +39,8 @@ def connect(url: URL | str, *, schema: str) -> Engine:
         max_overflow=4,
         pool_pre_ping=False,
         connect_args={
-            "options": f'-c search_path="{schema}" -c synchronous_commit=on -c timezone=UTC -c client_encoding=UTF8',
+            "options": f'-c search_path="{schema}" -c synchronous_commit=on -c timezone=UTC -c client_encoding=UTF8'
+            r" -c default_transaction_isolation=read\ committed -c default_transaction_read_only=off",
             "connect_timeout": 10,
             "application_name": "asset_changes",
             # Without these a peer that vanished holds a task for two hours.
@@ -76,6 +83,11 @@ def errors_as_ours() -> Iterator[None]:
     except DBAPIError as error:
         state = _sqlstate(error)
         reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+        if not state and _REFUSED_LOGIN.search(reason):
+            raise WarehouseRefused(
+                f"The warehouse refuses the login ({reason}): nothing was loaded or confirmed. Correct user, password "
+                "and database of connection warehouse_default."
+            ) from error
         if error.connection_invalidated or not state or _TRANSIENT.match(state):
             raise WarehouseUnavailable(
                 f"The warehouse does not answer or gave up ({reason}): nothing was loaded. Look at "

@@ -15,10 +15,13 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Getty Images",
                 "hook-class-name": "getty_images.hook.GettyImagesHook",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "port"],
+                    # Not the port: Airflow 3.3.2's Test button sends 0 for none, takes that for another address than
+                    # the stored one, and is refused (apache/airflow#73298). With a port it works.
+                    "hidden-fields": ["schema"],
                     "relabeling": {"host": "API base URL", "login": "API key", "password": "Secret"},
                     "placeholders": {
                         "host": "https://api.gettyimages.com",
+                        "port": "443; Airflow's Test button needs a port",
                         "login": "the API key that Getty gave you (client id)",
                         "password": "the secret that belongs to the key",
                     },
@@ -37,8 +40,9 @@ _CONN_FIELDS = {
     },
     "grant_type": {
         "label": "Grant type",
-        "description": "client_credentials; older accounts may need password (Resource Owner Grant)",
-        "schema": {"type": ["string", "null"], "enum": ["client_credentials", "password", None]},
+        "description": "Empty: client_credentials. Older accounts may need password (Resource Owner Grant)",
+        # Without null among them: the form would offer, and show at first, a choice that is called null.
+        "schema": {"type": ["string", "null"], "enum": ["client_credentials", "password"]},
     },
     "username": {
         "label": "User name",

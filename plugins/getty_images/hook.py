@@ -3,6 +3,7 @@
 from contextlib import closing
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
@@ -15,6 +16,8 @@ from asset_changes.settings import batch_size as checked_batch_size
 
 _TEST_SECONDS = 5.0
 """How long the Test button tries again: somebody waits in front of the form."""
+# Never written out: a redirect to the same host without it would look like one to another host.
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class GettyImagesHook(BaseHook):
@@ -89,19 +92,13 @@ class GettyImagesHook(BaseHook):
 def credentials_of(connection: Any) -> Credentials:
     """Return the credentials of an Airflow connection, or raise ConfigurationError that names it."""
     extras = {key: value for key, value in connection.extra_dejson.items() if value not in (None, "")}
-    host = (connection.host or "").strip().rstrip("/")
-    if host and "://" not in host:
-        # An Airflow URI cannot carry a scheme of its own within the host.
-        host = f"{connection.schema or 'https'}://{host}"
-    if host and connection.port:
-        host = f"{host}:{connection.port}"
     if extras.get("user_password"):
         mask_secret(str(extras["user_password"]))
     try:
         return Credentials(
             api_key=connection.login or "",
             secret=connection.password or "",
-            api_url=host or API_URL,
+            api_url=_api_url(connection),
             token_url=str(extras.get("token_url", TOKEN_URL)),
             grant_type=str(extras.get("grant_type", "client_credentials")),
             username=_text(extras.get("username")),
@@ -110,6 +107,20 @@ def credentials_of(connection: Any) -> Credentials:
         )
     except (ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {error}") from None
+
+
+def _api_url(connection: Any) -> str:
+    """Return the base URL of the API, with the connection's port where the host brings none of its own."""
+    host = (connection.host or "").strip().rstrip("/") or API_URL
+    if "://" not in host:
+        # An Airflow URI cannot carry a scheme of its own within the host.
+        host = f"{connection.schema or 'https'}://{host}"
+    try:
+        parts = urlsplit(host)
+        is_complete = parts.port or not connection.port or connection.port == _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        is_complete = True  # no address at all: Credentials says so
+    return host if is_complete else parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
 
 
 def _text(value: Any) -> str | None:

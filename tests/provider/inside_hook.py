@@ -29,6 +29,13 @@ def providers() -> dict[str, str]:
     }
 
 
+def api_url(conn_id: str = CONN_ID) -> str:
+    """Return where the hook would call the API."""
+    from getty_images.hook import GettyImagesHook, credentials_of
+
+    return credentials_of(GettyImagesHook.get_connection(conn_id)).api_url
+
+
 def base_of_hook() -> bool:
     """Return whether the hook is one of the Task SDK."""
     from airflow.sdk import BaseHook

@@ -48,6 +48,26 @@ def test_the_hook_lists_reads_and_confirms_with_a_connection_of_the_environment(
     assert sandbox.outstanding(3001) is None
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "address"),
+    [
+        (None, 443, "https://api.gettyimages.com"),
+        ("https://api.gettyimages.com", 443, "https://api.gettyimages.com"),
+        ("api.gettyimages.com/", 443, "https://api.gettyimages.com"),
+        ("https://getty.example:8443", 443, "https://getty.example:8443"),
+        ("https://getty.example:8443", 8443, "https://getty.example:8443"),
+        ("https://getty.example/images", 8443, "https://getty.example:8443/images"),
+        ("http://127.0.0.1", 8080, "http://127.0.0.1:8080"),
+        ("http://127.0.0.1", 0, "http://127.0.0.1"),
+    ],
+)
+def test_a_port_counts_once_whether_it_stands_in_the_host_or_in_its_own_field(
+    airflow: Installation, sandbox: Sandbox, host: str | None, port: int, address: str
+) -> None:
+    airflow.environment[GETTY] = getty_connection(sandbox, host=host, port=port)
+    assert airflow.run(inside.api_url) == address
+
+
 def test_one_hook_takes_one_token(airflow: Installation, sandbox: Sandbox) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox)
     sandbox.append(3001, [MESSAGE, MESSAGE])

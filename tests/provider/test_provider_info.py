@@ -31,7 +31,7 @@ def test_the_form_calls_the_connection_type_by_its_name(form: dict[str, Any]) ->
 def test_the_form_asks_for_key_and_secret_and_hides_what_means_nothing(form: dict[str, Any]) -> None:
     fields = form["standard_fields"]
     assert fields["url_schema"]["hidden"]
-    assert fields["port"]["hidden"]
+    assert fields["port"] == {"hidden": False, "title": None, "placeholder": "443; Airflow's Test button needs a port"}
     assert fields["host"]["title"] == "API base URL"
     assert fields["host"]["placeholder"] == "https://api.gettyimages.com"
     assert fields["login"]["title"] == "API key"
@@ -43,7 +43,7 @@ def test_the_form_has_a_field_with_help_for_each_extra(form: dict[str, Any]) -> 
     assert set(extras) == {"token_url", "grant_type", "username", "user_password", "timeout_seconds"}
     assert all(field["schema"]["title"] for field in extras.values())
     assert all(field["description"] for field in extras.values())
-    assert extras["grant_type"]["schema"]["enum"] == ["client_credentials", "password", None]
+    assert extras["grant_type"]["schema"]["enum"] == ["client_credentials", "password"]
 
 
 def test_the_form_does_not_show_the_users_password(form: dict[str, Any]) -> None:

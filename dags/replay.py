@@ -42,7 +42,9 @@ what to do.
         "channel_ids": Param(
             None,
             type=["array", "null"],
-            items={"type": "integer"},
+            # Numbers from a command, text from the form: with a type of its own it would be an editor of JSON, which
+            # writes itself anew at every key.
+            items={"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+$"}]},
             title="Channels",
             description="The ids of the channels to replay, one per line. Empty: all.",
         ),

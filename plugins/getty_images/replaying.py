@@ -21,8 +21,8 @@ def channels(context: Mapping[str, Any]) -> list[dict[str, Any]]:
     span(context)  # a span that is wrong fails here, once, not in every channel
     entries = channel_list.read(channel_variable() or "[]")
     known = {entry.channel.channel_id: entry.channel for entry in entries if isinstance(entry, ChannelEntry)}
-    wanted = context["params"].get("channel_ids") or list(known)
-    if unknown := sorted(set(wanted) - set(known)):
+    wanted = {int(channel_id) for channel_id in context["params"].get("channel_ids") or known}
+    if unknown := sorted(wanted - set(known)):
         raise ConfigurationError(
             f"Channel {unknown[0]} is not in the Variable {channel_list.VARIABLE}; it holds "
             f"{', '.join(map(str, known)) or 'none: run asset_changes_discovery'}. Nothing was replayed."

@@ -63,8 +63,8 @@ def bag(*files: str) -> Any:
 
 def test_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, str]:
     """Run a DAG; return the state and the id of the run."""
-    file = "discovery.py" if dag_id == "asset_changes_discovery" else "channels.py"
-    run = bag(file).dags[dag_id].test(run_conf=conf)
+    files = {"asset_changes_discovery": "discovery.py", "asset_changes_replay": "replay.py"}
+    run = bag(files.get(dag_id, "channels.py")).dags[dag_id].test(run_conf=conf)
     return str(run.state), run.run_id
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, text
 from tests.dags import inside
 from tests.dags.installation import GETTY, WAREHOUSE, Installation, getty_connection, warehouse_connection
 
-DISCOVERY = "asset_changes_discovery"
+DISCOVERY, REPLAY = "asset_changes_discovery", "asset_changes_replay"
 CHANNEL = "asset_changes_editorial_image_3001"
 ENTRY = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
 STEPS = ["fetch", "transform", "load", "confirm", "catch_up"]
@@ -246,6 +246,20 @@ def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installati
 
     assert imported == []
     assert len(sandbox.confirmed_ids(3001)) == 1
+
+
+@pytest.mark.parametrize("channel_ids", [[3001], ["3001"]])
+def test_a_replay_takes_its_channels_from_a_command_as_numbers_and_from_the_form_as_lines(
+    connected: Installation, channel_ids: list[object]
+) -> None:
+    connected.set_channels(json.dumps([ENTRY, ENTRY | {"channel_id": 3002}]))
+    span = {"replay_from": "2026-11-01T00:00", "replay_to": "2026-11-02T00:00Z"}
+
+    run = connected.test_dag(REPLAY, span | {"channel_ids": channel_ids})
+
+    assert run.state == "success"
+    assert len(run.lines("Nothing to replay: channel=3001")) == 1
+    assert run.lines("channel=3002") == []
 
 
 def test_a_failed_task_keeps_its_error_for_the_status_page(connected: Installation, sandbox: Sandbox) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,19 @@ CHANNELS = [
 CONNECTION = "warehouse_default"
 
 
+def words(html: str) -> str:
+    """What a reader sees, in one line."""
+    body = re.sub(r"(?s)<style>.*?</style>", "", html)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
 @dataclass
 class AirflowServer:
-    """An API server with logins on, and a session that is logged in."""
+    """An API server with logins on, and sessions that are logged in: an admin's, and a viewer's."""
 
     address: str
     session: requests.Session
+    viewer: requests.Session
     log: Path
 
     def get(self, path: str, **more: Any) -> requests.Response:
@@ -69,7 +78,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
             [*airflow, "api-server"], env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        yield AirflowServer(address, _logged_in(address, process, log), log)
+        admin, viewer = (_logged_in(user, address, process, log) for user in ("admin", "viewer"))
+        yield AirflowServer(address, admin, viewer, log)
     finally:
         process.terminate()
         try:
@@ -80,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
 
 def _environment(home: Path, address: str) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "ASSET_CHANGES"))}
-    (home / "passwords.json").write_text('{"admin": "a password"}')
+    (home / "passwords.json").write_text('{"admin": "a password", "viewer": "a password"}')
     return inherited | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
@@ -88,7 +98,7 @@ def _environment(home: Path, address: str) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": address.rpartition(":")[2],
@@ -100,14 +110,14 @@ def _environment(home: Path, address: str) -> dict[str, str]:
     }
 
 
-def _logged_in(address: str, process: "subprocess.Popen[bytes]", log: Path) -> requests.Session:
+def _logged_in(user: str, address: str, process: "subprocess.Popen[bytes]", log: Path) -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
             answer = session.post(
-                f"{address}/auth/token", json={"username": "admin", "password": "a password"}, timeout=10
+                f"{address}/auth/token", json={"username": user, "password": "a password"}, timeout=10
             )
         except requests.ConnectionError:
             time.sleep(0.5)

@@ -1,6 +1,6 @@
 """The numbers of the status page and the compliance report, on a real Postgres."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asset_changes.warehouse.report import Report, Span, compliance, deletes
@@ -64,7 +64,7 @@ def test_a_replay_never_makes_an_old_removal_look_late(warehouse: Engine) -> Non
     assert (status.removals.worst, status.removals.deletes, status.rebuilt_deletes) == (2 * SECOND, 1, 2)
     report = report_of(warehouse)
     assert (report.total("deletes"), report.total("late"), report.total("deletes", rebuilt=True)) == (1, 0, 2)
-    assert [row["took"] for row in report.slowest] == [2 * SECOND]
+    assert [(row["took"], row["deletes"]) for row in report.slowest] == [(2 * SECOND, 1)]
 
 
 def test_what_is_open_is_the_oldest_change_that_nobody_confirmed(warehouse: Engine) -> None:
@@ -97,6 +97,28 @@ def test_the_report_counts_every_delete_of_its_days_held_or_not_and_late_ones(wa
     with warehouse.connect() as connection:
         found = list(deletes(connection, WEEK))
     assert [(row["asset_id"], float(row["seconds_to_removal"])) for row in found] == [("asset-0", 1), ("asset-1", 7200)]
+
+
+def test_the_reports_times_are_times_that_occurred(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", loaded_at=NOW + DAY)
+    for position in range(100):
+        deletion(warehouse, "1", position, took=SECOND * (position + 1))
+    [row] = report_of(warehouse).summary
+    assert (row["deletes"], row["median"], row["p99"], row["worst"]) == (100, 50 * SECOND, 99 * SECOND, 100 * SECOND)
+
+
+def test_the_slowest_are_told_by_change_set(warehouse: Engine) -> None:
+    channel(warehouse)
+    for name, seconds in (("1", 5), ("2", 9)):
+        change_set(warehouse, name, loaded_at=NOW + DAY)
+        for position in range(30):
+            deletion(warehouse, name, position, took=SECOND * seconds, was_held=position < 10)
+    slowest = report_of(warehouse).slowest
+    assert [(row["change_set_id"], row["took"], row["deletes"], row["held"]) for row in slowest] == [
+        ("2", 9 * SECOND, 30, 10),
+        ("1", 5 * SECOND, 30, 10),
+    ]
 
 
 def test_days_without_changes_are_not_days_without_reading(warehouse: Engine) -> None:
@@ -134,6 +156,38 @@ def test_a_channel_without_an_answer_is_unread_up_to_now(warehouse: Engine) -> N
     channel(warehouse, last_checked_at=NOW - 2 * DAY, caught_up_at=NOW - 2 * DAY)
     [(what, since, _)] = unread(warehouse)
     assert (what, since) == ("Getty gives no answer, up to now", NOW - 2 * DAY)
+
+
+def test_a_retired_channel_is_unread_since_its_last_answer(warehouse: Engine) -> None:
+    channel(warehouse, retired_at=NOW - DAY, last_checked_at=NOW - 2 * DAY)
+    [(what, since, _)] = unread(warehouse)
+    assert (what, since) == ("Getty no longer lists the channel", NOW - 2 * DAY)
+
+
+def test_a_retired_channel_counts_at_once_and_until_a_person_takes_note(warehouse: Engine) -> None:
+    just_now = datetime.now(UTC) - MINUTE
+    channel(warehouse, retired_at=just_now, last_checked_at=just_now)
+    known = {"retired_at": NOW - 5 * DAY, "last_checked_at": NOW - 5 * DAY, "retirement_known_at": NOW - 4 * DAY}
+    channel(warehouse, 3002, **known)
+    channel(warehouse, 3003, **{name: moment - 30 * DAY for name, moment in known.items()})
+    channel(warehouse, 3004, **(known | {"retirement_known_at": NOW - 30 * DAY}))  # known of an earlier time
+    told = {row["channel_id"]: (row["unread_from"], row["unread_to"]) for row in report_of(warehouse).unread}
+    assert told[3002] == (NOW - 5 * DAY, NOW - 4 * DAY)
+    assert told[3001][0] == just_now
+    assert told[3004][1] > NOW - HOUR
+    assert set(told) == {3001, 3002, 3004}
+
+
+def test_the_longest_span_of_each_kind_stands_for_a_channel(warehouse: Engine) -> None:
+    channel(warehouse)
+    for number, days in (("1", 6), ("2", 4), ("3", 1)):
+        change_set(warehouse, number, at=NOW - days * DAY, oldest_change_at=NOW - 6 * DAY)
+    change_set(warehouse, "4", at=NOW - 20 * HOUR, loaded_at=NOW - 10 * HOUR, confirmed_at=NOW - 10 * HOUR)
+    gaps = report_of(warehouse).gaps
+    assert [(row["what"], row["change_set_id"]) for row in gaps] == [
+        ("a change waited at Getty", "3"),
+        ("a set was archived but not loaded", "4"),
+    ]
 
 
 def test_a_rebuilt_ledger_claims_no_span_of_its_own(warehouse: Engine) -> None:

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from asset_changes.warehouse.report import Span, compliance, deletes
 from asset_changes.watch_settings import WatchSettings
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
 from getty_images.status import PREFIX, pages
@@ -73,19 +73,23 @@ AskedSpan = Annotated[Span, Depends(asked_span)]
 @app.get("/compliance")
 def compliance_page(here: Here, span: AskedSpan) -> Response:
     """The compliance report of a span of days."""
-    with reading() as (connection, _):
+    with reading() as (connection, settings):
         report = compliance(connection, span)
-    return pages.compliance(here, span=span, report=report, now=datetime.now(UTC))
+    return pages.compliance(here, span=span, report=report, schema=settings.schema, now=datetime.now(UTC))
+
+
+def download() -> Iterator[Connection]:
+    """Give the warehouse for as long as a download takes; given back too when its reader leaves early."""
+    with reading(seconds=DOWNLOAD_SECONDS) as (connection, _):
+        yield connection
 
 
 @app.get("/compliance.csv")
-def compliance_csv(span: AskedSpan) -> Response:
+def compliance_csv(span: AskedSpan, connection: Annotated[Connection, Depends(download)]) -> Response:
     """Every Delete of a span of days, one line each."""
-    stack = ExitStack()
-    connection, _ = stack.enter_context(reading(seconds=DOWNLOAD_SECONDS))
     name = f"deletes_{span.first}_{span.last}.csv"
     return StreamingResponse(
-        _csv(deletes(connection, span), stack),
+        _csv(deletes(connection, span)),
         media_type="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
@@ -101,7 +105,9 @@ def tab() -> Response:
 def obstacle(request: Request, error: Obstacle) -> Response:
     """What stands in the way of a page, instead of the page."""
     theme = request.query_params.get("theme", "")
-    return pages.obstacle(place(request, theme if theme in ("light", "dark") else ""), error)
+    # What downloads would take a page under 200 for the file.
+    status = 503 if request.url.path.endswith(".csv") else 200
+    return pages.obstacle(place(request, theme if theme in ("light", "dark") else ""), error, status=status)
 
 
 @app.exception_handler(HTTPException)
@@ -115,18 +121,17 @@ def _root(request: Request) -> str:
     return str(request.scope["root_path"]).removesuffix(PREFIX)
 
 
-def _csv(rows: Iterator[dict[str, Any]], stack: ExitStack) -> Iterator[str]:
-    with stack:
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(CSV_COLUMNS)
-        for count, row in enumerate(rows, start=1):
-            writer.writerow([_cell(row[name]) for name in CSV_COLUMNS])
-            if count % 1000 == 0:
-                yield text.getvalue()
-                text.seek(0)
-                text.truncate()
-        yield text.getvalue()
+def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    for count, row in enumerate(rows, start=1):
+        writer.writerow([_cell(row[name]) for name in CSV_COLUMNS])
+        if count % 1000 == 0:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
 
 
 CSV_COLUMNS = (

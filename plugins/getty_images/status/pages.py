@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from asset_changes.health import Health, State, health_of
-from asset_changes.warehouse.report import QUERIES, Report, Span
+from asset_changes.problems import UNREAD_KEPT
+from asset_changes.warehouse.report import Report, Span, runnable
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from asset_changes.watch_settings import WatchSettings
 from fastapi.responses import HTMLResponse, Response
@@ -112,15 +113,23 @@ def overview(
     )
 
 
-def compliance(place: Place, *, span: Span, report: Report, now: datetime) -> Response:
+def compliance(place: Place, *, span: Span, report: Report, schema: str, now: datetime) -> Response:
     """Return the compliance report."""
-    # It is printed: the colours are the paper's, whatever the UI's are.
-    return _page("compliance.html", replace(place, theme=""), span=span, report=report, now=now, queries=QUERIES)
+    return _page(
+        "compliance.html",
+        # It is printed: the colours are the paper's, whatever the UI's are.
+        replace(place, theme=""),
+        span=span,
+        report=report,
+        queries=runnable(span, schema=schema),
+        kept=UNREAD_KEPT,
+        now=now,
+    )
 
 
-def obstacle(place: Place, error: Obstacle) -> Response:
+def obstacle(place: Place, error: Obstacle, *, status: int) -> Response:
     """Return a page that says why there is nothing to show, and what to do."""
-    return _page("obstacle.html", place, title="Nothing to show yet", error=error)
+    return _page("obstacle.html", place, status=status, title="Nothing to show yet", error=error)
 
 
 def refused(place: Place, *, status: int, detail: str) -> Response:

@@ -8,6 +8,7 @@ from asset_changes.errors import ConfigurationError, SchemaMismatch, TransientEr
 from asset_changes.settings import Settings
 from asset_changes.warehouse.connection import transaction
 from asset_changes.warehouse.migrate import check_version
+from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, text
 
 from getty_images.wiring import WAREHOUSE_CONN_ID, warehouse_of
@@ -31,7 +32,9 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
         settings = Settings.from_environment()
         with warehouse_of(settings) as engine, transaction(engine) as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))
-            connection.execute(text(f"SET LOCAL statement_timeout = '{seconds}s'"))
+            # For a statement that is slow, and for a reader of a download that neither reads nor leaves.
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                connection.execute(text(f"SET LOCAL {limit} = '{seconds}s'"))
             check_version(connection)
             yield connection, settings
     except AirflowNotFoundException as error:
@@ -52,6 +55,14 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
             link="dags/asset_changes_discovery",
         ) from error
     except (TransientError, WarehouseRefused) as error:
+        if isinstance(getattr(error.__cause__, "orig", None), QueryCanceled):
+            raise Obstacle(
+                f"The warehouse has not answered within {seconds} s.",
+                next_step=(
+                    "Choose fewer days. If that does not help, look at what keeps the database behind connection "
+                    f"{WAREHOUSE_CONN_ID} busy."
+                ),
+            ) from error
         raise Obstacle(
             str(error).replace(": nothing was loaded.", "."),
             next_step=f"Look at the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",

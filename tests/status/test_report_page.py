@@ -1,0 +1,173 @@
+"""The compliance report as a page and as CSV: its verdict, its numbers, and the queries it shows."""
+
+import csv
+import io
+import re
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from asset_changes.warehouse.connection import connect
+from sqlalchemy import Engine, text
+
+from tests.status.conftest import AirflowServer, words
+from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion
+
+GOOD = "All 1 Deletes were applied within 1 h of their arrival, and nothing stood still for longer than 1 h. Days are"
+
+
+def in_time(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - HOUR)
+    deletion(warehouse, "1", 0, at=NOW - HOUR, took=timedelta(seconds=2))
+
+
+def waited(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "0", at=NOW - 15 * DAY)
+    change_set(warehouse, "1", at=NOW - HOUR, oldest_change_at=NOW - 11 * DAY)
+    deletion(warehouse, "1", 0, at=NOW - HOUR, took=timedelta(seconds=2))
+
+
+def unread_for_too_long(warehouse: Engine) -> None:
+    channel(warehouse, last_checked_at=NOW - 15 * DAY, caught_up_at=NOW - 15 * DAY)
+
+
+def retired(warehouse: Engine) -> None:
+    in_time(warehouse)
+    channel(warehouse, 3002, asset_family="Creative", retired_at=NOW - DAY, last_checked_at=NOW - 49 * HOUR)
+
+
+def rebuilt(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW, confirmed_at=NOW, rebuilt_at=NOW)
+    deletion(warehouse, "1", 0, at=NOW - DAY, took=DAY)
+
+
+def not_loaded(warehouse: Engine) -> None:
+    in_time(warehouse)
+    change_set(warehouse, "9", loaded_at=None, confirmed_at=None)
+
+
+def late(warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW - DAY + 2 * HOUR)
+    deletion(warehouse, "1", 0, at=NOW - DAY, took=2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("happened", "sentences"),
+    [
+        (waited, ["within 1 h of their arrival. That is not all: Editorial Image (3001) was not read for up to 10 d"]),
+        (unread_for_too_long, ["No Delete was received. That is not all:", "so Deletes may never have arrived"]),
+        (
+            retired,
+            ["Creative Image (3002) was not read for up to 2 d", "Getty no longer lists the channel"],
+        ),
+        (rebuilt, ["No Delete was received for the first time. That is not all: 1 Deletes were written again"]),
+        (not_loaded, ["That is not all: 1 change set is archived but not loaded", "are not counted: 9."]),
+        (late, ["1 of 1 Deletes were applied later than 1 h after their arrival"]),
+    ],
+)
+def test_the_verdict_says_all_that_speaks_against_it(
+    page: AirflowServer, warehouse: Engine, happened: Callable[[Engine], None], sentences: list[str]
+) -> None:
+    happened(warehouse)
+    html = page.get("compliance").text
+    assert 'class="state broken"' in html
+    for sentence in sentences:
+        assert sentence in words(html)
+
+
+def test_the_verdict_is_good_when_nothing_speaks_against_it(page: AirflowServer, warehouse: Engine) -> None:
+    in_time(warehouse)
+    html = page.get("compliance").text
+    assert 'class="state up"' in html
+    assert GOOD in words(html)
+
+
+def test_the_report_shows_its_numbers_by_the_channels_name(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW)
+    deletion(warehouse, "1", 0, at=NOW - DAY, took=2 * HOUR, was_held=False)
+    deletion(warehouse, "1", 1, at=NOW - DAY, took=2 * HOUR)
+    told = words(page.get("compliance").text)
+    assert "Editorial Image (3001) first removal 2 1 1 2 2 h 2 h 2 h" in told
+    received, removed = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (NOW - DAY, NOW - DAY + 2 * HOUR))
+    assert f"Editorial Image (3001) 1 2 1 {received} {removed} 2 h" in told
+    assert "a set was archived but not loaded" in told
+
+
+def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
+    page: AirflowServer, warehouse: Engine
+) -> None:
+    waited(warehouse)
+    html = page.get("compliance").text
+    shown = [unescape(query) for query in re.findall(r"(?s)<pre>(.*?)</pre>", html)]
+    elsewhere = connect(warehouse.url, schema="public")
+    with elsewhere.connect() as connection:
+        connection.execute(text(shown[0]))
+        found = [connection.exec_driver_sql(query).mappings().all() for query in shown[1:]]
+    elsewhere.dispose()
+    summary, slowest, unread, not_loaded, deletes = found
+    assert [(row["deletes"], row["held"], row["late"]) for row in summary] == [(1, 1, 0)]
+    assert [(row["change_set_id"], row["deletes"]) for row in slowest] == [("1", 1)]
+    assert [row["what"] for row in unread] == ["a change waited at Getty"]
+    assert not_loaded == []
+    assert len(deletes) == 1
+
+
+def test_a_report_that_takes_too_long_says_to_choose_fewer_days(page: AirflowServer, warehouse: Engine) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(text("LOCK TABLE deletions IN ACCESS EXCLUSIVE MODE"))
+        told = words(page.get("compliance").text)
+    assert "The warehouse has not answered within 10 s." in told
+    assert "Next: Choose fewer days." in told
+
+
+def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", loaded_at=NOW + MINUTE)
+    for position in range(3):
+        deletion(warehouse, "1", position, took=MINUTE)
+    day = f"{NOW:%Y-%m-%d}"
+    answer = page.get("compliance.csv", params={"from": day, "to": day})
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="deletes_{day}_{day}.csv"'
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [line["asset_id"] for line in lines] == ["asset-0", "asset-1", "asset-2"]
+    first = lines[0]
+    assert (float(first["seconds_to_removal"]), first["was_held"], first["is_rebuilt"]) == (60, "true", "false")
+
+
+def test_who_leaves_a_download_early_leaves_no_connection_to_the_warehouse(
+    page: AirflowServer, warehouse: Engine
+) -> None:
+    host, port = page.address.removeprefix("http://").split(":")
+    request = (
+        f"GET /asset-changes/compliance.csv HTTP/1.1\r\nHost: {host}\r\n"
+        f"Cookie: _token={page.session.cookies['_token']}\r\n\r\n"
+    )
+    with warehouse.begin() as connection:
+        # The query waits, so that nothing is sent before all of them have left.
+        connection.execute(text("LOCK TABLE deletions IN ACCESS EXCLUSIVE MODE"))
+        for _ in range(5):
+            with socket.create_connection((host, int(port))) as reader:
+                reader.sendall(request.encode())
+                time.sleep(0.5)
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND application_name = 'asset_changes'"
+    )
+    deadline = time.monotonic() + 20
+    with warehouse.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while (left := connection.scalar(others)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert left == 0
+
+
+def test_a_span_that_ends_before_it_begins_is_refused(page: AirflowServer) -> None:
+    answer = page.get("compliance?from=2026-02-02&to=2026-02-01")
+    assert (answer.status_code, "ends before it begins" in answer.text) == (422, True)

@@ -11,9 +11,10 @@ from airflow.api_fastapi.core_api.security import requires_access_view
 from asset_changes.warehouse.report import Span, compliance, deletes
 from asset_changes.watch_settings import WatchSettings
 from fastapi import Depends, FastAPI, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from getty_images.status import PREFIX, pages
 from getty_images.status.reading import DOWNLOAD_SECONDS, Obstacle, reading
@@ -45,15 +46,15 @@ Here = Annotated[pages.Place, Depends(place)]
 
 
 @app.get("/")
-def overview(here: Here, span: SpanName = "24h") -> Response:
+def overview(here: Here, span: SpanName = "24h", rejected: int | None = None) -> Response:
     """All channels, those that are broken first."""
-    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC))
+    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC), rejected=rejected)
 
 
 @app.get("/channels/{dag_id}")
-def channel(here: Here, dag_id: str, span: SpanName = "24h") -> Response:
+def channel(here: Here, dag_id: str, span: SpanName = "24h", rejected: int | None = None) -> Response:
     """The channel of a DAG: the tab."""
-    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC), dag_id=dag_id)
+    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC), rejected=rejected, dag_id=dag_id)
 
 
 def asked_span(
@@ -114,6 +115,18 @@ def obstacle(request: Request, error: Obstacle) -> Response:
 def refused(request: Request, error: HTTPException) -> Response:
     """A page for people instead of JSON, under the same status."""
     return pages.refused(place(request), status=error.status_code, detail=str(error.detail))
+
+
+class Slash:
+    """Leads from the pages' address without its last slash to the pages: a mounted app sees only what lies below."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer that one address, and hand on every other."""
+        is_ours = scope["type"] == "http" and scope["path"] == scope.get("root_path", "") + PREFIX
+        await (RedirectResponse(f"{scope['path']}/") if is_ours else self._app)(scope, receive, send)
 
 
 def _root(request: Request) -> str:

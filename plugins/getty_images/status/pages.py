@@ -77,9 +77,15 @@ class Card:
 
 
 def overview(
-    place: Place, *, span: str, spans: Mapping[str, int], now: datetime, dag_id: str | None = None
+    place: Place,
+    *,
+    span: str,
+    spans: Mapping[str, int],
+    now: datetime,
+    rejected: int | None = None,
+    dag_id: str | None = None,
 ) -> Response:
-    """Return the page of all channels, or of the one whose DAG is asked for."""
+    """Return the page of all channels, or of the one whose DAG is asked for; `rejected` is whose list is open."""
     hours = spans[span]
     since = now.replace(minute=0, second=0, microsecond=0) - HOUR * (hours - 1)
     with reading() as (connection, settings):
@@ -103,6 +109,7 @@ def overview(
         place,
         cards=sorted(cards, key=lambda card: _ORDER.index(card.health.state)),
         dag_id=dag_id,
+        rejected=rejected,
         confirms=settings.confirm,
         limits=limits,
         chosen=span,

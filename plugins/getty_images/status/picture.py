@@ -21,12 +21,21 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of the scale: how many changes it stands for, and where it is."""
+
+    value: int
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
-    """What the template draws: `paths` by lifecycle, `top` is the value of the upper edge."""
+    """What the template draws: `paths` by lifecycle over the lines of a scale; `most` is the busiest hour's count."""
 
     paths: dict[str, str]
     columns: tuple[Column, ...]
-    top: int
+    scale: tuple[Line, ...]
+    most: int
     totals: dict[str, int]
     first: datetime
     last: datetime
@@ -37,14 +46,15 @@ def draw(hours: Sequence[HourCounts], *, count: int, now: datetime) -> Picture:
     last = now.replace(minute=0, second=0, microsecond=0)
     first = last - HOUR * (count - 1)
     shown = [hour for hour in hours if first <= hour.hour <= last]
-    top = max((hour.new + hour.update + hour.delete for hour in shown), default=0)
-    step = WIDTH / count
+    most = max((hour.new + hour.update + hour.delete for hour in shown), default=0)
+    scale = _scale(most)
+    step, top = WIDTH / count, scale[-1].value
     paths: dict[str, list[str]] = {name: [] for name in LIFECYCLES}
     columns = []
     for hour in shown:
         x, floor = (hour.hour - first) / HOUR * step, float(HEIGHT)
         for name in LIFECYCLES:
-            height = getattr(hour, name) / top * HEIGHT if top else 0.0
+            height = getattr(hour, name) / top * HEIGHT
             if height:
                 floor -= height
                 paths[name].append(f"M{x:.1f} {floor:.1f}h{step * 0.86:.1f}v{height:.1f}h-{step * 0.86:.1f}z")
@@ -52,11 +62,21 @@ def draw(hours: Sequence[HourCounts], *, count: int, now: datetime) -> Picture:
     return Picture(
         paths={name: "".join(parts) for name, parts in paths.items()},
         columns=tuple(columns),
-        top=top,
+        scale=scale,
+        most=most,
         totals={name: sum(getattr(hour, name) for hour in shown) for name in LIFECYCLES},
         first=first,
         last=last + HOUR,
     )
+
+
+def _scale(most: int) -> tuple[Line, ...]:
+    """Return lines at round numbers, from nothing to the first that is not below the most."""
+    most = max(most, 1)
+    unit = 10 ** max(0, len(str(most)) - 2)
+    step = next(unit * size for size in (1, 2, 5, 10, 20, 50) if unit * size * 4 >= most)
+    top = -(-most // step) * step
+    return tuple(Line(value=value, y=HEIGHT * (1 - value / top)) for value in range(0, top + 1, step))
 
 
 def _title(hour: HourCounts) -> str:

@@ -21,6 +21,8 @@ def span(value: timedelta | None) -> str:
     if value is None:
         return "–"
     seconds = value.total_seconds()
+    if 0 < abs(seconds) < 0.05:
+        return "< 0.1 s"
     if abs(seconds) < 10:
         return f"{seconds:.1f} s" if seconds else "0 s"
     rest, parts = int(abs(seconds)), []

@@ -1,146 +1,36 @@
 """A person with a browser: logs in to the real stack, sees the numbers of the warehouse, follows a link to a run."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from local_stack.postgres import EmbeddedPostgres
-from local_stack.services import marked_processes
-from local_stack.stack import free_port
-from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
-from sqlalchemy import create_engine, text
+from playwright.sync_api import Browser, FrameLocator, Page, expect
 
+from tests.e2e.browser import RunningStack, browser, login, looking, stack
+
+__all__ = ["browser", "login", "stack"]
 pytestmark = pytest.mark.e2e
 
-PROJECT = Path(__file__).parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-sandbox")  # fmt: skip
-# Without a trickle the numbers stand still while they are compared.
-SANDBOX_OPTIONS = "--changes-per-channel 3000 --trickle-per-minute 0"
-PATIENCE = 60_000
-expect.set_options(timeout=PATIENCE)
 IMAGES, BROKEN = "asset_changes_editorial_image_3001", "asset_changes_creative_image_3002"
 
 
-@dataclass(frozen=True)
-class RunningStack:
-    """The real stack, up and caught up, with logins on."""
-
-    address: str
-    state_dir: Path
-    sandbox: str
-
-    @property
-    def password(self) -> str:
-        secrets: dict[str, str] = json.loads((self.state_dir / "secrets.json").read_text())
-        return secrets["admin_password"]
-
-    def rows(self, query: str) -> list[dict[str, Any]]:
-        """What the warehouse says."""
-        engine = create_engine(EmbeddedPostgres(self.state_dir / "postgres").url("warehouse"))
-        with engine.connect() as connection:
-            connection.execute(text("SET search_path = getty_images"))
-            found = [dict(row) for row in connection.execute(text(query)).mappings()]
-        engine.dispose()
-        return found
-
-    def api(self, method: str, path: str, body: Any = None) -> Any:
-        """Call Airflow's API as the admin."""
-        login = {"username": "admin", "password": self.password}
-        token = requests.post(f"{self.address}/auth/token", json=login, timeout=60).json()["access_token"]
-        answer = requests.request(
-            method, f"{self.address}/api/v2/{path}", json=body, timeout=60, headers={"Authorization": f"Bearer {token}"}
-        )
-        answer.raise_for_status()
-        return answer.json()
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """The stack, as `make run LOGIN=1` starts it."""
-    state_dir, port = tmp_path_factory.mktemp("browser") / "state", str(free_port())
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
-    wanted = {"STATE_DIR": str(state_dir), "PORT": port, "LOGIN": "1", "SANDBOX_OPTIONS": SANDBOX_OPTIONS}
-    output = state_dir.with_suffix(".log")
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local_stack"],
-            cwd=PROJECT,
-            env=inherited | wanted,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 400
-        while "It stays up" not in output.read_text():
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.5)
-        [sandbox] = re.findall(r"a local Getty, at (\S+) \.\.\.", output.read_text())
-        yield RunningStack(f"http://127.0.0.1:{port}", state_dir, sandbox)
-    finally:
-        process.terminate()
-        process.wait(timeout=120)
-        left = marked_processes(state_dir)
-        EmbeddedPostgres(state_dir / "postgres").remove()
-        assert left == []
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium from the system's package."""
-    if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is missing: install it with `apt-get install -y chromium`.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def login(stack: RunningStack, browser: Browser) -> Any:
-    """The cookies of somebody who has logged in through the form."""
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(f"{stack.address}/", timeout=PATIENCE)
-        page.fill("input[name=username]", "admin", timeout=PATIENCE)
-        page.fill("input[name=password]", stack.password)
-        page.keyboard.press("Enter")
-        page.wait_for_url(lambda url: "/auth/" not in url, timeout=PATIENCE)
-        return context.storage_state()
-
-
-@contextmanager
-def looking(browser: Browser, stack: RunningStack, login: Any = None, **more: Any) -> Iterator[Page]:
-    """A page in which no error shows in the console and nothing is asked of another host."""
-    complaints: list[str] = []
-    foreign: list[str] = []
-    context: BrowserContext = browser.new_context(storage_state=login, **more)
-    context.set_default_timeout(PATIENCE)
-    context.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("request", lambda request: foreign.append(request.url) if _is_foreign(request.url, stack) else None)
-    with context:
-        yield context.new_page()
-        assert foreign == []
-        if login is not None:
-            assert complaints == []
-
-
-def _is_foreign(url: str, stack: RunningStack) -> bool:
-    return not url.startswith((f"{stack.address}/", "data:", f"blob:{stack.address}/"))
+# The words of the tables that stand on more than one line.
+BROKEN_WORDS = """() => {
+  const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode;
+    if (!node.parentElement.closest("table")) continue;
+    for (const word of node.data.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(each => each.top)).size > 1) found.push(word[0]);
+    }
+  }
+  return found;
+}"""
 
 
 def number(place: Any) -> int:
@@ -210,7 +100,55 @@ def test_a_narrow_window_in_the_dark_shows_it_all_without_scrolling_sideways(
             page.goto(f"{stack.address}/asset-changes/{path}")
             assert page.evaluate("document.documentElement.scrollWidth") == 400
             colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 60
+            assert float(colour.removeprefix("oklch(").split()[0]) < 0.3  # its lightness
+
+
+def test_within_airflow_the_page_takes_the_colours_that_a_person_chooses_there(
+    stack: RunningStack, browser: Browser, login: Any
+) -> None:
+    with looking(browser, stack, login, viewport={"width": 1280, "height": 900}) as page:
+        page.goto(f"{stack.address}/plugin/asset-changes")
+        body = page.frame_locator("iframe[title='Asset changes']").locator("body")
+        for choice in ("Dark Mode", "Light Mode"):
+            page.get_by_role("button", name="User").click()
+            page.get_by_role("menuitem", name="Appearance").click()
+            page.get_by_role("menuitemradio", name=choice).click()
+            around = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            expect(body).to_have_css("background-color", around)
+
+
+@pytest.mark.parametrize(("width", "path"), [(1280, "plugin/asset-changes"), (400, "asset-changes/")])
+def test_no_column_of_the_change_sets_is_cut_off(
+    stack: RunningStack, browser: Browser, login: Any, width: int, path: str
+) -> None:
+    with looking(browser, stack, login, viewport={"width": width, "height": 900}) as page:
+        page.goto(f"{stack.address}/{path}")
+        shown = page.frame_locator("iframe[title='Asset changes']") if "plugin" in path else page
+        tables = shown.locator(".scroll:has([data-table=sets])")
+        expect(tables).to_have_count(4)
+        for table in tables.all():
+            assert table.evaluate("each => each.scrollWidth - each.clientWidth") == 0
+
+
+def test_a_list_of_rejected_changes_stays_open_when_the_page_loads_itself_again(
+    stack: RunningStack, browser: Browser, login: Any
+) -> None:
+    with looking(browser, stack, login) as page:
+        page.goto(f"{stack.address}/plugin/asset-changes")
+        status = page.frame_locator("iframe[title='Asset changes']")
+        status.get_by_role("link", name="Show the newest").first.click()
+        expect(status.get_by_role("columnheader", name="Message")).to_be_visible()
+        status.locator("body").evaluate("body => { body.dataset.old = true; setTimeout(() => location.reload()); }")
+        expect(status.locator("body[data-old]")).to_have_count(0)
+        expect(status.get_by_role("columnheader", name="Message")).to_be_visible()
+
+
+def test_the_report_breaks_no_word_in_print(stack: RunningStack, browser: Browser, login: Any) -> None:
+    paper = {"width": 718, "height": 1000}  # A4 without its margins
+    with looking(browser, stack, login, viewport=paper) as page:
+        page.goto(f"{stack.address}/asset-changes/compliance")
+        page.emulate_media(media="print")
+        assert page.evaluate(BROKEN_WORDS) == []
 
 
 def test_the_report_counts_every_delete_and_its_csv_has_them_all(
@@ -247,3 +185,54 @@ def test_a_channel_that_breaks_is_named_first_with_the_reason_and_the_next_step(
         problem.get_by_role("link", name="The task").click()
         page.wait_for_url(re.compile(rf"/dags/{BROKEN}/runs/.*/tasks/fetch"))
         expect(page.get_by_text("fetch").first).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("sandbox-secret", "Connected. Channels: 3001 (Editorial Image)"),
+        ("not-the-secret", "Correct the API key (login) and the secret (password)"),
+    ],
+)
+def test_the_test_button_names_the_channels_or_says_what_to_fix(
+    stack: RunningStack, browser: Browser, login: Any, secret: str, told: str
+) -> None:
+    with looking(browser, stack, login, viewport={"width": 1280, "height": 1000}) as page:
+        page.goto(f"{stack.address}/connections")
+        page.get_by_role("button", name="Add Connection").first.click()
+        page.fill("input[name=connection_id]", secret)
+        _choose_type(page, "Getty Images")
+        page.fill("input[name=host]", stack.sandbox)
+        page.fill("input[name=port]", stack.sandbox.rpartition(":")[2])
+        page.fill("input[name=login]", "sandbox-key")
+        page.fill("input[name=password]", secret)
+        page.get_by_role("button", name="Extra Fields", exact=True).click()
+        page.fill("#element_token_url", f"{stack.sandbox}/oauth2/token")
+        expect(page.get_by_text("null", exact=True)).to_have_count(0)
+        page.get_by_role("button", name="Save").click()
+        page.get_by_role("row", name=secret).get_by_role("button", name="Test Connection").click()
+        expect(page.get_by_text(told)).to_be_visible()
+
+
+def _choose_type(page: Page, name: str) -> None:
+    page.get_by_role("dialog").get_by_role("combobox").first.click()
+    page.keyboard.type(name)
+    page.get_by_role("option", name=name).click()
+
+
+def test_the_form_of_a_replay_takes_the_channels_line_by_line(
+    stack: RunningStack, browser: Browser, login: Any
+) -> None:
+    with looking(browser, stack, login, viewport={"width": 1280, "height": 1100}) as page:
+        page.goto(f"{stack.address}/dags/asset_changes_replay")
+        page.get_by_role("button", name="Trigger").first.click()
+        page.locator("#element_channel_ids").click()
+        page.keyboard.type("3001\n3003")
+        with page.expect_response(lambda answer: answer.request.method == "POST" and "dagRuns" in answer.url) as made:
+            page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
+        run_id = made.value.json()["dag_run_id"]
+    deadline = time.monotonic() + 180
+    while (state := stack.api("GET", f"dags/asset_changes_replay/dagRuns/{run_id}")["state"]) != "success":
+        assert state in ("queued", "running")
+        assert time.monotonic() < deadline
+        time.sleep(1)

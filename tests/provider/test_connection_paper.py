@@ -73,10 +73,11 @@ def test_a_connection_of_the_environment_or_a_backend_is_found_and_works(
     assert f"(True, '{CONNECTED}" in printed
 
 
-def test_a_connection_that_was_added_from_a_shell_is_tested_by_airflows_own_command(
-    airflow: Installation, sandbox: Sandbox, tmp_path: Path
+@pytest.mark.parametrize("port", ['"port": 443, ', ""])
+def test_a_connection_that_was_added_from_a_shell_is_tested_by_airflows_own_command_with_or_without_a_port(
+    airflow: Installation, sandbox: Sandbox, tmp_path: Path, port: str
 ) -> None:
-    added = do(airflow, against(sandbox, blocks()["In the UI 1"]), tmp_path)
+    added = do(airflow, against(sandbox, blocks()["In the UI 1"].replace('"port": 443, ', port)), tmp_path)
     assert "Successfully added" in added
     (_, setting), (_, *words) = (shlex.split(line) for line in blocks()["Try it 1"].splitlines())
     # In a process of its own: a fork of the tests' Airflow believes to be in a task, which sees no database.

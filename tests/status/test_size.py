@@ -2,13 +2,12 @@
 
 from sqlalchemy import Engine
 
-from benchmarks.status_page import CHANNELS, fill, milliseconds
+from benchmarks.status_page import CHANNELS, fill
 from tests.status.conftest import AirflowServer
 
 
 def test_a_page_shows_every_channel_of_a_ledger_that_has_grown(page: AirflowServer, warehouse: Engine) -> None:
     fill(warehouse, sets=4000, deletions=40_000)
-    assert milliseconds(warehouse, hours=24) > 0
     html = page.get("?span=14d").text
     for channel_id in CHANNELS:
         assert f'data-channel="{channel_id}"' in html

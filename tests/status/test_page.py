@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 from asset_changes.warehouse.status import HourCounts
@@ -43,11 +44,21 @@ def test_a_warehouse_without_tables_says_what_makes_them(server: AirflowServer, 
         assert "Next: Trigger asset_changes_discovery" in words(answer.text)
 
 
-def test_a_warehouse_that_is_away_says_where_to_look(server: AirflowServer, bare_url: URL) -> None:
-    server.connect(bare_url.set(database="never_made"))
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"query": {"host": "/nowhere"}}, "The warehouse does not answer"),
+        ({"database": "never_made"}, "The warehouse refuses the login"),
+    ],
+)
+def test_a_warehouse_that_cannot_be_read_says_why_and_where_to_look(
+    server: AirflowServer, bare_url: URL, change: dict[str, Any], reason: str
+) -> None:
+    server.connect(bare_url.set(**change))
     told = words(server.get("").text)
-    assert "The warehouse does not answer" in told
-    assert "warehouse_default" in told
+    assert reason in told
+    assert "Next: Look at the database behind connection warehouse_default" in told
+    assert "nothing was loaded" not in told
 
 
 def test_an_empty_warehouse_says_what_to_do_next(page: AirflowServer) -> None:

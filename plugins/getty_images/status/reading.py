@@ -1,5 +1,6 @@
 """Reading the warehouse for a page: read only, for seconds at most, and why it cannot be read."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,7 +65,7 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
                 ),
             ) from error
         raise Obstacle(
-            str(error).replace(": nothing was loaded.", "."),
+            re.sub(": nothing was loaded( or confirmed)?", "", str(error)),
             next_step=f"Look at the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
             link="connections",
         ) from error

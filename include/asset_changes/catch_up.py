@@ -120,6 +120,8 @@ def catch_up(
             row = in_transaction(steps.warehouse, partial(_load, steps=steps, in_hand=in_hand, unstamped=unstamped))
             unstamped = None
             log_loaded(row)
+            beside.submit(_forget, in_hand)  # thousands of small objects: freed there, while Getty answers
+            del in_hand
             change_set_id = row.fetched.change_set_id
             is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
             unstamped = Stamp(change_set_id, is_ours)
@@ -133,6 +135,10 @@ def catch_up(
         settle(steps, None, asked_at=asked_at)
     progress.tell("Caught up" if is_caught_up else "Stopped before the end")
     return CaughtUp(sets=progress.sets, counts=progress.counts, is_caught_up=is_caught_up)
+
+
+def _forget(in_hand: InHand) -> None:
+    """Hold a set that is loaded for the last time."""
 
 
 def _comes_again(fetched: FetchedSet) -> str:

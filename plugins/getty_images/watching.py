@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from airflow.sdk import Context
@@ -13,6 +12,7 @@ from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError, NotTold
 from asset_changes.settings import Settings
 from asset_changes.warehouse import alerts
+from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.connection import in_transaction, transaction
 from asset_changes.watch import Watched
 from asset_changes.watch import watch as watch_feed
@@ -63,7 +63,7 @@ def _look(tell: Callable[[Alert], None] | None, page: str | None) -> Watched | N
             engine,
             archive=archive_of(settings),
             settings=WatchSettings.from_environment(),
-            now=datetime.now(UTC),
+            now=WarehouseClock(engine)(),
             tell=tell,
             confirms=settings.confirm,
             page=page,

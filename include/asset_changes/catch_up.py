@@ -101,17 +101,27 @@ def catch_up(
         check_version(connection)
     gc.freeze()  # what is imported stays: the collector need not look through it again at every set
     progress = Progress(steps.channel.channel_id, every_seconds=tell_every_seconds)
-    is_caught_up = False
+    asked_at = _read_on(
+        steps, progress, batch_size=batch_size, goes_on=lambda: not stops() and progress.seconds < minutes * 60
+    )
+    if asked_at:
+        in_transaction(steps.warehouse, partial(record, steps=steps, in_hand=None))
+        settle(steps, None, asked_at=asked_at)
+    progress.tell("Caught up" if asked_at else "Stopped before the end")
+    return CaughtUp(sets=progress.sets, counts=progress.counts, is_caught_up=asked_at is not None)
+
+
+def _read_on(steps: Steps, progress: Progress, *, batch_size: int, goes_on: Callable[[], bool]) -> datetime | None:
+    """Read set by set; return when Getty was asked and had nothing more, None where it was left before."""
     unstamped: Stamp | None = None
     repeats = 0
     beside = ThreadPoolExecutor(1, thread_name_prefix="archive")
     try:
-        while not stops() and progress.seconds < minutes * 60:
+        while goes_on():
             asked_at, is_first = steps.clock(), progress.sets == 0
             in_hand = deliver(steps, batch_size=batch_size, is_first=is_first, beside=beside)
             if in_hand is None:
-                is_caught_up = True
-                break
+                return asked_at
             repeats = repeats + 1 if unstamped and unstamped.change_set_id == in_hand.fetched.change_set_id else 0
             if repeats > 1:
                 raise ApiUnavailable(_comes_again(in_hand.fetched))
@@ -130,11 +140,7 @@ def catch_up(
         beside.shutdown()
         if unstamped:
             in_transaction(steps.warehouse, partial(_stamp, steps=steps, unstamped=unstamped))
-    if is_caught_up:
-        in_transaction(steps.warehouse, partial(record, steps=steps, in_hand=None))
-        settle(steps, None, asked_at=asked_at)
-    progress.tell("Caught up" if is_caught_up else "Stopped before the end")
-    return CaughtUp(sets=progress.sets, counts=progress.counts, is_caught_up=is_caught_up)
+    return None
 
 
 def _forget(in_hand: InHand) -> None:

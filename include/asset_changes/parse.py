@@ -14,7 +14,17 @@ from typing import Any
 import msgspec
 
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.model import ChangeSet, Channel, Lifecycle, Message, Messages
+from asset_changes.model import ChangeSet, Channel, Message, Messages
+from asset_changes.values import (
+    EARLIEST_YEAR,
+    MAX_ID_LENGTH,
+    as_json,
+    canonical,
+    id_text,
+    lifecycle,
+    parse_time,
+    storable,
+)
 
 _ALIASES = {
     "change_set_id": ("changesetid", "transactionid"),
@@ -32,19 +42,7 @@ _ALIASES = {
 }
 _NAME_OF = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
-_LIFECYCLES = {
-    "new": Lifecycle.NEW.value,
-    "update": Lifecycle.UPDATE.value,
-    "updated": Lifecycle.UPDATE.value,
-    "delete": Lifecycle.DELETE.value,
-    "deleted": Lifecycle.DELETE.value,
-}
-_WORDS = {word.casefold(): word for word in ("Image", "Film", "Music", "Editorial", "Creative", "Both")}
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_ID_LENGTH = 255
-# C0 and C1 controls, and lone surrogates, which no UTF-8 text can hold.
-_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_EARLIEST_YEAR = 2000
 _FIELDS = ("id", "lifecycle", "type", "changed_at", "uri")
 _TEXT_OR_NULL = {str, type(None)}
 _MANY = 20
@@ -58,7 +56,7 @@ def read_json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)  # half the time of json, which takes more than the standard allows
     except msgspec.DecodeError:
-        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= _MAX_ID_LENGTH else digits)
+        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= MAX_ID_LENGTH else digits)
 
 
 def parse_change_set(document: Any) -> ChangeSet | None:
@@ -77,7 +75,7 @@ def parse_change_set(document: Any) -> ChangeSet | None:
     assets = fields.get("changed_assets")
     if not (assets is None or isinstance(assets, list)):
         raise UnreadableChangeSet(_unreadable(f"the changed assets are {_kind(assets)}, not a list"))
-    change_set_id = _id_text(fields.get("change_set_id"))
+    change_set_id = id_text(fields.get("change_set_id"))
     if assets is None and (change_set_id or "changed_assets" not in fields) and _holds_objects(document):
         # Under a new name, as Getty has given them before: an empty set would be confirmed.
         raise UnreadableChangeSet(_unreadable(f"none of its keys names the changed assets: {_shown(document)}"))
@@ -106,46 +104,6 @@ def content(message: Message) -> tuple[Any, ...]:
     return (message.reason, *message[:4]) if any(message[:4]) else (message.reason, as_json(message.raw))
 
 
-def parse_time(value: Any) -> datetime | None:
-    """Return the moment a text names, in UTC and truncated to microseconds; None where it names none.
-
-    A time without a zone is UTC. A year before 2000 is no time: the feed cannot be that old.
-    """
-    if not isinstance(value, str):
-        return None
-    try:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = datetime.fromisoformat(value.strip().upper())
-        if moment.tzinfo is not UTC:
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.year >= _EARLIEST_YEAR else None
-
-
-def canonical(word: Any) -> str | None:
-    """Return a type or family word in Getty's capitals; a word that is not known stays as it is."""
-    if word is None:
-        return None
-    text = storable(word if isinstance(word, str) else as_json(word)).strip()[:_MAX_ID_LENGTH]
-    return _WORDS.get(text.casefold(), text) or None
-
-
-def storable(text: str) -> str:
-    """Return text that Postgres can hold: controls and lone surrogates are written as escapes."""
-    return text if text.isprintable() else _UNUSABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def as_json(item: Any) -> str:
-    """Return what was read as JSON text of ASCII alone."""
-    try:
-        return json.dumps(item)
-    except RecursionError:
-        return '"nested too deeply to be written"'
-
-
 def _holds_objects(document: Mapping[str, Any], *, depth: int = 2) -> bool:
     """Say whether an object has a list of objects within, under whatever name."""
     lists = (value for value in document.values() if isinstance(value, list))
@@ -158,7 +116,7 @@ def _holds_objects(document: Mapping[str, Any], *, depth: int = 2) -> bool:
 def _messages(assets: list[Any]) -> Messages:
     """Read a set column by column: what is usual is settled for a whole column at once."""
     ids, words, types, times, uris = _columns([item if isinstance(item, dict) else {} for item in assets])
-    asset_ids, lifecycles = _asset_ids(ids), _each_text_once(words, _lifecycle)
+    asset_ids, lifecycles = _asset_ids(ids), _each_text_once(words, lifecycle)
     reasons: list[str | None] = [None] * len(assets)
     if None in asset_ids or None in lifecycles:
         reasons = list(map(_reason, assets, asset_ids, lifecycles))
@@ -201,9 +159,9 @@ def _asset_ids(cells: list[Any]) -> list[str | None]:
     if set(map(type, cells)) == {str} and all(cells):
         together = "".join(cells)
         # Nothing to strip and nothing to refuse: the space is the one blank that is printable.
-        if together.isprintable() and " " not in together and max(map(len, cells)) <= _MAX_ID_LENGTH:
+        if together.isprintable() and " " not in together and max(map(len, cells)) <= MAX_ID_LENGTH:
             return cells
-    return [_id_text(cell) for cell in cells]
+    return [id_text(cell) for cell in cells]
 
 
 def _each_text_once(cells: list[Any], meaning: Callable[[Any], str | None]) -> list[str | None]:
@@ -218,7 +176,7 @@ def _moments(cells: list[Any]) -> list[datetime | None]:
         moments = [datetime.fromisoformat(cell) for cell in cells]
     except (TypeError, ValueError):
         moments = []
-    if {moment.tzinfo for moment in moments} == {UTC} and min(moments).year >= _EARLIEST_YEAR:
+    if {moment.tzinfo for moment in moments} == {UTC} and min(moments).year >= EARLIEST_YEAR:
         return [*moments]
     return [parse_time(cell) for cell in cells]
 
@@ -229,10 +187,6 @@ def _addresses(cells: list[Any]) -> list[str | None]:
     return [cell if cell is None else storable(cell if isinstance(cell, str) else as_json(cell)) for cell in cells]
 
 
-def _lifecycle(word: Any) -> str | None:
-    return _LIFECYCLES.get(word.strip().lower()) if isinstance(word, str) else None
-
-
 def _reason(item: Any, asset_id: str | None, lifecycle: str | None) -> str | None:
     """Return why a message is rejected, None where it is not."""
     if not isinstance(item, dict):
@@ -240,20 +194,9 @@ def _reason(item: Any, asset_id: str | None, lifecycle: str | None) -> str | Non
     return "unusable_id" if asset_id is None else "unknown_lifecycle" if lifecycle is None else None
 
 
-def _id_text(value: Any) -> str | None:
-    """Return an id as text, or None where it is none: 1 to 255 characters, no controls; an integer will do."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        # Python refuses to spell the longest ones.
-        value = str(value) if value.bit_length() < 4 * _MAX_ID_LENGTH else ""
-    if not isinstance(value, str):
-        return None
-    text = value.strip()
-    return text if 0 < len(text) <= _MAX_ID_LENGTH and (text.isprintable() or not _UNUSABLE.search(text)) else None
-
-
 def _channel(item: Any) -> Channel:
     fields = _named(item) if isinstance(item, Mapping) else {}
-    number = _id_text(fields.get("channel_id"))
+    number = id_text(fields.get("channel_id"))
     family, kind = canonical(fields.get("family")), canonical(fields.get("type"))
     if not number or not _is_int32(number) or not family or not kind:
         raise UnreadableChangeSet(

@@ -12,7 +12,8 @@ import pandas as pd
 
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.model import Body, Channel, Counts, Heard, Lifecycle, PreparedSet, RejectedChange
-from asset_changes.parse import as_json, content, parse_change_set, read_json
+from asset_changes.parse import content, parse_change_set, read_json
+from asset_changes.values import as_json
 
 _AHEAD = timedelta(hours=1)
 """How far in the future of its delivery a time may lie: Getty's clock and ours differ by less."""

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.model import Channel, Message
-from asset_changes.parse import as_json, canonical, parse_change_set, parse_channels, parse_time, read_json
+from asset_changes.parse import parse_change_set, parse_channels, read_json
+from asset_changes.values import as_json, canonical, parse_time
 from hypothesis import given
 from hypothesis import strategies as st
 

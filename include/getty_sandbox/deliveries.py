@@ -15,9 +15,9 @@ from getty_sandbox.backlog import make_backlog, settle_origin
 from getty_sandbox.channel_feed import Feed
 from getty_sandbox.feed import trickle_draft
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Channel, Options, SandboxError
+from getty_sandbox.reading import DeliveredSet, read_time
 from getty_sandbox.spelling import Message, Speller, microseconds
 from getty_sandbox.store import Appended, ChangeSet, Store
-from getty_sandbox.truth import DeliveredSet, read_time
 
 _GROWTH = 3  # messages that a redelivery holds more than the delivery before it, where it may differ
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 from getty_sandbox import Channel
-from getty_sandbox.truth import DeliveredSet, read_id, read_time, truth_of
+from getty_sandbox.reading import DeliveredSet, read_id, read_time
+from getty_sandbox.truth import truth_of
 
 IMAGES = Channel(3001, "Editorial", "Image")
 FILMS = Channel(3003, "Editorial", "Film")
@@ -144,6 +145,39 @@ def test_without_any_time_a_delete_takes_that_of_the_fetch_and_an_upsert_is_reje
     truth = after(given(change("1", at=""), change("2", "Delete", at=None)))
     assert counts(truth) == {"sets": 1, "changes": 2, "delete": 1, "rejected": 1}
     assert truth["states"]["2"]["deleted_at"] == "2026-02-01T12:00:00.000000+00:00"
+
+
+def test_the_log_holds_every_valid_message_where_it_stood_and_the_rejected_ones_with_their_reasons(change):
+    untimed = change("4", "Delete", at=None, asset_type=None)
+    rejected = ["text", change(None), change("3", "Archive")]
+    truth = after(given(change("1", "Updated", DAY + "1", uri="https://e/1"), untimed, *rejected))
+    where = {"channel_id": 3001, "change_set_id": "10", "changed_at": DAY + "1.000000+00:00"}
+    names = ("position", "asset_id", "asset_lifecycle", "asset_type", "is_time_inferred", "uri")
+    rows = [(0, "1", "Update", "Image", False, "https://e/1"), (1, "4", "Delete", None, True, None)]
+    assert truth["asset_changes"] == [where | dict(zip(names, row, strict=True)) for row in rows]
+    reasons = [tuple(row.values())[2:6] for row in truth["rejected_changes"]]
+    assert reasons == [
+        (2, "not_an_object", None, None), (3, "unusable_id", None, "New"), (4, "unknown_lifecycle", "3", None),
+    ]  # fmt: skip
+    assert [json.loads(row["raw"]) for row in truth["rejected_changes"]] == rejected
+
+
+def test_each_delete_is_evidence_and_whether_the_asset_was_held_is_told_where_that_is_certain(change):
+    sets = [
+        given(change("1", at=DAY + "1"), change("2", at=DAY + "1"), change("3", at=DAY + "1")),
+        given(
+            change("1", "Delete", DAY + "2"), change("1", "Delete", DAY + "2"), change("3", "Delete", DAY + "2"),
+            change("4", "Delete", DAY + "2"), change_set_id="11",
+        ),
+        given(change("1", "Delete", DAY + "3"), change_set_id="12"),
+        given(change("3", "Delete", DAY + "1"), change_set_id="13", channel=FILMS),
+    ]  # fmt: skip
+    deletions = after(*sets)["deletions"]
+    assert [(row["change_set_id"], row["position"], row["asset_id"], row["was_held"]) for row in deletions] == [
+        ("11", 0, "1", True), ("11", 1, "1", True), ("11", 2, "3", None), ("11", 3, "4", False),
+        ("12", 0, "1", False), ("13", 0, "3", None),
+    ]  # fmt: skip
+    assert {row["deleted_at"] for row in deletions[:4]} == {DAY + "2.000000+00:00"}
 
 
 def test_counts_add_up_over_the_default_feed_and_only_confirmed_sets_count(opened):

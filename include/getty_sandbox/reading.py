@@ -1,0 +1,134 @@
+"""What the messages of a change set mean, read apart from any client."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import NamedTuple
+
+from getty_sandbox.options import Channel
+
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?",
+    re.ASCII,
+)
+_LIFECYCLES = {"new": "New", "update": "Update", "updated": "Update", "delete": "Delete", "deleted": "Delete"}
+_TYPES = {"image": "Image", "film": "Film", "music": "Music"}
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class DeliveredSet:
+    """A change set as it was handed out, and when; `body` is the JSON array of its messages."""
+
+    channel: Channel
+    change_set_id: str
+    fetched_at: datetime
+    body: bytes
+
+
+class Change(NamedTuple):
+    """A valid message; changes compare in the order of the registers."""
+
+    at: datetime
+    id_length: int
+    change_set_id: str
+    position: int
+    asset_id: str
+    lifecycle: str
+    asset_type: str | None
+    channel: Channel
+    is_time_inferred: bool
+    uri: str | None
+
+
+class Rejected(NamedTuple):
+    """A message that cannot be applied: why, and what could be read of it; `raw` in the keys that it was made with."""
+
+    position: int
+    reason: str
+    asset_id: str | None
+    lifecycle: str | None
+    raw: str
+
+
+def read_id(value: object) -> str | None:
+    """The asset id that a message means, or None where it has none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    value = value.strip()
+    if not 1 <= len(value) <= 255 or any(unicodedata.category(c) == "Cc" for c in value):
+        return None
+    return value
+
+
+def read_time(value: object, fetched_at: datetime) -> datetime | None:
+    """The time that a message means, cut to microseconds, or None where that cannot be."""
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = match.groups()
+    micros = int((fraction or "0").ljust(6, "0")[:6])
+    try:
+        zone = UTC
+        if sign:
+            offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
+            zone = timezone(-offset if sign == "-" else offset)
+        when = datetime(
+            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micros, tzinfo=zone
+        ).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return when if _EARLIEST <= when <= fetched_at + timedelta(hours=1) else None
+
+
+def read_set(delivered: DeliveredSet) -> list[Change | Rejected]:
+    """One entry per message in feed order."""
+    messages = json.loads(delivered.body)
+    own = [
+        read_time(each.get("asset_changed_utc_datetime"), delivered.fetched_at) if isinstance(each, dict) else None
+        for each in messages
+    ]
+    timed = zip(messages, own, _times(own), strict=True)
+    return [
+        _read_message(delivered, position, message, at, is_time_inferred=said is None)
+        for position, (message, said, at) in enumerate(timed)
+    ]
+
+
+def _times(own: Sequence[datetime | None]) -> list[datetime | None]:
+    """The time of each message: its own, else of the nearest timed one before, else of the next one."""
+    known = next((time for time in own if time is not None), None)
+    times = []
+    for time in own:
+        known = time or known
+        times.append(known)
+    return times
+
+
+def _read_message(
+    delivered: DeliveredSet, position: int, message: object, at: datetime | None, *, is_time_inferred: bool
+) -> Change | Rejected:
+    said = message if isinstance(message, dict) else {}
+    asset_id, word = read_id(said.get("id")), said.get("asset_lifecycle")
+    lifecycle = _LIFECYCLES.get(word.strip().lower()) if isinstance(word, str) else None
+    if at is None and lifecycle == "Delete":
+        at = delivered.fetched_at
+    if asset_id is None or lifecycle is None or at is None:
+        reason = "unusable_id" if asset_id is None else "unknown_lifecycle" if lifecycle is None else "no_time"
+        reason = reason if isinstance(message, dict) else "not_an_object"
+        return Rejected(position, reason, asset_id, lifecycle, json.dumps(message))
+    told = said.get("asset_type")
+    asset_type = (_TYPES.get(told.strip().lower(), told.strip()) or None) if isinstance(told, str) else None
+    if asset_type is None and lifecycle != "Delete":
+        asset_type = delivered.channel.asset_type
+    set_id, uri = delivered.change_set_id, said.get("uri")
+    return Change(
+        at, len(set_id), set_id, position, asset_id, lifecycle, asset_type, delivered.channel, is_time_inferred, uri
+    )

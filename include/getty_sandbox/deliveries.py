@@ -237,6 +237,8 @@ class Deliveries:
                 str(s.change_set_id),
                 s.fetched_at,
                 b"[" + b",".join(m.body for m in feed.slice(s)) + b"]",
+                keys=self._options.keys,
+                may_have_grown=not self._options.identical_redelivery,
             )
             for feed, s in confirmed
         ]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
 from getty_sandbox.options import Channel
+from getty_sandbox.wire import spell
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?",
@@ -23,12 +24,17 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class DeliveredSet:
-    """A change set as it was handed out, and when; `body` is the JSON array of its messages."""
+    """A change set as it was handed out, when, in which keys, and whether perhaps in pieces.
+
+    `body` is the JSON array of its messages in snake_case.
+    """
 
     channel: Channel
     change_set_id: str
     fetched_at: datetime
     body: bytes
+    keys: str = "snake"
+    may_have_grown: bool = False
 
 
 class Change(NamedTuple):
@@ -47,7 +53,7 @@ class Change(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A message that cannot be applied: why, and what could be read of it; `raw` in the keys that it was made with."""
+    """A message that cannot be applied: why, what could be read of it, and as it was handed out."""
 
     position: int
     reason: str
@@ -123,7 +129,8 @@ def _read_message(
     if asset_id is None or lifecycle is None or at is None:
         reason = "unusable_id" if asset_id is None else "unknown_lifecycle" if lifecycle is None else "no_time"
         reason = reason if isinstance(message, dict) else "not_an_object"
-        return Rejected(position, reason, asset_id, lifecycle, json.dumps(message))
+        raw = spell(json.dumps(message).encode(), delivered.keys).decode()
+        return Rejected(position, reason, asset_id, lifecycle, raw)
     told = said.get("asset_type")
     asset_type = (_TYPES.get(told.strip().lower(), told.strip()) or None) if isinstance(told, str) else None
     if asset_type is None and lifecycle != "Delete":

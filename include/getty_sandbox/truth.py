@@ -45,7 +45,7 @@ def truth_of(channels: Iterable[Channel], sets: Iterable[DeliveredSet]) -> dict[
         rows["asset_changes"] += [key | _log_row(each) for each in changes]
         rows["rejected_changes"] += [key | _rejected_row(each) for each in found if isinstance(each, Rejected)]
         deletions += [
-            key | _deletion(each, registers.get(each.asset_id, Registers()))
+            key | _deletion(each, None if delivered.may_have_grown else registers.get(each.asset_id, Registers()))
             for each in changes
             if each.lifecycle == "Delete"
         ]
@@ -115,13 +115,13 @@ def _rejected_row(rejected: Rejected) -> dict[str, Any]:
     }
 
 
-def _deletion(change: Change, before: Registers) -> dict[str, Any]:
-    """The evidence of a Delete; `before` is what was known of its asset before its set."""
+def _deletion(change: Change, before: Registers | None) -> dict[str, Any]:
+    """The evidence of a Delete; `before` is what was known of its asset before its set, where that is certain."""
     return {
         "position": change.position,
         "asset_id": change.asset_id,
         "deleted_at": _iso(change.at),
-        "was_held": before.is_live,
+        "was_held": before and before.is_live,
     }
 
 

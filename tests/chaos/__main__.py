@@ -39,11 +39,8 @@ def main() -> int:
     )
     for sentence in (*tally.failures, *verdict.examples):
         tell(f"  {sentence}"[:400])
-    tell(
-        f"chaos: kills={tally.kills.total()} redelivered={verdict.redelivered} lost={verdict.lost}"
-        f" doubled={verdict.doubled} resurrected={verdict.resurrected}"
-    )
-    return 1 if tally.failures or verdict.lost or verdict.doubled or verdict.resurrected else 0
+    tell(f"chaos: kills={tally.kills.total()} redelivered={verdict.redelivered} {verdict}")
+    return 0 if verdict.is_clean and not tally.failures else 1
 
 
 if __name__ == "__main__":

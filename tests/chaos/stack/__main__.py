@@ -58,11 +58,8 @@ def main() -> int:
         tell(f"chaos: {story.counted()} and no verdict")
         return 1
     tell(f"  sets={verdict.sets} changes={verdict.changes} seconds={time.monotonic() - began:.0f}")
-    tell(
-        f"chaos: {story.counted()} redelivered={verdict.redelivered} lost={verdict.lost} doubled={verdict.doubled}"
-        f" resurrected={verdict.resurrected}"
-    )
-    return 1 if story.failures or verdict.lost or verdict.doubled or verdict.resurrected else 0
+    tell(f"chaos: {story.counted()} redelivered={verdict.redelivered} {verdict}")
+    return 0 if verdict.is_clean and not story.failures else 1
 
 
 def _play(

@@ -32,9 +32,10 @@ e2e: $(VENV)/installed-dev ## Run the real stack and compare the warehouse with 
 e2e-celery: $(VENV)/installed-dev ## Play docker-compose.yaml without Docker, lose a worker, compare (SEED=n, SHORT=1)
 	SEED=$(SEED) SHORT=$(SHORT) $(BIN)/python -m pytest -m celery
 
-chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then kill (STACK_KILLS=8, KILLS=212, SEED=n)
-	EXAMPLES=200 $(BIN)/python -m pytest tests/model $(if $(SEED),--hypothesis-seed=$(SEED))
-	$(BIN)/python -m tests.chaos.stack --kills $(or $(STACK_KILLS),8) $(if $(SEED),--seed $(SEED))
+chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then kill (STACK_KILLS=8, KILLS=212, SEED=n, MINUTES=10)
+	export EXAMPLES=200 UNTIL=$$(($$(date +%s) + 60 * $(or $(MINUTES),10))); \
+	$(BIN)/python -m pytest tests/model $(if $(SEED),--hypothesis-seed=$(SEED)) && \
+	$(BIN)/python -m tests.chaos.stack --kills $(or $(STACK_KILLS),8) $(if $(SEED),--seed $(SEED)) && \
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),212) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-dev ## Check style and types

@@ -4,6 +4,7 @@ The source, the archive and the connections to the warehouse are passed to the c
 itself is not touched. What dying means is the caller's choice: an error that nothing catches, or SIGKILL.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,13 @@ LOAD = ("before load", "after load")
 CONFIRM = ("before tried", "after tried", "before delete", "after delete", "before stamp", "after stamp")
 POINTS = FETCH + LOAD + CONFIRM
 """The instants of one change set; `before ledger` is the one before the commit of the ledger's row, and so on."""
+POINTS_OF = {
+    "steps": POINTS,
+    # The row of the delivery and the stamp of the try share the load's commit.
+    "catch_up": tuple(point for point in POINTS if point.split()[1] not in ("ledger", "tried")),
+    "replay": LOAD,
+}
+"""The instants that a worker comes to, by its way of working."""
 
 # What a transaction is for, by what it writes; the first that fits names it.
 _MEANINGS = (
@@ -74,14 +82,15 @@ class PerilousSource:
 
 
 class PerilousArchive(Archive):
-    """An archive with perils around each object that is written."""
+    """An archive with perils around each object that is written; `takes` is how many seconds it takes to begin."""
 
-    def __init__(self, root: UPath, perils: Perils) -> None:
+    def __init__(self, root: UPath, perils: Perils, *, takes: float = 0.0) -> None:
         super().__init__(root)
-        self._perils = perils
+        self._perils, self._takes = perils, takes
 
     def write(self, uri: str, body: bytes) -> None:
         """Write, with perils before and after."""
+        time.sleep(self._takes)
         self._perils.at("before archive")
         super().write(uri, body)
         self._perils.at("after archive")

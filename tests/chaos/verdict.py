@@ -1,9 +1,12 @@
 """What a warehouse has lost, doubled and brought back from the dead, measured against the feed's own truth."""
 
+import gzip
+import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -124,3 +127,24 @@ def _rows(connection: Connection, table: str, columns: list[str] | tuple[str, ..
 def _plain(value: Any) -> Any:
     """A value as the truth writes it in JSON."""
     return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def judge_archive(connection: Connection) -> Verdict:
+    """Whatever the ledger knows of is in the archive, a folder, as a whole object: what is not is lost."""
+    verdict = Verdict()
+    for row in connection.execute(text("SELECT archive_uri, change_set_id, loaded_at, change_count FROM change_sets")):
+        try:
+            held = json.loads(gzip.decompress(Path(row.archive_uri.removeprefix("file://")).read_bytes()))
+        except (OSError, EOFError, ValueError) as error:
+            held = {"change_set_id": error, "changed_assets": []}
+        is_whole = row.loaded_at is None or len(held["changed_assets"]) == row.change_count
+        if held["change_set_id"] != row.change_set_id or not is_whole:
+            verdict += Verdict(lost=1, examples=[f"{row.archive_uri} does not hold the set: {held!s:.80}"])
+    return verdict
+
+
+def judge_confirmed(connection: Connection, change_set_ids: Iterable[str]) -> Verdict:
+    """What Getty has forgotten is loaded: what is not is lost."""
+    loaded = set(connection.scalars(text("SELECT change_set_id FROM change_sets WHERE loaded_at IS NOT NULL")))
+    lost = [each for each in change_set_ids if each not in loaded]
+    return Verdict(lost=len(lost), examples=[f"change set {each} is confirmed and not loaded" for each in lost])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 from asset_changes import steps as core
 from asset_changes.archive import Archive
@@ -43,47 +44,67 @@ class Place:
     archive_uri: str
     complaints: Path
     """The file that workers write to when they end with an error."""
+    is_live: bool = True
+    """Whether this warehouse reads from Getty; the other one is rebuilt from the archive."""
+
+
+class Kind(NamedTuple):
+    """A way of working, and the signal that comes at one of its points; without a point at any time, or none."""
+
+    way: str
+    point: str | None = None
+    comes: signal.Signals | None = None
+
+    def __str__(self) -> str:
+        return f"{self.way}: {self.comes.name if self.comes else 'nothing'} {self.point or 'at random'}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What one worker is to do, and where it dies: at a point for the nth time, or nowhere by itself."""
+    """What one worker is to do; the signal comes when the point is reached for the nth time."""
 
     place: Place
     channel: Channel
-    way: str  # one of WAYS
-    point: str | None = None
+    kind: Kind
     nth: int = 1
     batch_size: int = 50
     most_sets: int = MOST_SETS
+    archive_takes: float = 0.0
 
 
-def work(orders: Orders, started: Connection) -> None:
+def work(orders: Orders, tells: Connection) -> None:
     """Do as ordered; ends with status 0, 1 after an error, or by a signal."""
     is_told_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: is_told_to_stop.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     log = logging.FileHandler(orders.place.complaints)
-    logging.basicConfig(level=logging.ERROR, handlers=[log], format=f"%(process)d {orders.way} %(message)s", force=True)
-    perils = Perils(lambda: os.kill(os.getpid(), signal.SIGKILL))
-    perils.arm(orders.point, nth=orders.nth)
+    logging.basicConfig(
+        level=logging.ERROR, handlers=[log], format=f"%(process)d {orders.kind} %(message)s", force=True
+    )
+
+    def strike() -> None:
+        tells.send_bytes(b"struck")
+        os.kill(os.getpid(), orders.kind.comes or signal.SIGKILL)
+
+    perils = Perils(strike)
+    perils.arm(orders.kind.point, nth=orders.nth)
     warehouse = connect(orders.place.warehouse_url, schema=orders.place.schema)
     surround(warehouse, perils)
-    archive = PerilousArchive(UPath(orders.place.archive_uri), perils)
-    started.send_bytes(b"started")
+    archive = PerilousArchive(UPath(orders.place.archive_uri), perils, takes=orders.archive_takes)
+    tells.send_bytes(b"started")
     try:
-        if orders.way == "replay":
+        if orders.kind.way == "replay":
             _replay(orders.channel, archive, warehouse)
             return
         steps = Steps(
             channel=orders.channel, source=_source(orders.place, perils), archive=archive, warehouse=warehouse
         )
-        if orders.way == "steps":
+        if orders.kind.way == "steps":
             _step_by_step(steps, orders, is_told_to_stop)
         else:
             _catch_up(steps, orders, is_told_to_stop)
     except Exception:
-        logging.exception("%s of channel %d ended", orders.way, orders.channel.channel_id)
+        logging.exception("channel %d ended", orders.channel.channel_id)
         raise SystemExit(1) from None
 
 

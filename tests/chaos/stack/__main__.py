@@ -19,6 +19,7 @@ from local_stack.services import marked_processes
 from local_stack.stack import free_port, running_stack
 from local_stack.sync import discover
 
+from tests.chaos.limit import OutOfTime, time_limit
 from tests.chaos.stack.story import WAYS, StackStory
 from tests.chaos.verdict import Verdict
 
@@ -50,8 +51,12 @@ def main() -> int:
     began, rng = time.monotonic(), random.Random(f"stack {seed}")
     ways = list(islice(cycle(rng.sample(options.only, len(options.only))), options.kills))
     sandbox_options = (*_SANDBOX.format(changes=options.changes).split(), "--seed", str(seed))
-    with tempfile.TemporaryDirectory(prefix="chaos-stack-") as folder:
-        story, verdict = _play(Path(folder), sandbox_options, rng, ways)
+    try:
+        with tempfile.TemporaryDirectory(prefix="chaos-stack-") as folder, time_limit():
+            story, verdict = _play(Path(folder), sandbox_options, rng, ways)
+    except OutOfTime:
+        tell("chaos: the time was over before the first kill")
+        return 1
     for sentence in (*story.failures, *(verdict.examples if verdict else ())):
         tell(f"  {sentence}"[:400])
     if verdict is None:

@@ -12,6 +12,7 @@ import requests
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.stack import Stack
 
+from tests.chaos.limit import OutOfTime
 from tests.chaos.stack.at_work import AtWork, NotSeen, wait_for
 from tests.chaos.stack.kills import Kill, Kills
 from tests.chaos.verdict import Verdict, judge
@@ -38,6 +39,13 @@ class StackStory:
 
     def play(self, ways: Sequence[str]) -> Verdict | None:
         """Kill in these ways, let the stack read the rest, and judge; None where no end came."""
+        try:
+            return self._play(ways)
+        except OutOfTime:
+            self.failures.append(f"the time was over after {len(self.kills)} of {len(ways)} kills")
+            return None
+
+    def _play(self, ways: Sequence[str]) -> Verdict | None:
         self.at_work = AtWork(self.stack, self.warehouse)
         means = Kills(at_work=self.at_work, warehouse=self.warehouse, rng=self.rng)
         try:

@@ -12,7 +12,8 @@ from sqlalchemy import URL, event, text
 from upath import UPath
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA
-from tests.model.getty import Getty, Message
+from tests.model.getty import Getty, Line
+from tests.model.reference import Message
 
 ASSETS, ROUNDS = 1500, 6
 CHANNELS = {channel.channel_id: channel for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM)}
@@ -26,9 +27,9 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
     engine.dispose()
     collisions: list[object] = []
     event.listen(engine, "handle_error", lambda context: collisions.append(context.original_exception))
-    getty = Getty(channels=CHANNELS, on_confirm=lambda _: None)
+    getty = Getty(channels=CHANNELS, on_confirm=lambda *_: None)
     archive = Archive(UPath(f"memory://{tmp_path}"))
-    workers = [Steps(channel=each, source=getty, archive=archive, warehouse=engine) for each in CHANNELS.values()]
+    workers = [Steps(channel=each, source=Line(getty), archive=archive, warehouse=engine) for each in CHANNELS.values()]
     both, mine = threading.Barrier(len(workers), timeout=60), threading.local()
 
     @event.listens_for(engine, "before_cursor_execute")

@@ -1,66 +1,15 @@
-"""Getty in memory, and the reference model: what the tables must hold after given change sets."""
+"""Getty in memory, and the lines that workers have to it."""
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from asset_changes.model import Channel, Confirmation, Delivery
 
-DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-
-
-class Message(NamedTuple):
-    """A change as it is meant; one without an asset must be rejected."""
-
-    asset_id: str | None
-    lifecycle: str
-    second: int
-
-
-@dataclass
-class HandedOut:
-    """A change set at Getty.
-
-    `is_grown` says that messages were added which no ledger may have heard of; `is_taken` that
-    somebody else confirmed it.
-    """
-
-    channel_id: int
-    change_set_id: str
-    messages: list[Message] = field(default_factory=list)
-    is_grown: bool = False
-    is_taken: bool = False
-
-
-# The reference model.
-
-
-def registers(sets: Iterable[HandedOut]) -> dict[str, tuple[Any, Any]]:
-    """Return the newest upsert and the newest Delete of each asset, whatever the order of arrival."""
-    upserts: dict[str, Any] = {}
-    deletes: dict[str, Any] = {}
-    for each in sets:
-        for position, (asset_id, lifecycle, second) in enumerate(each.messages):
-            if asset_id is not None:
-                register = deletes if lifecycle == "Delete" else upserts
-                told = (second, len(each.change_set_id), each.change_set_id, position, each.channel_id, lifecycle)
-                register[asset_id] = max(register.get(asset_id, told), told)
-    return {asset_id: (upserts.get(asset_id), deletes.get(asset_id)) for asset_id in upserts | deletes}
-
-
-def dead(sets: Iterable[HandedOut]) -> set[str]:
-    """Return the assets whose newest message is a Delete; on equal times the Delete is the newest."""
-    newest: dict[str, tuple[int, bool]] = {}
-    for asset_id, lifecycle, second in (message for each in sets for message in each.messages):
-        if asset_id is not None:
-            newest[asset_id] = max(newest.get(asset_id, (0, False)), (second, lifecycle == "Delete"))
-    return {asset_id for asset_id, (_, is_deleted) in newest.items() if is_deleted}
-
-
-# Getty.
+from tests.model.reference import DAY, HandedOut, Message
 
 _KEYS = {
     "snake": ("change_set_id", "changed_assets", "id", "asset_lifecycle", "asset_type", "asset_changed_utc_datetime"),
@@ -71,8 +20,8 @@ _WORDS = {"snake": {}, "camel": {"Update": "Updated", "Delete": "deleted"}, "pas
 SPELLINGS = tuple(_KEYS)
 
 
-def on_the_wire(each: HandedOut, *, asset_type: str, spelling: str) -> Any:
-    """Return a change set as a JSON document."""
+def on_the_wire(each: HandedOut, *, asset_type: str, spelling: str) -> dict[str, Any]:
+    """Return a change set as a JSON document: its id, then its changes."""
     set_key, list_key, id_key, lifecycle_key, type_key, time_key = _KEYS[spelling]
     changes = [
         {
@@ -90,41 +39,50 @@ def on_the_wire(each: HandedOut, *, asset_type: str, spelling: str) -> Any:
 class Getty:
     """Getty as its guide describes it: a channel hands out one set until that is confirmed.
 
-    `on_confirm` sees each confirmation of ours before it takes effect; `meanwhile` runs once, while
-    a call is on its way.
+    `on_confirm` sees each confirmation of ours before it takes effect, with how many messages of the set whoever
+    confirms had been told of; `meanwhile` runs once, while a call is on its way. `ahead` is how far its clock is ahead
+    of ours: its answers come by that clock.
     """
 
     channels: dict[int, Channel]
-    on_confirm: Callable[[HandedOut], None]
+    on_confirm: Callable[[HandedOut, int], None]
     sets: dict[str, HandedOut] = field(default_factory=dict)
     spelling: str = "snake"
     grows: bool = False
-    meanwhile: Callable[[], None] | None = None
+    meanwhile: Callable[[], object] | None = None
+    passed: timedelta = timedelta()
+    ahead: timedelta = timedelta()
     _outstanding: dict[int, HandedOut] = field(default_factory=dict)
     _feeds: dict[int, list[Message]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(8))  # soon a digit more
+
+    def now(self) -> datetime:
+        """What time it is in the story."""
+        return datetime.now(UTC) + self.passed
 
     def tell(self, channel_id: int, messages: list[Message]) -> None:
         """Put messages at the end of a channel's feed."""
         self._feeds.setdefault(channel_id, []).extend(messages)
 
-    def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
+    def hand_out(self, channel_id: int, batch_size: int) -> Delivery:
         """Hand out the outstanding set, perhaps with what came since, or the next one."""
         each, is_redelivery = self._next(channel_id, batch_size)
+        asset_type, document = self.channels[channel_id].asset_type, None
+        if each is not None:
+            each.sizes.add(len(each.messages))
+            document = on_the_wire(each, asset_type=asset_type, spelling=self.spelling)
         self._let_others()
-        asset_type = self.channels[channel_id].asset_type
-        document = each and on_the_wire(each, asset_type=asset_type, spelling=self.spelling)
         body = json.dumps(document).encode() if document else b""
-        status = 200 if is_redelivery else 201
-        return Delivery(status=status, body=body, document=document, received_at=datetime.now(UTC))
+        status, received_at = 200 if is_redelivery else 201, self.now() + self.ahead
+        return Delivery(status=status, body=body, document=document, received_at=received_at)
 
-    def confirm_change_set(self, change_set_id: str) -> Confirmation:
+    def confirm(self, change_set_id: str, *, told: int) -> Confirmation:
         """Take our confirmation."""
         self._let_others()
         each = self.sets[change_set_id]
         is_known = self.is_outstanding(change_set_id)
         if is_known:
-            self.on_confirm(each)
+            self.on_confirm(each, told)
             del self._outstanding[each.channel_id]
         return Confirmation(is_known=is_known, tries=1)
 
@@ -152,7 +110,27 @@ class Getty:
             each = HandedOut(channel_id, str(next(self._ids)))
             self.sets[each.change_set_id] = self._outstanding[channel_id] = each
         if feed and each is not None and (self.grows or not is_redelivery):
-            each.messages += feed[:batch_size]
-            each.is_grown |= is_redelivery
-            del feed[:batch_size]
+            size = len(feed) if is_redelivery else batch_size
+            each.messages += feed[:size]
+            del feed[:size]
         return each, is_redelivery
+
+
+@dataclass
+class Line:
+    """One worker's line to Getty, and how many messages of each set it was told of."""
+
+    getty: Getty
+    told: dict[str, int] = field(default_factory=dict)
+
+    def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
+        """Ask for the channel's next set."""
+        delivery = self.getty.hand_out(channel_id, batch_size)
+        if delivery.document:
+            change_set_id, changes = delivery.document.values()
+            self.told[change_set_id] = len(changes)
+        return delivery
+
+    def confirm_change_set(self, change_set_id: str) -> Confirmation:
+        """Confirm a set."""
+        return self.getty.confirm(change_set_id, told=self.told.get(change_set_id, 0))

@@ -1,17 +1,20 @@
 """Histories that once ended in wrong tables, told one by one."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from asset_changes.catch_up import catch_up
 from asset_changes.warehouse.connection import connect
 from sqlalchemy import URL
 from upath import UPath
 
-from tests.chaos.perils import POINTS, Perils, surround
+from tests.chaos.perils import POINTS_OF, Perils, surround
 from tests.conftest import SCHEMA
-from tests.model.getty import Message
-from tests.model.test_state_machine import Histories, Killed, die
+from tests.model.reference import Message
+from tests.model.test_state_machine import Histories
+from tests.model.world import Killed, die, run
 
 
 @pytest.fixture
@@ -25,36 +28,39 @@ def history(warehouse_url: URL, tmp_path: Path) -> Iterator[Histories]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_at_each_of_its_points_a_peril_strikes(history: Histories, point: str) -> None:
-    history.getty.tell(3001, [Message("a", "New", 1)])
+@pytest.mark.parametrize(("way", "point"), [(way, point) for way in ("steps", "catch_up") for point in POINTS_OF[way]])
+def test_whoever_dies_at_a_point_leaves_what_the_next_one_finishes(history: Histories, way: str, point: str) -> None:
+    history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
+    work = partial(catch_up, batch_size=2, minutes=1) if way == "catch_up" else run
     history.perils.arm(point)
     with pytest.raises(Killed):
-        list(map(history.go_on, ["first"] * 5))  # delivered, recorded, settled, loaded, confirmed
-    history.a_worker_dies("first")
+        work(history.workers["first"].steps)
+    history.check()
 
 
 def test_a_shorter_delivery_that_is_written_down_late_does_not_undo_a_longer_one(history: Histories) -> None:
-    history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abcdef"])
+    def told(asset_ids: str) -> None:
+        history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in asset_ids])
+
     history.getty.grows = True
-    for name in ("first", "first"):  # delivered and recorded with two messages, then the worker dies
-        history.go_on(name)
+    told("ab")
+    history.go_on_for("first", 2)  # delivered and recorded with two messages, then the worker dies
     history.a_worker_dies("first")
-    for name in ("first", "second", "second", "second", "second"):  # four for the first, six for the second
-        history.go_on(name)
-    history.the_tables_equal_the_model()
-    for _ in range(4):
-        history.go_on("first")
-    history.the_tables_equal_the_model()
+    told("cd")
+    history.go_on("first")  # delivered with four
+    told("ef")
+    history.go_on_for("second", 4)  # loaded with six
+    history.check()
+    history.go_on_for("first", 4)
+    history.check()
 
 
 def test_a_redelivery_in_another_spelling_rejects_nothing_twice(history: Histories) -> None:
     history.getty.tell(3001, [Message(None, "Delete", 1), Message("a", "New", 1)])
     for spelling in ("snake", "camel", "pascal"):
         history.getty.spelling = spelling
-        for _ in range(4):
-            history.go_on("first")
-        history.the_tables_equal_the_model()
+        history.go_on_for("first", 4)
+        history.check()
         history.a_worker_dies("first")
 
 
@@ -62,19 +68,44 @@ def test_a_set_that_two_workers_archived_is_rebuilt_once(history: Histories) -> 
     history.getty.tell(3001, [Message("a", "New", 1), Message("b", "Delete", 1)])
     history.both_are_handed_the_same_set("first", "second", further=1, peril="after archive", nth=2)
     assert len(list(history.archive.sets(3001))) == 2
-    for _ in range(4):
-        history.go_on("second")
+    history.go_on_for("second", 4)
     history.the_archive_is_replayed(3001, None)
     history.the_warehouse_is_rebuilt()
-    history.the_tables_equal_the_model()
+    history.check()
 
 
 def test_a_replay_tells_the_ledger_what_a_longer_delivery_added_before_its_worker_died(history: Histories) -> None:
     history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
-    for _ in range(4):  # loaded with two messages
-        history.go_on("first")
+    history.go_on_for("first", 4)  # loaded with two messages
     history.getty.grows = True
     history.go_on("second")  # archived with three
     history.a_worker_dies("second")
     history.the_archive_is_replayed(3001, None)
-    history.the_tables_equal_the_model()
+    history.check()
+
+
+def test_a_replay_that_has_read_a_set_before_it_grew_loads_it_as_it_is_now(history: Histories) -> None:
+    history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
+    history.go_on_for("first", 4)  # loaded with two messages
+    history.getty.grows = True
+    history.archive.meanwhile = lambda: history.go_on_for("second", 2)  # archived and recorded with three
+    history.replay(3001)
+    history.check()
+    history.go_on_for("second", 3)  # confirmed
+    history.check()
+
+
+def test_what_has_happened_since_the_first_delivery_keeps_its_time_in_a_later_one(history: Histories) -> None:
+    history.getty.tell(3001, [Message("a", "New", 1)])
+    history.go_on_for("first", 4)  # loaded
+    history.hours_later_a_worker_starts_and_hears_what_has_just_happened(
+        "second", [Message("a", "Delete", 1), Message("a", "Update", 2)], hours=3, further=4
+    )
+    history.check()
+
+
+def test_an_answer_that_is_late_proves_nothing_of_what_another_worker_fetched_meanwhile(history: Histories) -> None:
+    history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abcd"])
+    history.getty.meanwhile = lambda: history.go_on_for("first", 7)  # one set confirmed, the next one recorded
+    history.go_on_for("second", 3)
+    history.check()

@@ -1,0 +1,247 @@
+"""What a history is made of: Getty, the warehouse, the archive, and workers that go on step by step."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from asset_changes import steps as core
+from asset_changes.catch_up import catch_up
+from asset_changes.delivery import InHand, Steps, deliver, record
+from asset_changes.errors import NotLoaded
+from asset_changes.model import Body
+from asset_changes.replay import Replayed, replay
+from asset_changes.warehouse.connection import in_transaction
+from sqlalchemy import Engine, text
+from upath import UPath
+
+from tests.chaos.perils import PerilousArchive, PerilousSource, Perils
+from tests.model.getty import Getty, Line
+from tests.model.reference import CHANNELS, DAY, EVIDENCE, HandedOut, dead, evidence, held, registers
+
+WORKERS = {"first": 3001, "second": 3001, "sibling": 3003}
+TABLES = ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets", "channels")
+_PARTS = ("new_count", "update_count", "delete_count", "superseded_count", "rejected_count")
+
+
+class Killed(BaseException):
+    """A worker died; nothing but the test catches this."""
+
+
+def die() -> None:
+    """What a peril does here."""
+    raise Killed
+
+
+class NotingArchive(PerilousArchive):
+    """An archive that notes how much it keeps of each set; `meanwhile` runs once, after a set was read."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def __init__(self, root: UPath, perils: Perils, getty: Getty) -> None:
+        super().__init__(root, perils)
+        self._getty = getty
+
+    def write(self, uri: str, body: bytes) -> None:
+        """Write; what is there afterwards is noted, also where the worker dies."""
+        try:
+            super().write(uri, body)
+        finally:
+            if self.exists(uri):
+                change_set_id, changes = json.loads(self.read_one(uri)).values()
+                each = self._getty.sets[change_set_id]
+                each.kept = max(each.kept, len(changes))
+
+    def read(self, uri: str, *, later: Any = None) -> list[Body]:
+        """Read, and let others go on."""
+        bodies = super().read(uri, later=later)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
+        return bodies
+
+
+@dataclass
+class Worker:
+    """A worker, how far it is with its change set, and what it holds of it in memory."""
+
+    steps: Steps
+    stage: str = "idle"
+    in_hand: InHand | None = None
+    asked_at: datetime = field(default=DAY)
+
+    def forget(self) -> None:
+        """Lose everything that is in memory."""
+        self.stage, self.in_hand = "idle", None
+
+
+class World:
+    """Two workers on one channel, one on its sibling, and what must hold at every moment."""
+
+    def __init__(self, warehouse: Engine, perils: Perils, root: UPath) -> None:
+        self.warehouse, self.perils = warehouse, perils
+        self.getty = Getty(channels=CHANNELS, on_confirm=self.check_loaded)
+        self.archive = NotingArchive(root, perils, self.getty)
+        self.workers = {name: Worker(self._steps(channel_id)) for name, channel_id in WORKERS.items()}
+        self.empty()
+
+    def _steps(self, channel_id: int) -> Steps:
+        return Steps(
+            channel=CHANNELS[channel_id],
+            source=PerilousSource(Line(self.getty), self.perils),
+            archive=self.archive,
+            warehouse=self.warehouse,
+            clock=self.getty.now,
+        )
+
+    # What is done.
+
+    @contextmanager
+    def surviving(self, name: str | None, peril: str | None, *, nth: int = 1) -> Iterator[None]:
+        """Let a worker run into a peril; it forgets what it held."""
+        self.perils.arm(peril, nth=nth)
+        try:
+            yield
+        except Killed:
+            if name:
+                self.workers[name].forget()
+        finally:
+            self.perils.arm(None)
+
+    def empty(self) -> None:
+        """Lose everything that is in the warehouse."""
+        for each in self.getty.sets.values():
+            each.loaded = 0
+        with self.warehouse.begin() as connection:
+            for table in TABLES:
+                connection.execute(text(f"DELETE FROM {table}"))  # quicker than TRUNCATE for a few rows
+
+    def replay(self, channel_id: int) -> Replayed:
+        """Replay all that the archive has of a channel; all that it had at the beginning is loaded then."""
+        kept = {each.change_set_id: each.kept for each in self.getty.sets.values() if each.channel_id == channel_id}
+        since, until = DAY, self.getty.now() + timedelta(days=1)
+        done = replay(CHANNELS[channel_id], archive=self.archive, warehouse=self.warehouse, since=since, until=until)
+        self.loaded_sets()
+        short = {each for each in kept if self.getty.sets[each].loaded < kept[each]}
+        assert not short, f"the archive has more of {short} than the tables after a replay"
+        return done
+
+    def go_on(self, name: str, *, from_archive: bool = False) -> None:
+        """Let a worker do the next step of its change set."""
+        worker = self.workers[name]
+        steps, in_hand, stage = worker.steps, worker.in_hand, worker.stage
+        if stage == "idle":
+            worker.asked_at = steps.clock()
+            worker.in_hand = deliver(steps, batch_size=2)
+            worker.stage = "delivered"
+        elif stage == "delivered":
+            worker.in_hand = in_transaction(steps.warehouse, lambda each: record(each, steps, in_hand))
+            worker.stage = "recorded"
+        elif stage == "recorded":
+            core.settle(steps, in_hand, asked_at=worker.asked_at)
+            worker.stage = "settled" if in_hand else "idle"
+        elif in_hand and stage == "settled":
+            if self.is_due(in_hand):  # a set that is not loaded is not confirmed, whoever asks
+                with pytest.raises(NotLoaded):
+                    core.confirm(steps, in_hand.fetched)
+            core.load(steps, in_hand.fetched, None if from_archive else in_hand.prepared)
+            worker.stage = "loaded"
+        elif in_hand:
+            worker.forget()
+            try:
+                core.confirm(steps, in_hand.fetched)
+            except NotLoaded:  # a longer delivery made the set due for loading again
+                assert self.is_due(in_hand)
+
+    def go_on_for(self, name: str, times: int) -> None:
+        """Let a worker do its next steps."""
+        for _ in range(times):
+            self.go_on(name)
+
+    def finish(self) -> None:
+        """Let all workers finish and catch up, and replay the archive: nothing that we were told is missing."""
+        self.perils.arm(None)
+        self.getty.passed += timedelta(hours=1)  # whatever was fetched is in the past, by any clock
+        self.getty.grows, self.getty.meanwhile, self.archive.meanwhile = False, None, None
+        for name, worker in self.workers.items():
+            while worker.stage != "idle":
+                self.go_on(name)
+        for worker in self.workers.values():
+            assert catch_up(worker.steps, batch_size=3, minutes=1).is_caught_up
+        self.check()
+        assert not self.rows("SELECT FROM change_sets WHERE loaded_at IS NULL OR confirmed_at IS NULL")
+        for channel_id in CHANNELS:
+            self.replay(channel_id)
+        self.check()
+        for each in self.getty.sets.values():
+            assert each.loaded == each.kept
+            assert each.kept or each.is_taken, f"{each} was confirmed and never archived"
+
+    # What must hold at every moment.
+
+    def check(self) -> None:
+        """The tables equal the model of what is loaded, and the ledger is sound."""
+        self.check_tables()
+        self.check_ledger()
+
+    def check_tables(self) -> None:
+        """Every table holds what the model says of the loaded sets, and nothing else."""
+        sets = self.loaded_sets()
+        assert self.states() == {asset_id: held(*both) for asset_id, both in registers(sets).items()}
+        assert not dead(sets) & {row["asset_id"] for row in self.rows("SELECT asset_id FROM assets")}
+        for table, told in evidence(sets).items():
+            found = self.rows(f"SELECT channel_id, change_set_id, position, {EVIDENCE[table]} FROM {table}")
+            assert sorted((tuple(row.values()) for row in found), key=repr) == told
+
+    def check_ledger(self) -> None:
+        """Confirmed implies loaded, archived and no longer handed out; counts add up; sequences have no gap."""
+        rows = self.rows("SELECT * FROM change_sets ORDER BY channel_id, channel_seq")
+        for row in rows:
+            assert self.archive.exists(row["archive_uri"])
+            if row["confirmed_at"]:
+                assert row["loaded_at"]
+                assert not self.getty.is_outstanding(row["change_set_id"])
+            assert row["change_count"] == sum(row[part] for part in _PARTS)
+        for channel_id in CHANNELS:
+            sequence = [row["channel_seq"] for row in rows if row["channel_id"] == channel_id and row["channel_seq"]]
+            assert sequence == list(range(1, len(sequence) + 1))
+
+    def check_loaded(self, each: HandedOut, told: int) -> None:
+        """At the instant of a confirmation, all that whoever confirms was told of the set is committed."""
+        self.check_tables()
+        assert each.loaded >= told, f"{each} is confirmed, {told} messages were told of it"
+
+    def loaded_sets(self) -> list[HandedOut]:
+        """What is loaded, by the ledger's counts: as much as was once handed out, kept, and never less than before."""
+        found = []
+        for row in self.rows("SELECT change_set_id, change_count FROM change_sets WHERE channel_seq IS NOT NULL"):
+            each, count = self.getty.sets[row["change_set_id"]], row["change_count"]
+            assert count in each.sizes
+            assert each.loaded <= count <= each.kept
+            each.loaded = count
+            found.append(HandedOut(each.channel_id, each.change_set_id, each.messages[:count]))
+        return found
+
+    def is_due(self, in_hand: InHand) -> bool:
+        """Say whether the ledger has the set, not loaded."""
+        query = "SELECT loaded_at FROM change_sets WHERE change_set_id = :id"
+        return [row["loaded_at"] for row in self.rows(query, id=in_hand.fetched.change_set_id)] == [None]
+
+    def states(self) -> dict[str, Any]:
+        """The asset states, as the model spells them."""
+        return {row.pop("asset_id"): row for row in self.rows("SELECT * FROM asset_states") if row.pop("loaded_at")}
+
+    def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        """The rows of a query."""
+        with self.warehouse.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(text(query), values)]
+
+
+def run(steps: Steps) -> None:
+    """Do what the tasks of one run do: fetch, load, confirm."""
+    if fetched := core.fetch(steps, batch_size=2):
+        core.load(steps, fetched)
+        core.confirm(steps, fetched)

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, SIGTERM
@@ -103,13 +104,17 @@ class Story:
 
     def _fate(self, place: Place, channel: Channel, due: Kind | None) -> Fate:
         """What is due, at once, or anything."""
-        nth, takes = 1, self.rng.choice((0.0, 0.0, self.rng.uniform(0.0, 0.1)))
-        kind = due or self._any()
-        if due is None:
-            nth = self.rng.randint(1, 2)
+        kind, takes = due or self._any(), self.rng.choice((0.0, 0.0, self.rng.uniform(0.0, 0.1)))
         if kind == Kind("catch_up", "before archive", SIGKILL):
             takes = _SLOW  # a commit that did not wait for it would be there
-        orders = Orders(place=place, channel=channel, kind=kind, nth=nth, archive_takes=takes)
+        orders = Orders(
+            place=place,
+            channel=channel,
+            kind=kind,
+            nth=1 if due else self.rng.randint(1, 2),
+            archive_takes=takes,
+            clock_is_off=timedelta(hours=self.rng.choice((0, 0, -5, 5))),
+        )
         return Fate(orders=orders, after=self.rng.uniform(0.0, 0.3))
 
     def _any(self) -> Kind:

@@ -17,15 +17,18 @@ from asset_changes import steps as core
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
+from asset_changes.clock import Clock
 from asset_changes.credentials import Credentials
 from asset_changes.model import Channel
 from asset_changes.replay import replay
 from asset_changes.steps import Steps
+from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.connection import connect
 from sqlalchemy import Engine
 from upath import UPath
 
 from tests.chaos.perils import PerilousArchive, PerilousSource, Perils, surround
+from tests.chaos.wrong_clock import put_off_by
 
 MOST_SETS = 12
 """A worker that nobody kills leaves the rest to the next one."""
@@ -70,6 +73,7 @@ class Orders:
     batch_size: int = 50
     most_sets: int = MOST_SETS
     archive_takes: float = 0.0
+    clock_is_off: timedelta = timedelta()
 
 
 def work(orders: Orders, tells: Connection) -> None:
@@ -86,6 +90,7 @@ def work(orders: Orders, tells: Connection) -> None:
         tells.send_bytes(b"struck")
         os.kill(os.getpid(), orders.kind.comes or signal.SIGKILL)
 
+    put_off_by(orders.clock_is_off)
     perils = Perils(strike)
     perils.arm(orders.kind.point, nth=orders.nth)
     warehouse = connect(orders.place.warehouse_url, schema=orders.place.schema)
@@ -96,9 +101,9 @@ def work(orders: Orders, tells: Connection) -> None:
         if orders.kind.way == "replay":
             _replay(orders.channel, archive, warehouse)
             return
-        steps = Steps(
-            channel=orders.channel, source=_source(orders.place, perils), archive=archive, warehouse=warehouse
-        )
+        clock = WarehouseClock(warehouse)
+        source = _source(orders.place, clock, perils)
+        steps = Steps(channel=orders.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
         if orders.kind.way == "steps":
             _step_by_step(steps, orders, is_told_to_stop)
         else:
@@ -130,13 +135,12 @@ def _catch_up(steps: Steps, orders: Orders, is_told_to_stop: list[int]) -> None:
 
 
 def _replay(channel: Channel, archive: Archive, warehouse: Engine) -> None:
-    now = datetime.now(UTC)
-    since, until = now - timedelta(days=1), now + timedelta(days=1)
+    since, until = datetime.now(UTC) - timedelta(days=1), datetime.now(UTC) + timedelta(days=1)
     replay(channel, archive=archive, warehouse=warehouse, since=since, until=until)
 
 
-def _source(place: Place, perils: Perils) -> PerilousSource:
+def _source(place: Place, clock: Clock, perils: Perils) -> PerilousSource:
     credentials = Credentials(
         api_key=place.api_key, secret=place.secret, api_url=place.api_url, token_url=place.token_url
     )
-    return PerilousSource(AssetChangesClient(credentials), perils)
+    return PerilousSource(AssetChangesClient(credentials, clock=clock), perils)

@@ -1,21 +1,43 @@
 """Every fault of the wire, alone and mixed: what comes of it, and that the tables are right at the end."""
 
-from collections.abc import Iterator
+import os
+import pwd
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
+from asset_changes.catch_up import CaughtUp, catch_up
 from asset_changes.client import AssetChangesClient
-from asset_changes.errors import ApiUnavailable, AssetChangesError, CredentialsRefused, RateLimited, UnexpectedRedirect
+from asset_changes.errors import (
+    ApiUnavailable,
+    ArchiveUnavailable,
+    AssetChangesError,
+    CredentialsRefused,
+    NotLoaded,
+    RateLimited,
+    UnexpectedRedirect,
+    WarehouseUnavailable,
+)
 from asset_changes.model import Channel
-from asset_changes.steps import Steps
+from asset_changes.steps import Steps, confirm, fetch, load
+from asset_changes.warehouse.connection import connect, transaction
+from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.faults import CHANNELS, DELETE, MODES, PUT, TOKEN
 from getty_sandbox.sandbox import Sandbox
+from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine
+from upath import UPath
 
-from tests.conftest import credentials_for
-from tests.core.doubles import live, rows, states, told, value
+from tests.chaos.crew import crash
+from tests.chaos.perils import Perils, surround
+from tests.chaos.verdict import judge
+from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
+from tests.core.doubles import told, value
 
 # What a caller sees where the fault goes on for as long as it tries; None: it never notices.
 OUTCOMES: dict[str, type[AssetChangesError] | None] = {
@@ -52,32 +74,28 @@ def feed() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def steps_of(sandbox: Sandbox, archive: Archive, warehouse: Engine, *, retry_seconds: float) -> Steps:
+def steps_of(
+    sandbox: Sandbox, archive: Archive, warehouse: Engine, *, retry_seconds: float, channel: Channel = EDITORIAL_IMAGES
+) -> Steps:
     client = AssetChangesClient(credentials_for(sandbox), retry_seconds=retry_seconds)
-    [channel, *_] = [each for each in sandbox.options.channels if each.channel_id == 3001]
-    return Steps(
-        channel=Channel(
-            channel_id=channel.channel_id, asset_family=channel.asset_family, asset_type=channel.asset_type
-        ),
-        source=client,
-        archive=archive,
-        warehouse=warehouse,
-    )
+    return Steps(channel=channel, source=client, archive=archive, warehouse=warehouse)
 
 
-def in_step(warehouse: Engine, sandbox: Sandbox) -> bool:
-    """Say whether the tables are what the truth says of the confirmed sets."""
-    truth = sandbox.truth()
-    confirmed = rows(warehouse, "SELECT change_set_id FROM change_sets WHERE confirmed_at IS NOT NULL")
-    return (
-        [row["asset_id"] for row in states(warehouse)] == [row["asset_id"] for row in truth["asset_states"]]
-        and live(warehouse) == [row["asset_id"] for row in truth["assets"]]
-        and sorted(row["change_set_id"] for row in confirmed) == sorted(sandbox.confirmed_ids(3001))
-    )
+def catching_up(steps: Steps) -> Callable[[], CaughtUp]:
+    return partial(catch_up, steps, batch_size=20, minutes=1)
+
+
+def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
+    """Every table is what the truth says of the confirmed sets, and nothing waits for its confirmation."""
+    with transaction(warehouse) as connection:
+        verdict = judge(connection, sandbox.truth())
+    assert verdict.is_clean, verdict.examples
+    assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == 0
+    assert [sandbox.outstanding(channel.channel_id) for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM)] == [None, None]
 
 
 @pytest.mark.parametrize(("mode", "operation"), SINGLE)
-def test_a_fault_that_happens_once_is_not_noticed(
+def test_a_fault_that_happens_once_costs_nothing(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     feed.fail_next(mode, operation=operation)
@@ -86,15 +104,14 @@ def test_a_fault_that_happens_once_is_not_noticed(
         assert isinstance(steps.source, AssetChangesClient)
         assert len(steps.source.get_channels()) == 4
     done = catch_up(steps, batch_size=2, minutes=1)
-    assert done.is_caught_up
-    assert done.sets == 2
+    assert (done.sets, done.is_caught_up) == (2, True)
     assert mode in {request.fault for request in feed.requests}
-    assert in_step(warehouse, feed)
+    assert_in_step(warehouse, feed)
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
 
 @pytest.mark.parametrize(("mode", "operation"), [each for each in SINGLE if each[1] in (PUT, DELETE, TOKEN)])
-def test_a_fault_that_goes_on_has_a_named_outcome_and_loses_nothing(
+def test_a_fault_that_goes_on_ends_the_run_with_its_name_and_the_next_run_finishes(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     feed.fail_next(mode, operation=operation, times=2)
@@ -107,45 +124,140 @@ def test_a_fault_that_goes_on_has_a_named_outcome_and_loses_nothing(
             catch_up(steps, batch_size=2, minutes=1)
         # What is loaded is right already, and nothing is confirmed that is not loaded.
         assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NOT NULL") == 0
-    while True:
-        try:
-            if catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up:
-                break
-        except AssetChangesError:
-            continue
-    assert in_step(warehouse, feed)
+    assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up
+    assert_in_step(warehouse, feed)
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
 
-def test_a_redirect_that_never_ends_is_terminal(feed: Sandbox, archive: Archive, warehouse: Engine) -> None:
-    feed.fail_next("redirect", operation=PUT, location="http://127.0.0.1:9/", times=1)
-    with pytest.raises(UnexpectedRedirect):
+def test_a_redirect_that_leads_in_a_circle_is_terminal_and_followed_three_times(
+    feed: Sandbox, archive: Archive, warehouse: Engine
+) -> None:
+    circle = f"{feed.url}/v3/asset-changes/change-sets?channel_id=3001&batch_size=2"
+    feed.fail_next("redirect", operation=PUT, location=circle, times=9)
+    with pytest.raises(UnexpectedRedirect, match="more than 3 redirects"):
         catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1)
+    assert [request.fault for request in feed.requests if request.method == "PUT"] == ["redirect"] * 4
+    assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
+
+
+def test_a_redirect_to_another_host_is_terminal_and_that_host_hears_nothing(
+    feed: Sandbox, archive: Archive, warehouse: Engine
+) -> None:
+    with Sandbox(changes_per_channel=0) as other:
+        feed.fail_next("redirect", operation=PUT, location=f"{other.url}/v3/asset-changes/change-sets?channel_id=3001")
+        with pytest.raises(UnexpectedRedirect, match="another address"):
+            catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1)
+        assert other.requests == []
+    assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up
+    assert_in_step(warehouse, feed)
 
 
 @pytest.mark.parametrize("identical", [True, False], ids=["same redeliveries", "longer redeliveries"])
-@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize(("rate", "seed"), [(0.05, 5), (0.2, 6), (0.2, 7), (0.5, 8)])
 def test_mixed_faults_at_any_rate_end_in_the_truth(
-    rate: float, identical: bool, archive: Archive, warehouse: Engine, tmp_path: Path
+    rate: float, seed: int, identical: bool, archive: Archive, warehouse: Engine
 ) -> None:
-    options = {"fault_rate": rate, "slow_body_seconds": 0.01, "retry_after_seconds": 0, "seed": 5}
-    with Sandbox(changes_per_channel=300, identical_redelivery=identical, **options) as sandbox:
-        failures = 0
-        is_caught_up = False
-        while not is_caught_up:
+    options = {"fault_rate": rate, "slow_body_seconds": 0.01, "retry_after_seconds": 0, "seed": seed}
+    with Sandbox(changes_per_channel=240, identical_redelivery=identical, **options) as sandbox:
+        behind, failures = [EDITORIAL_IMAGES, EDITORIAL_FILM], 0  # two that carry the same assets
+        while behind:
             assert failures < 200, "it never came to an end"
+            channel = behind.pop(0)
             try:  # a short limit, so that faults end tasks too, and a new process takes up the work
-                steps = steps_of(sandbox, archive, warehouse, retry_seconds=0.2)
-                is_caught_up = catch_up(steps, batch_size=30, minutes=1).is_caught_up
+                steps = steps_of(sandbox, archive, warehouse, retry_seconds=0.2, channel=channel)
+                assert catch_up(steps, batch_size=20, minutes=1).is_caught_up
             except AssetChangesError:
                 failures += 1
-        assert in_step(warehouse, sandbox)
-        assert sandbox.outstanding(3001) is None
-        told_counts = {row["change_set_id"]: row["change_count"] for row in sandbox.truth()["change_sets"]}
-    held = rows(warehouse, "SELECT change_set_id, change_count FROM change_sets")
-    assert {row["change_set_id"]: row["change_count"] for row in held} == told_counts
-    assert sum(told_counts.values()) == 300
-    logged = value(warehouse, "SELECT count(*) FROM asset_changes") + value(
-        warehouse, "SELECT count(*) FROM rejected_changes"
-    )
-    assert logged == 300
+                behind.append(channel)
+        assert_in_step(warehouse, sandbox)
+        faults = Counter(request.fault for request in sandbox.requests if request.fault)
+        told = sum(row["change_count"] for row in sandbox.truth()["change_sets"])
+    assert told == 2 * 240
+    assert faults.total() > rate * 50  # of at least 50 requests
+    assert len(faults) > rate * 16, f"few kinds of faults came about: {faults}"
+
+
+# The machines of ours.
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that everybody may pass, the account without rights too; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def forbidden(folder: Path, mode: int) -> Iterator[None]:
+    """Take rights to a folder away; root, who has them all, works as `nobody` meanwhile."""
+    before = folder.stat().st_mode
+    folder.chmod(mode)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(before)
+
+
+@pytest.mark.parametrize("way", [fetch, partial(catch_up, minutes=1)], ids=["fetch", "catch_up"])
+def test_an_archive_that_may_not_be_written_is_told_and_nothing_is_loaded_or_confirmed(
+    way: Callable[..., object], feed: Sandbox, folder: Path, warehouse: Engine
+) -> None:
+    steps = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    with forbidden(folder, 0o555), pytest.raises(ArchiveUnavailable, match=r"cannot be written.*Permission denied"):
+        way(steps, batch_size=2)
+    assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
+    assert feed.delete_count == 0
+    assert catch_up(steps, batch_size=2, minutes=1).is_caught_up
+    assert_in_step(warehouse, feed)
+
+
+def test_an_archive_that_may_not_be_read_is_told_and_nothing_is_loaded_from_it(
+    feed: Sandbox, folder: Path, warehouse: Engine
+) -> None:
+    steps = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    fetched = fetch(steps, batch_size=2)
+    assert fetched is not None
+    with forbidden(folder, 0o000), pytest.raises(ArchiveUnavailable, match=r"cannot be read.*Permission denied"):
+        load(steps, fetched)
+    assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
+    with pytest.raises(NotLoaded):
+        confirm(steps, fetched)
+    assert catch_up(steps, batch_size=2, minutes=1).is_caught_up
+    assert_in_step(warehouse, feed)
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server that may crash."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("mortal"), durable=False) as server:
+        yield server
+
+
+@pytest.mark.parametrize("way", ["load", "catch_up"])
+def test_a_crash_of_postgres_in_mid_load_costs_one_try_and_leaves_no_trace(
+    way: str, mortal: EmbeddedPostgres, archive: Archive
+) -> None:
+    warehouse, perils = connect(mortal.create_database(way), schema=SCHEMA), Perils(lambda: crash(mortal))
+    migrate(warehouse, schema=SCHEMA)
+    warehouse.dispose()
+    surround(warehouse, perils)
+    with Sandbox(changes_per_channel=60) as sandbox:
+        steps = steps_of(sandbox, archive, warehouse, retry_seconds=5)
+        fetched = fetch(steps, batch_size=20)
+        assert fetched is not None
+        do = partial(load, steps, fetched) if way == "load" else catching_up(steps)
+        perils.arm("before load")  # all of it is written, and not committed
+        with pytest.raises(WarehouseUnavailable):
+            do()
+        mortal.start()
+        assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
+        assert sandbox.delete_count == 0
+        assert catching_up(steps)().is_caught_up
+        assert_in_step(warehouse, sandbox)
+    warehouse.dispose()

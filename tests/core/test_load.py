@@ -18,9 +18,7 @@ from asset_changes.model import Body, Channel, FetchedSet
 from asset_changes.steps import Steps, fetch, load
 from asset_changes.transform import transform
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.connection import connect
 from asset_changes.warehouse.load import load_set, load_staged
-from asset_changes.warehouse.migrate import migrate
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
@@ -450,39 +448,3 @@ def test_sequence_numbers_are_dense_and_in_the_order_of_commits(warehouse: Engin
     # At every moment a reader sees 1..n without a gap: nothing appears behind its cursor.
     assert all(seen == list(range(1, len(seen) + 1)) for seen in watched)
     assert value(warehouse, "SELECT max(channel_seq) FROM change_sets") == 30
-
-
-def test_a_restart_of_postgres_costs_one_try(tmp_path_factory: pytest.TempPathFactory, archive: Archive) -> None:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("restarted"), durable=False)
-    with server:
-        warehouse = connect(server.create_database("warehouse"), schema=SCHEMA)
-        migrate(warehouse, schema=SCHEMA)
-        [first, second] = prepare(
-            warehouse, archive, images("1", told("a", "New", 0)), images("2", told("b", "New", 0))
-        )
-        load(*first)
-        server.stop()
-        for _ in range(2):
-            with pytest.raises(WarehouseUnavailable):
-                load(*second)
-        server.start()
-        assert load(*second).counts.new == 1
-        assert live(warehouse) == ["a", "b"]
-        with warehouse.connect() as connection:
-            assert connection.scalar(text("SELECT count(*) FROM asset_changes")) == 2
-        warehouse.dispose()
-
-
-@pytest.mark.parametrize("lifecycles", [("New", "Update"), ("Delete", "Delete"), ("New", "Delete")])
-def test_two_channels_that_number_their_sets_alike_end_in_the_same_row_in_any_order(
-    lifecycles: tuple[str, str], warehouse: Engine, archive: Archive
-) -> None:
-    told_by = dict(zip((EDITORIAL_IMAGES, EDITORIAL_FILM), lifecycles, strict=True))
-    ends = []
-    for order in (EDITORIAL_IMAGES, EDITORIAL_FILM), (EDITORIAL_FILM, EDITORIAL_IMAGES):
-        execute(warehouse, "TRUNCATE asset_states, asset_changes, deletions, change_sets, channels")
-        for channel in order:
-            [ready] = prepare(warehouse, archive, (channel, "7", [told("a", told_by[channel], 0, asset_type=None)]))
-            load(*ready)
-        ends.append(states(warehouse))
-    assert ends[0] == ends[1]

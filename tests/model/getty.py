@@ -49,6 +49,7 @@ class Getty:
     sets: dict[str, HandedOut] = field(default_factory=dict)
     spelling: str = "snake"
     grows: bool = False
+    never_grows: bool = False
     meanwhile: Callable[[], object] | None = None
     passed: timedelta = timedelta()
     ahead: timedelta = timedelta()
@@ -109,7 +110,7 @@ class Getty:
         if feed and each is None:
             each = HandedOut(channel_id, str(next(self._ids)))
             self.sets[each.change_set_id] = self._outstanding[channel_id] = each
-        if feed and each is not None and (self.grows or not is_redelivery):
+        if feed and each is not None and (not is_redelivery or (self.grows and not self.never_grows)):
             size = len(feed) if is_redelivery else batch_size
             each.messages += feed[:size]
             del feed[:size]

@@ -23,15 +23,14 @@ class Message(NamedTuple):
 class HandedOut:
     """A change set at Getty, and what is known of it from outside of the core.
 
-    `sizes` are how many messages it had whenever it was handed out, `kept` how many of them the archive holds, `loaded`
-    how many the warehouse; `is_taken` says that somebody else confirmed it.
+    `sizes` are how many messages it had whenever it was handed out, `loaded` how many of them the warehouse holds;
+    `is_taken` says that somebody else confirmed it.
     """
 
     channel_id: int
     change_set_id: str
     messages: list[Message] = field(default_factory=list)
     sizes: set[int] = field(default_factory=set)
-    kept: int = 0
     loaded: int = 0
     is_taken: bool = False
 

@@ -73,9 +73,13 @@ class Histories(World, RuleBasedStateMachine):
         RuleBasedStateMachine.__init__(self)
         World.__init__(self, warehouse, perils, root)
 
-    @initialize(image=some_messages, film=some_messages, minutes=st.sampled_from([0, 20]))
-    def both_channels_have_something_to_tell(self, image: list[Message], film: list[Message], minutes: int) -> None:
+    @initialize(image=some_messages, film=some_messages, minutes=st.sampled_from([0, 20]), are_two=st.booleans())
+    def both_channels_have_something_to_tell(
+        self, image: list[Message], film: list[Message], minutes: int, are_two: bool
+    ) -> None:
         self.getty.ahead = timedelta(minutes=minutes)
+        if are_two:
+            self.the_second_worker_is_of_another_deployment()
         self.getty.tell(3001, image)
         self.getty.tell(3003, film)
 
@@ -169,8 +173,9 @@ class Histories(World, RuleBasedStateMachine):
         for worker in self.workers.values():
             worker.forget()
         self.empty()
-        for channel_id in CHANNELS:
-            self.replay(channel_id)
+        for archive in (self.archive, self.elsewhere):
+            for channel_id in CHANNELS:
+                self.replay(channel_id, archive)
 
     @rule(name=worker_names)
     def a_worker_dies(self, name: str) -> None:

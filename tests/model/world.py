@@ -1,9 +1,10 @@
 """What a history is made of: Getty, the warehouse, the archive, and workers that go on step by step."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,13 +38,13 @@ def die() -> None:
 
 
 class NotingArchive(PerilousArchive):
-    """An archive that notes how much it keeps of each set; `meanwhile` runs once, after a set was read."""
+    """An archive that notes how many messages it keeps of each set; `meanwhile` runs once, after a set was read."""
 
     meanwhile: Callable[[], object] | None = None
 
-    def __init__(self, root: UPath, perils: Perils, getty: Getty) -> None:
+    def __init__(self, root: UPath, perils: Perils) -> None:
         super().__init__(root, perils)
-        self._getty = getty
+        self.kept: Counter[str] = Counter()
 
     def write(self, uri: str, body: bytes) -> None:
         """Write; what is there afterwards is noted, also where the worker dies."""
@@ -52,8 +53,7 @@ class NotingArchive(PerilousArchive):
         finally:
             if self.exists(uri):
                 change_set_id, changes = json.loads(self.read_one(uri)).values()
-                each = self._getty.sets[change_set_id]
-                each.kept = max(each.kept, len(changes))
+                self.kept[change_set_id] = max(self.kept[change_set_id], len(changes))
 
     def read(self, uri: str, *, later: Any = None) -> list[Body]:
         """Read, and let others go on."""
@@ -84,7 +84,7 @@ class World:
     def __init__(self, warehouse: Engine, perils: Perils, root: UPath) -> None:
         self.warehouse, self.perils = warehouse, perils
         self.getty = Getty(channels=CHANNELS, on_confirm=self.check_loaded)
-        self.archive = NotingArchive(root, perils, self.getty)
+        self.archive, self.elsewhere = (NotingArchive(root / name, perils) for name in ("archive", "elsewhere"))
         self.workers = {name: Worker(self._steps(channel_id)) for name, channel_id in WORKERS.items()}
         self.empty()
 
@@ -96,6 +96,12 @@ class World:
             warehouse=self.warehouse,
             clock=self.getty.now,
         )
+
+    def the_second_worker_is_of_another_deployment(self) -> None:
+        """One that has the warehouse in common with the first, and an archive of its own."""
+        self.getty.never_grows = True
+        second = self.workers["second"]
+        second.steps = replace(second.steps, archive=self.elsewhere)
 
     # What is done.
 
@@ -119,11 +125,12 @@ class World:
             for table in TABLES:
                 connection.execute(text(f"DELETE FROM {table}"))  # quicker than TRUNCATE for a few rows
 
-    def replay(self, channel_id: int) -> Replayed:
-        """Replay all that the archive has of a channel; all that it had at the beginning is loaded then."""
-        kept = {each.change_set_id: each.kept for each in self.getty.sets.values() if each.channel_id == channel_id}
+    def replay(self, channel_id: int, archive: NotingArchive | None = None) -> Replayed:
+        """Replay all that an archive has of a channel; all that it had at the beginning is loaded then."""
+        archive = archive or self.archive
+        kept = {each: archive.kept[each] for each in archive.kept if self.getty.sets[each].channel_id == channel_id}
         since, until = DAY, self.getty.now() + timedelta(days=1)
-        done = replay(CHANNELS[channel_id], archive=self.archive, warehouse=self.warehouse, since=since, until=until)
+        done = replay(CHANNELS[channel_id], archive=archive, warehouse=self.warehouse, since=since, until=until)
         self.loaded_sets()
         short = {each for each in kept if self.getty.sets[each].loaded < kept[each]}
         assert not short, f"the archive has more of {short} than the tables after a replay"
@@ -173,12 +180,13 @@ class World:
             assert catch_up(worker.steps, batch_size=3, minutes=1).is_caught_up
         self.check()
         assert not self.rows("SELECT FROM change_sets WHERE loaded_at IS NULL OR confirmed_at IS NULL")
-        for channel_id in CHANNELS:
-            self.replay(channel_id)
+        for archive in (self.archive, self.elsewhere):
+            for channel_id in CHANNELS:
+                self.replay(channel_id, archive)
         self.check()
         for each in self.getty.sets.values():
-            assert each.loaded == each.kept
-            assert each.kept or each.is_taken, f"{each} was confirmed and never archived"
+            assert each.loaded == self.kept(each)
+            assert each.loaded or each.is_taken, f"{each} was confirmed and never archived"
 
     # What must hold at every moment.
 
@@ -200,7 +208,7 @@ class World:
         """Confirmed implies loaded, archived and no longer handed out; counts add up; sequences have no gap."""
         rows = self.rows("SELECT * FROM change_sets ORDER BY channel_id, channel_seq")
         for row in rows:
-            assert self.archive.exists(row["archive_uri"])
+            assert self.archive.exists(row["archive_uri"]) or self.elsewhere.exists(row["archive_uri"])
             if row["confirmed_at"]:
                 assert row["loaded_at"]
                 assert not self.getty.is_outstanding(row["change_set_id"])
@@ -220,10 +228,14 @@ class World:
         for row in self.rows("SELECT change_set_id, change_count FROM change_sets WHERE channel_seq IS NOT NULL"):
             each, count = self.getty.sets[row["change_set_id"]], row["change_count"]
             assert count in each.sizes
-            assert each.loaded <= count <= each.kept
+            assert each.loaded <= count <= self.kept(each)
             each.loaded = count
             found.append(HandedOut(each.channel_id, each.change_set_id, each.messages[:count]))
         return found
+
+    def kept(self, each: HandedOut) -> int:
+        """How many messages of a set are archived."""
+        return max(self.archive.kept[each.change_set_id], self.elsewhere.kept[each.change_set_id])
 
     def is_due(self, in_hand: InHand) -> bool:
         """Say whether the ledger has the set, not loaded."""

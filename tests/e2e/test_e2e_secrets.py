@@ -7,6 +7,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -36,20 +37,23 @@ def getty() -> Iterator[Sandbox]:
 
 def test_no_secret_is_told_anywhere(getty: Sandbox, tmp_path: Path) -> None:
     state_dir, output = tmp_path / "state", tmp_path / "make.log"
+    sizes: dict[str, int] = {}
+    told: set[str] = set()
     try:
         seen = run(getty, state_dir, output)
         secrets = {SECRET, *tokens(getty), *json.loads((state_dir / "secrets.json").read_text()).values()}
         assert len(secrets) > 6  # several tokens were used up
-        places = {"make": output.read_bytes(), "processes": "\n".join(seen).encode()} | dict(files(state_dir))
-        with EmbeddedPostgres(state_dir / "postgres") as postgres:
-            for name in databases(postgres):
-                places |= {f"{name}: {table}": rows for table, rows in dump(postgres, name)}
-        assert len(places["airflow: xcom"]) > 500
-        assert any(place.endswith("fetch/attempt=1.log") for place in places)
-        told = {place for place, content in places.items() for secret in secrets if secret.encode() in content}
+        said = [("make", output.read_bytes()), ("processes", "\n".join(seen).encode())]
+        for place, content in chain(said, files(state_dir), tables(state_dir), server_files(state_dir)):
+            sizes[place] = len(content)
+            told |= {place for secret in secrets if secret.encode() in content}
     finally:
         EmbeddedPostgres(state_dir / "postgres").remove()
     assert told == set()
+    assert sizes["airflow: xcom"] > 500
+    assert any(place.endswith("fetch/attempt=1.log") for place in sizes)
+    assert sizes["server: postgres.log"]
+    assert sum(size for place, size in sizes.items() if "/pg_wal/" in place) > 1_000_000
 
 
 def run(getty: Sandbox, state_dir: Path, output: Path) -> set[str]:
@@ -91,7 +95,7 @@ def tokens(getty: Sandbox) -> set[str]:
 
 
 def files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
-    """What each file holds, but for those of the database and those that are made to keep secrets."""
+    """What each file holds, but for those of the server and those that are made to keep secrets."""
     for path in state_dir.rglob("*"):
         name = str(path.relative_to(state_dir))
         if not path.is_file() or name.startswith("postgres/"):
@@ -101,6 +105,21 @@ def files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
             continue
         content = path.read_bytes()
         yield name, gzip.decompress(content) if name.endswith(".gz") else content
+
+
+def tables(state_dir: Path) -> Iterator[tuple[str, bytes]]:
+    """All rows of all tables of both databases, as text."""
+    with EmbeddedPostgres(state_dir / "postgres") as postgres:
+        for name in databases(postgres):
+            yield from ((f"{name}: {table}", rows) for table, rows in dump(postgres, name))
+
+
+def server_files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
+    """The server's log, and what it has written: rows that are deleted by now stand there, too."""
+    home = EmbeddedPostgres(state_dir / "postgres").home
+    for path in home.rglob("*"):
+        if path.is_file():
+            yield f"server: {path.relative_to(home)}", path.read_bytes()
 
 
 def databases(postgres: EmbeddedPostgres) -> list[str]:

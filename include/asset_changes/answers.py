@@ -7,6 +7,7 @@ Statuses and bodies as in Getty's OpenAPI file and its error pages: services ans
 
 import json
 import re
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -80,7 +81,7 @@ def check_token(response: requests.Response, *, name: str) -> dict[str, Any]:
     if not re.fullmatch(r"[\x21-\x7e]+", str(said.get("access_token") or "")) or not _is_bearer(said):
         raise ApiUnavailable(f"{what}: the answer holds no token.")
     lifetime = said.get("expires_in")
-    if not re.fullmatch(r"\d+(\.\d+)?", str(_TOKEN_SECONDS if lifetime is None else lifetime)):
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", str(_TOKEN_SECONDS if lifetime is None else lifetime)):
         raise ApiUnavailable(f"{what}: the answer does not say how long the token is valid.")
     return {**said, "token_type": "Bearer", "expires_in": _TOKEN_SECONDS if lifetime is None else int(float(lifetime))}
 
@@ -98,7 +99,7 @@ def refused_login(name: str, *, detail: str) -> str:
 
 
 def _document(response: requests.Response, *, what: str) -> Any:
-    body = response.content.strip()
+    body = response.content.removeprefix(BOM_UTF8).strip()
     if not body:
         return None
     try:

@@ -7,7 +7,7 @@ underscores) and looked up in one table of aliases; unknown keys are left alone.
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,20 +49,25 @@ _MANY = 20
 
 
 def read_json(body: bytes) -> Any:
-    """Return the document that a body holds, or raise ValueError; a very long integer is text.
+    """Return the document that a body holds, or raise ValueError.
 
-    Python refuses to read integers of more than 4300 digits: one of them would block its channel.
+    What would block its channel for one message's sake is read: an integer of more digits than Python
+    reads (as text), a control character within a text, a byte that is no UTF-8 (as a lone surrogate).
     """
     try:
         return msgspec.json.decode(body)  # half the time of json, which takes more than the standard allows
-    except msgspec.DecodeError:
-        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= MAX_ID_LENGTH else digits)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(
+            body.decode(json.detect_encoding(body), "surrogateescape"),
+            strict=False,
+            parse_int=lambda digits: int(digits) if len(digits) <= MAX_ID_LENGTH else digits,
+        )
 
 
 def parse_change_set(document: Any) -> ChangeSet | None:
     """Return the change set that a PUT's document holds, or None when the channel is caught up.
 
-    Caught up is an empty body, `null`, `{}`, or an object with neither id nor assets; a set id with
+    Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets; a set id with
     an empty list is a set. Raises UnreadableChangeSet where the structure is not understood.
     """
     if document is None or document == {}:
@@ -73,13 +78,16 @@ def parse_change_set(document: Any) -> ChangeSet | None:
     if "change_set_id" not in fields and "changed_assets" not in fields:
         raise UnreadableChangeSet(_unreadable(f"its keys are {_shown(document)}"))
     assets = fields.get("changed_assets")
+    full = [value for key, value in document.items() if _NAME_OF.get(_folded(key)) == "changed_assets" and value]
+    if any(each != assets for each in full):
+        raise UnreadableChangeSet(_unreadable(f"more than one of its keys names changed assets: {_shown(document)}"))
     if not (assets is None or isinstance(assets, list)):
         raise UnreadableChangeSet(_unreadable(f"the changed assets are {_kind(assets)}, not a list"))
     change_set_id = id_text(fields.get("change_set_id"))
     if assets is None and (change_set_id or "changed_assets" not in fields) and _holds_objects(document):
         # Under a new name, as Getty has given them before: an empty set would be confirmed.
         raise UnreadableChangeSet(_unreadable(f"none of its keys names the changed assets: {_shown(document)}"))
-    if not change_set_id and not assets:
+    if change_set_id in (None, "0") and not assets:
         return None
     if not change_set_id or not _CHANGE_SET_ID.fullmatch(change_set_id):
         raise UnreadableChangeSet(_unreadable(f"its id {change_set_id!r:.80} is not of letters, digits, _ and -"))
@@ -116,25 +124,28 @@ def _holds_objects(document: Mapping[str, Any], *, depth: int = 2) -> bool:
 def _messages(assets: list[Any]) -> Messages:
     """Read a set column by column: what is usual is settled for a whole column at once."""
     ids, words, types, times, uris = _columns([item if isinstance(item, dict) else {} for item in assets])
-    asset_ids, lifecycles = _asset_ids(ids), _each_text_once(words, lifecycle)
+    asset_ids, lifecycles, moments = _asset_ids(ids), _each_text_once(words, lifecycle), _moments(times)
+    _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": moments})
     reasons: list[str | None] = [None] * len(assets)
     if None in asset_ids or None in lifecycles:
         reasons = list(map(_reason, assets, asset_ids, lifecycles))
     return Messages(
-        asset_ids, lifecycles, _each_text_once(types, canonical), _moments(times), _addresses(uris), reasons, assets
+        asset_ids, lifecycles, _each_text_once(types, canonical), moments, _addresses(uris), reasons, assets
     )
 
 
-def _check_spelling(items: Sequence[dict[str, Any]], known: Collection[str]) -> None:
-    """Raise UnreadableChangeSet where none of many messages has a field that each must have.
+def _check_spelling(assets: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raise UnreadableChangeSet where of many messages none has an id, a lifecycle, or a time that can be read.
 
     That is a new spelling of Getty's, not bad messages: these are rejected one by one.
     """
-    lacking = [field for field in ("id", "lifecycle", "changed_at") if field not in known]
-    if lacking and len(items) >= _MANY:
-        shown = _shown(dict.fromkeys(sorted(set[str]().union(*items))))
+    lacking = [field for field, cells in columns.items() if not any(cells)]
+    if lacking and len(assets) >= _MANY:
         raise UnreadableChangeSet(
-            _unreadable(f"none of its {len(items)} messages has a known name for {lacking[0]}; their keys are {shown}")
+            _unreadable(
+                f"none of its {len(assets)} messages has a {lacking[0]} that is understood; the first of them is "
+                f"{as_json(assets[0])[:300]}"
+            )
         )
 
 
@@ -149,9 +160,7 @@ def _columns(items: Sequence[dict[str, Any]]) -> list[list[Any]]:
         if name and keys.setdefault(name, key) != key:
             # Two spellings of one field: each message says which of them it means.
             named = [_named(item) for item in items]
-            _check_spelling(items, set[str]().union(*named))
             return [[each.get(field) for each in named] for field in _FIELDS]
-    _check_spelling(items, keys)
     return [[item.get(key) for item in items] for key in map(keys.get, _FIELDS)]  # type: ignore[arg-type]
 
 
@@ -218,11 +227,11 @@ def _is_int32(text: str) -> bool:
 
 
 def _named(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the known fields of an object by our names; nulls count as missing."""
+    """Return the known fields of an object by our names; what is empty gives way to what is not."""
     found = {}
     for key, value in item.items():
         name = _NAME_OF.get(_folded(key))
-        if name is not None and (value is not None or name not in found):
+        if name is not None and (value not in (None, "", []) or name not in found):
             found[name] = value
     return found
 

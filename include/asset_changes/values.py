@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asset_changes.model import Lifecycle
@@ -19,16 +19,21 @@ MAX_ID_LENGTH = 255
 # C0 and C1 controls, and lone surrogates, which no UTF-8 text can hold.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 EARLIEST_YEAR = 2000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICKS = re.compile(r"/Date\((\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
 
 
 def parse_time(value: Any) -> datetime | None:
     """Return the moment a text names, in UTC and truncated to microseconds; None where it names none.
 
-    A time without a zone is UTC. A year before 2000 is no time: the feed cannot be that old.
+    A time without a zone is UTC; `/Date(1517000000000)/` is how the API's first version wrote it. A year
+    before 2000 is no time: the feed cannot be that old.
     """
     if not isinstance(value, str):
         return None
     try:
+        if ticks := _TICKS.fullmatch(value.strip()):
+            value = (_EPOCH + timedelta(milliseconds=int(ticks[1]))).isoformat()
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:

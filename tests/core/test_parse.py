@@ -137,10 +137,33 @@ def test_many_messages_of_which_none_has_a_field_are_a_new_spelling_and_few_are_
         {f"{key}_v2" if key == field else key: value for key, value in told(str(number), "Delete", number).items()}
         for number in range(20)
     ]
-    with pytest.raises(UnreadableChangeSet, match=rf"none of its 20 messages.*'{field}_v2'.*nothing was confirmed"):
+    with pytest.raises(UnreadableChangeSet, match=rf'none of its 20 messages.*"{field}_v2".*nothing was confirmed'):
         messages(*renamed)
     assert len(messages(*renamed[:19])) == 19
     assert len(messages(*renamed, told("sound", "Delete", 0))) == 21
+
+
+def test_many_messages_of_which_none_has_a_time_that_can_be_read_are_a_new_spelling() -> None:
+    unread = [told(str(number), "Delete", asset_changed_utc_datetime="01.03.2026 10:15") for number in range(20)]
+    with pytest.raises(UnreadableChangeSet, match=r"none of its 20 messages has a changed_at.*01\.03\.2026 10:15"):
+        messages(*unread)
+    assert len(messages(*unread, told("sound", "Delete", 0))) == 21
+
+
+def test_an_empty_list_under_one_name_does_not_hide_a_full_one_under_another() -> None:
+    document = {"change_set_id": 1, "changed_assets": [told("a", "New", 0)], "changedAssetList": []}
+    found = parse_change_set(document)
+    assert found is not None
+    assert len(list(found.messages.rows)) == 1
+    with pytest.raises(UnreadableChangeSet, match="more than one of its keys"):
+        parse_change_set({**document, "assetChanges": [told("b", "New", 0)]})
+
+
+@pytest.mark.parametrize("asset_id", [b"a raw\nline break", b"\xe9 in latin-1"], ids=str)
+def test_one_bad_byte_holds_up_no_set(asset_id: bytes) -> None:
+    found = parse_change_set(read_json(b'{"change_set_id":1,"changed_assets":[{"id":"%s"}]}' % asset_id))
+    assert found is not None
+    assert len(list(found.messages.rows)) == 1
 
 
 # Asset ids.
@@ -280,6 +303,8 @@ def utc(*parts: int) -> datetime:
         ("2026-03-01T10:15:30.5-05:30", utc(2026, 3, 1, 15, 45, 30, 500_000)),
         ("2026-03-01T00:00:00+14:00", utc(2026, 2, 28, 10)),
         ("2026-03-01", utc(2026, 3, 1)),
+        ("/Date(1772360130123)/", utc(2026, 3, 1, 10, 15, 30, 123_000)),
+        ("/Date(1772360130123-0500)/", utc(2026, 3, 1, 10, 15, 30, 123_000)),
         ("2000-01-01T00:00:00Z", utc(2000, 1, 1)),
         ("9999-12-31T23:59:59.9999999Z", utc(9999, 12, 31, 23, 59, 59, 999_999)),
     ],
@@ -298,7 +323,7 @@ def test_a_time_is_utc_and_cut_to_microseconds(text: str, moment: datetime) -> N
         "0001-01-01T00:00:00", "1970-01-01T00:00:00Z", "1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00+01:00",
         "2026-13-45T10:00:00Z", "2026-02-30", "2026-03-01T25:00:00Z", "2026-03-01T10:15:60Z", "10:15:30",
         "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00", "2026-03-01T10:15:30+99:00", "2026", "x" * 100_000,
-        "/Date(1772360130000-0500)/", "２０２６-03-01", "2026-03-01T10:15:30.１２Z",
+        "/Date(-1)/", "/Date()/", "/Date(9999999999999999)/", "２０２６-03-01", "2026-03-01T10:15:30.１２Z",
     ],
     ids=lambda value: repr(value)[:40],
 )  # fmt: skip

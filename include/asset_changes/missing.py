@@ -1,5 +1,6 @@
 """Archived change sets of which the warehouse lacks something, as after a restore of the warehouse."""
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -7,8 +8,11 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from asset_changes.archive import Archive, ArchivedSet
+from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.ledger import LedgerRow
+
+log = logging.getLogger(__name__)
 
 _IDS_PER_QUERY = 500
 
@@ -39,4 +43,9 @@ def _is_missing(archived: ArchivedSet, row: LedgerRow | None, archive: Archive) 
         return False
     from asset_changes.transform import count_messages  # late: pandas takes a second, and this is rare
 
-    return count_messages(archive.read(archived.uri, later=archived.later)) > row.counts.changes
+    try:
+        bodies = archive.read(archived.uri, later=archived.later)
+        return count_messages(bodies, change_set_id=archived.change_set_id) > row.counts.changes
+    except (ArchiveDamaged, UnreadableChangeSet) as error:
+        log.warning("Whether change set %s is loaded as a whole, cannot be told: %s", archived.change_set_id, error)
+        return False

@@ -18,6 +18,7 @@ from itertools import chain, islice
 from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive, ArchivedSet
+from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
 from asset_changes.missing import missing_sets
 from asset_changes.model import Body, Channel, FetchedSet, PreparedSet
 from asset_changes.transform import transform
@@ -82,7 +83,8 @@ def replay(
     gc.freeze()  # as in a catch-up
     started, total = time.monotonic(), Replayed()
     groups = _grouped(chain(filter(None, [first]), sets), SETS_PER_TRANSACTION)
-    for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse):
+    unread: list[str] = []
+    for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse, unread=unread):
         total += in_transaction(warehouse, partial(_load, channel=channel, archive=archive, group=ready, last=last))
     seconds = time.monotonic() - started
     if not total.sets:
@@ -97,6 +99,8 @@ def replay(
         seconds,
         total.changes / seconds if seconds else 0,
     )
+    if unread:
+        raise ArchiveDamaged(f"{unread[0]} In all {len(unread)} archived sets cannot be read; the rest is loaded.")
     return total
 
 
@@ -115,24 +119,48 @@ def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
 
 
 def _prepared_ahead(
-    groups: Iterable[Sequence[ArchivedSet]], *, channel: Channel, archive: Archive, warehouse: Engine
+    groups: Iterable[Sequence[ArchivedSet]],
+    *,
+    channel: Channel,
+    archive: Archive,
+    warehouse: Engine,
+    unread: list[str],
 ) -> Iterator[list[Ready]]:
-    """Yield each group with its rows, while the next one is read and transformed beside the load."""
+    """Yield the sets with their rows, while the next ones are read and transformed beside the load.
 
-    def prepare(group: Sequence[ArchivedSet]) -> list[Ready]:
+    Loaded sets come together: one statement writes what they lack. The others come one by one, for
+    several in one transaction would lock their assets in no order, and deadlock with another channel.
+    What cannot be read is told, added to `unread`, and holds nothing up.
+    """
+
+    def prepare(group: Sequence[ArchivedSet]) -> list[list[Ready]]:
         with transaction(warehouse) as connection:
             rows = ledger.lookup_many(connection, channel.channel_id, [each.change_set_id for each in group])
-        return [_ready(each, rows.get(each.change_set_id), channel=channel, archive=archive) for each in group]
+        loaded: list[Ready] = []
+        others: list[list[Ready]] = []
+        for each in group:
+            row = rows.get(each.change_set_id)
+            try:
+                ready = _ready(each, row, channel=channel, archive=archive)
+            except (ArchiveDamaged, UnreadableChangeSet) as error:
+                log.error("Not replayed: channel=%d change set %s. %s", each.channel_id, each.change_set_id, error)
+                unread.append(str(error))
+                continue
+            if row is not None and row.loaded_at is not None:
+                loaded.append(ready)
+            else:
+                others.append([ready])
+        return [*others, *filter(None, [loaded])]
 
     with ThreadPoolExecutor(1) as ahead:
         coming = None
         for group in groups:
             following = ahead.submit(prepare, group)
             if coming is not None:
-                yield coming.result()
+                yield from coming.result()
             coming = following
         if coming is not None:
-            yield coming.result()
+            yield from coming.result()
 
 
 def _ready(archived: ArchivedSet, row: LedgerRow | None, *, channel: Channel, archive: Archive) -> Ready:

@@ -25,22 +25,13 @@ _OUTCOMES = {Lifecycle.NEW.value: "new", Lifecycle.UPDATE.value: "update", Lifec
 
 def transform(bodies: Sequence[Body], *, channel: Channel, change_set_id: str, fetched_at: datetime) -> PreparedSet:
     """Return the prepared set that the archived bodies of one change set hold."""
-    heard = []
-    for body in bodies:
-        try:
-            found = parse_change_set(read_json(body.content))
-        except ValueError as error:
-            raise UnreadableChangeSet(f"The archived body of change set {change_set_id} is not JSON.") from error
-        if found is None or found.change_set_id != change_set_id:
-            raise UnreadableChangeSet(f"The archived body of change set {change_set_id} holds another set.")
-        heard.append(Heard(found.messages, body.received_at))
+    heard = _heard(bodies, change_set_id)
     return prepare(heard, channel=channel, change_set_id=change_set_id, fetched_at=fetched_at)
 
 
-def count_messages(bodies: Sequence[Body]) -> int:
+def count_messages(bodies: Sequence[Body], *, change_set_id: str) -> int:
     """Return how many messages the deliveries of one change set hold together."""
-    found = [(parse_change_set(read_json(body.content)), body.received_at) for body in bodies]
-    return sum(map(sum, _unheard([Heard(each.messages, at) for each, at in found if each])))
+    return sum(map(sum, _unheard(_heard(bodies, change_set_id))))
 
 
 def prepare(heard: Sequence[Heard], *, channel: Channel, change_set_id: str, fetched_at: datetime) -> PreparedSet:
@@ -61,6 +52,19 @@ def prepare(heard: Sequence[Heard], *, channel: Channel, change_set_id: str, fet
         oldest_change_at=min(told.min().to_pydatetime(), heard[-1].received_at) if len(told) else None,
         newest_change_at=min(told.max().to_pydatetime(), heard[-1].received_at) if len(told) else None,
     )
+
+
+def _heard(bodies: Sequence[Body], change_set_id: str) -> list[Heard]:
+    heard = []
+    for body in bodies:
+        try:
+            found = parse_change_set(read_json(body.content))
+        except ValueError as error:
+            raise UnreadableChangeSet(f"The archived body of change set {change_set_id} is not JSON.") from error
+        if found is None or found.change_set_id != change_set_id:
+            raise UnreadableChangeSet(f"The archived body of change set {change_set_id} holds another set.")
+        heard.append(Heard(found.messages, body.received_at))
+    return heard
 
 
 def assess(heard: Sequence[Heard], *, channel: Channel) -> pd.DataFrame:

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from random import Random
 
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
+from asset_changes.errors import ArchiveDamaged
 from asset_changes.missing import missing_sets
 from asset_changes.model import Body, Channel
 from asset_changes.replay import Replayed, replay
@@ -45,6 +48,10 @@ def contents(warehouse: Engine, columns: dict[str, str] = CONTENT) -> dict[str, 
             table: sorted((tuple(row) for row in connection.execute(text(f"SELECT {names} FROM {table}"))), key=str)
             for table, names in columns.items()
         }
+
+
+def moment(minutes: int) -> datetime:
+    return LONG_AGO + timedelta(minutes=minutes)
 
 
 def later() -> datetime:
@@ -197,6 +204,19 @@ def test_a_warehouse_from_before_a_longer_delivery_lacks_it(steps: Steps, archiv
     assert missing_ids(archive=archive, warehouse=warehouse) == []
 
 
+def test_whether_a_longer_delivery_is_missing_is_told_as_unknown_where_the_archive_is_damaged(
+    steps: Steps, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    came = datetime.now(UTC)
+    getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
+    catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
+    [kept] = archive.sets(3001)
+    archive.write_later(kept.uri, Body(body_of("7", *LONG), came + timedelta(minutes=1)))
+    Path(kept.uri.removeprefix("file://")).write_bytes(b"damaged")
+    assert missing_ids(archive=archive, warehouse=warehouse) == []
+    assert "Whether change set 7 is loaded as a whole, cannot be told" in caplog.text
+
+
 @pytest.mark.parametrize("was_loaded", [True, False])
 def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_is_confirmed(
     was_loaded: bool, steps: Steps, warehouse: Engine, tmp_path: Path
@@ -266,3 +286,41 @@ def test_what_newer_code_can_read_is_no_longer_rejected(steps: Steps, archive: A
     assert [each["position"] for each in rows(warehouse, "SELECT position FROM rejected_changes")] == [2]
     assert live(warehouse) == ["b"]
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
+
+
+def archive_update(archive: Archive, channel: Channel, number: int, *asset_ids: str) -> None:
+    """Archive a set of a channel, of updates in its minute."""
+    change_set_id = f"{channel.channel_id}{number}"
+    messages = [told(each, "Update", asset_changed_utc_datetime=moment(number).isoformat()) for each in asset_ids]
+    uri = archive.uri_for(channel.channel_id, change_set_id, fetched_at=moment(number))
+    archive.write(uri, body_of(change_set_id, *messages))
+
+
+def test_rebuilds_of_channels_that_carry_the_same_assets_never_wait_in_a_circle(
+    archive: Archive, warehouse_url: URL
+) -> None:
+    random = Random(1)
+    four = [replace(EDITORIAL_IMAGES, channel_id=3001 + number) for number in range(4)]
+    for channel, number in product(four, range(60)):
+        archive_update(archive, channel, number, *(str(random.randrange(300)) for _ in range(60)))
+
+    def rebuild(channel: Channel) -> Replayed:
+        return replay(channel, archive=archive, warehouse=connect(warehouse_url, schema=SCHEMA))
+
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    warehouse = connect(warehouse_url, schema=SCHEMA)
+    [before] = rows(warehouse, deadlocks)
+    with ThreadPoolExecutor(4) as pool:
+        assert [done.rebuilt for done in pool.map(rebuild, four)] == [60] * 4
+    assert rows(warehouse, deadlocks) == [before]
+    assert len(live(warehouse)) == 300
+
+
+def test_a_damaged_object_holds_up_no_other_set(archive: Archive, warehouse: Engine) -> None:
+    for number in range(45):
+        archive_update(archive, EDITORIAL_IMAGES, number, f"a{number}")
+    damaged = next(each.uri for each in archive.sets(3001) if each.change_set_id == "30015")
+    Path(damaged.removeprefix("file://")).write_bytes(b"damaged")
+    with pytest.raises(ArchiveDamaged, match="In all 1 archived sets cannot be read; the rest is loaded"):
+        replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
+    assert live(warehouse) == sorted(f"a{number}" for number in range(45) if number != 5)

@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from asset_changes import answers
 from asset_changes.clock import Clock, system_clock
 from asset_changes.credentials import Credentials
-from asset_changes.errors import ConfigurationError, TransientError
+from asset_changes.errors import ApiUnavailable, ConfigurationError, TransientError
 from asset_changes.model import Channel, Confirmation, Delivery
 from asset_changes.parse import parse_channels
 from asset_changes.transport import Transport
@@ -28,7 +28,7 @@ RETRY_SECONDS = 60.0
 """How long one call is tried again; after that the task's own retries take over."""
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLOCK_TOLERANCE = timedelta(minutes=1)
-_CLOCK_CREDIT = timedelta(days=1)  # a server that claims to be further ahead is the one that is wrong
+_CLOCK_CREDIT = timedelta(days=1)
 
 
 class AssetChangesClient:
@@ -109,26 +109,33 @@ class AssetChangesClient:
                 status=response.status_code,
                 body=response.content,
                 document=document,
-                received_at=_received_at(response, now=self._clock()),
+                received_at=_received_at(response, now=self._clock(), what=what),
             )
 
         return self._retrying(once)
 
 
-def _received_at(response: requests.Response, *, now: datetime) -> datetime:
+def _received_at(response: requests.Response, *, now: datetime, what: str) -> datetime:
+    """Return when an answer came: by the server's clock where ours is behind, or fresh changes would lie ahead of it.
+
+    Where they differ by a day, one of them is plainly wrong: which one, cannot be told.
+    """
     try:
         server = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
         return now
     if server - now <= _CLOCK_TOLERANCE:
         return now
-    is_believed = server - now < _CLOCK_CREDIT
+    if server - now >= _CLOCK_CREDIT:
+        raise ApiUnavailable(
+            f"{what}: Getty's clock is {server - now} ahead of the warehouse's. A new Delete would count as old, so "
+            "nothing was loaded or confirmed. Set the warehouse's clock right, or that of a proxy that answers."
+        )
     log.warning(
-        "Getty's clock is %s ahead of ours, and %s: set the warehouse's clock right if it is wrong.",
+        "Getty's clock is %s ahead of ours, and is followed: set the warehouse's clock right if it is wrong.",
         server - now,
-        "is followed" if is_believed else "is not believed",
     )
-    return server if is_believed else now
+    return server
 
 
 _backoff = wait_exponential_jitter(multiplier=0.5, max=10, jitter=0.5)

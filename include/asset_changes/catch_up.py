@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -48,9 +48,9 @@ class Stamp(NamedTuple):
 class Progress:
     """What a catch-up has done so far, and how it tells a person who reads the log."""
 
-    def __init__(self, channel_id: int, *, every_seconds: float) -> None:
+    def __init__(self, steps: Steps, *, every_seconds: float) -> None:
         self.sets, self.counts = 0, Counts()
-        self._channel_id, self._every = channel_id, every_seconds
+        self._channel_id, self._clock, self._every = steps.channel.channel_id, steps.clock, every_seconds
         self._started = self._told = time.monotonic()
         self._newest_change_at: datetime | None = None
 
@@ -69,7 +69,7 @@ class Progress:
 
     def tell(self, what: str) -> None:
         """Write one line."""
-        lag = (datetime.now(UTC) - self._newest_change_at).total_seconds() if self._newest_change_at else None
+        lag = (self._clock() - self._newest_change_at).total_seconds() if self._newest_change_at else None
         log.info(
             "%s: channel=%d sets=%d %s seconds=%.1f changes_per_second=%.0f lag_seconds=%s",
             what,
@@ -100,7 +100,7 @@ def catch_up(
     with transaction(steps.warehouse) as connection:
         check_version(connection)
     gc.freeze()  # what is imported stays: the collector need not look through it again at every set
-    progress = Progress(steps.channel.channel_id, every_seconds=tell_every_seconds)
+    progress = Progress(steps, every_seconds=tell_every_seconds)
     asked_at = _read_on(
         steps, progress, batch_size=batch_size, goes_on=lambda: not stops() and progress.seconds < minutes * 60
     )
@@ -114,7 +114,7 @@ def catch_up(
 def _read_on(steps: Steps, progress: Progress, *, batch_size: int, goes_on: Callable[[], bool]) -> datetime | None:
     """Read set by set; return when Getty was asked and had nothing more, None where it was left before."""
     unstamped: Stamp | None = None
-    repeats = 0
+    repeats = empty = 0
     beside = ThreadPoolExecutor(1, thread_name_prefix="archive")
     try:
         while goes_on():
@@ -129,13 +129,16 @@ def _read_on(steps: Steps, progress: Progress, *, batch_size: int, goes_on: Call
                 settle(steps, in_hand, asked_at=asked_at)
             row = in_transaction(steps.warehouse, partial(_load, steps=steps, in_hand=in_hand, unstamped=unstamped))
             unstamped = None
-            log_loaded(row)
+            log_loaded(row, now=steps.clock())
             beside.submit(_forget, in_hand)  # thousands of small objects: freed there, while Getty answers
             del in_hand
             change_set_id = row.fetched.change_set_id
             is_ours = call_confirm(steps, change_set_id, was_tried=row.confirm_tried_at is not None)
             unstamped = Stamp(change_set_id, is_ours)
             progress.add(row)
+            empty = 0 if row.counts.changes else empty + 1
+            if empty > 1:  # a new id with nothing in it, and again: this is how Getty says that there is nothing
+                return asked_at
     finally:
         beside.shutdown()
         if unstamped:
@@ -157,7 +160,7 @@ def _comes_again(fetched: FetchedSet) -> str:
 
 def _load(connection: Connection, *, steps: Steps, in_hand: InHand, unstamped: Stamp | None) -> LedgerRow:
     recorded = record(connection, steps, in_hand) or in_hand  # takes the channel's row first, as everybody does
-    if unstamped:
+    if unstamped and unstamped.change_set_id != recorded.fetched.change_set_id:  # what comes again is not confirmed
         _stamp(connection, steps=steps, unstamped=unstamped)
     new = recorded.row if recorded.is_new else None
     row = load_in(connection, steps, recorded.fetched, recorded.prepared, new=new)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive
 from asset_changes.clock import Clock, system_clock
-from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet, WarehouseUnavailable
+from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable, UnreadableChangeSet, WarehouseUnavailable
 from asset_changes.model import Body, ChangeSet, Channel, Confirmation, Delivery, FetchedSet, Heard, PreparedSet
 from asset_changes.parse import parse_change_set
 from asset_changes.warehouse import ledger
@@ -19,6 +19,9 @@ from asset_changes.warehouse.connection import transaction
 from asset_changes.warehouse.ledger import LedgerRow, RunRef
 
 log = logging.getLogger(__name__)
+
+ARCHIVE_SECONDS = 60.0
+"""How long a load waits for its set's body to be archived: others may wait for the assets that it has locked."""
 
 
 class ChangeSetSource(Protocol):
@@ -66,8 +69,15 @@ class InHand:
 
     def wait_until_archived(self) -> None:
         """Return once the body is in the archive, or raise what went wrong."""
-        if self.archived is not None:
-            self.archived.result()
+        if self.archived is None:
+            return
+        try:
+            self.archived.result(timeout=ARCHIVE_SECONDS)
+        except TimeoutError as error:
+            raise ArchiveUnavailable(
+                f"The archive has not taken change set {self.fetched.change_set_id} in {ARCHIVE_SECONDS:.0f} seconds "
+                f"({self.fetched.archive_uri}): nothing was loaded or confirmed. Look at the store behind ARCHIVE_URI."
+            ) from error
 
 
 def deliver(steps: Steps, *, batch_size: int, is_first: bool = True, beside: Executor | None = None) -> InHand | None:
@@ -188,6 +198,11 @@ def _added_to(steps: Steps, fetched: FetchedSet, delivery: Delivery, change_set:
     return InHand(fetched=fetched, prepared=prepared, delivery=delivery, change_set=change_set)
 
 
+def _name(uri: str) -> str:
+    """What tells a set's objects apart: two deployments may reach one archive by different addresses."""
+    return uri.rpartition("/")[2]
+
+
 def _free_moment(received_at: datetime, bodies: Sequence[Body]) -> datetime:
     """Return a time that no other delivery of the set has: it is what the archive tells them apart by."""
     while received_at in {body.received_at for body in bodies}:
@@ -216,6 +231,6 @@ def _overtaken(connection: Connection, steps: Steps, in_hand: InHand) -> InHand:
     if row is None:
         raise WarehouseUnavailable("The ledger's row of a change set vanished in mid-work: it is tried again.")
     again = _delivered_again(steps, row, in_hand.delivery, in_hand.change_set)
-    if in_hand.fetched.archive_uri != row.fetched.archive_uri:
+    if _name(in_hand.fetched.archive_uri) != _name(row.fetched.archive_uri):
         steps.archive.remove(in_hand.fetched.archive_uri)  # the other worker's object says the same
     return again

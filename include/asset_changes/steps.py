@@ -6,7 +6,7 @@ a run do one step each; `catch_up` repeats the same steps in one process.
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection
@@ -90,7 +90,7 @@ def load(steps: Steps, fetched: FetchedSet, prepared: PreparedSet | None = None)
     Without `prepared`, or where the set grew since it was prepared, its rows come from the archive.
     """
     row = in_transaction(steps.warehouse, lambda connection: load_in(connection, steps, fetched, prepared))
-    log_loaded(row)
+    log_loaded(row, now=steps.clock())
     return row
 
 
@@ -178,9 +178,9 @@ def log_transformed(fetched: FetchedSet, prepared: PreparedSet) -> None:
     log.info("Transformed change set %s: channel=%d %s", fetched.change_set_id, fetched.channel_id, prepared.counts)
 
 
-def log_loaded(row: LedgerRow) -> None:
+def log_loaded(row: LedgerRow, *, now: datetime) -> None:
     """Tell the story of a load in one line."""
-    lag = (datetime.now(UTC) - row.newest_change_at).total_seconds() if row.newest_change_at else None
+    lag = (now - row.newest_change_at).total_seconds() if row.newest_change_at else None
     log.log(
         logging.WARNING if row.counts.rejected else logging.INFO,
         "Loaded change set %s: channel=%d %s lag_seconds=%s%s",

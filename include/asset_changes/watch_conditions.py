@@ -89,7 +89,7 @@ _SKIPPED = """
         SELECT channel_id, fetched_at,
                CASE WHEN is_counted THEN of_account WHEN by_channel THEN of_channel END - 1 AS ids
         FROM steps JOIN counted USING (channel_id) CROSS JOIN account)
-    SELECT channel_id, min(fetched_at) AS since, sum(ids)::bigint AS count FROM skips
+    SELECT channel_id, min(fetched_at) AS since, least(sum(ids), 2147483647)::int AS count FROM skips
     WHERE ids > 0 AND fetched_at BETWEEN :now - :recent AND :now - interval '15 minutes'
     GROUP BY channel_id"""  # another channel's set may be in flight for so long
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
 from asset_changes.client import AssetChangesClient
+from asset_changes.delivery import deliver, record
 from asset_changes.model import Body
 from asset_changes.steps import Steps, confirm, fetch, load
+from asset_changes.warehouse.connection import in_transaction
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 from upath import UPath
@@ -129,3 +132,35 @@ def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(steps: St
     loaded(steps, SET, status=200)
     assert ledger_row(warehouse, "7")["change_count"] == 4
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
+
+
+def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(warehouse: Engine, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "mount").symlink_to(tmp_path / "archive")
+    archives = [Archive(UPath(f"file://{tmp_path}/{name}")) for name in ("archive", "mount")]
+    archives[0].write(archives[0].uri_for(3001, "7", fetched_at=NOON), SET)  # and the worker died
+    getty = [ScriptedGetty([delivery(SET, status=200)]) for _ in archives]
+    both = [
+        Steps(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
+        for source, archive in zip(getty, archives, strict=True)
+    ]
+    for steps, in_hand in [(steps, deliver(steps, batch_size=9)) for steps in both]:
+        in_transaction(warehouse, partial(record, steps=steps, in_hand=in_hand))
+    assert archives[0].exists(ledger_row(warehouse, "7")["archive_uri"])
+
+
+def test_a_set_that_grew_between_its_load_and_its_confirmation_waits_for_the_next_answer(
+    steps: Steps, warehouse: Engine
+) -> None:
+    grown = body_of("7", told("a", "New", 0), told("b", "New", 1))
+    source = ScriptedGetty(
+        [delivery(body_of("7", told("a", "New", 0)))], on_confirm=lambda _: fetched(steps, grown, status=200)
+    )
+    mine = replace(steps, source=source)
+    in_hand = fetch(mine, batch_size=2200)
+    assert in_hand is not None
+    load(mine, in_hand)
+    confirm(mine, in_hand)
+    assert ledger_row(warehouse, "7")["confirmed_at"] is None
+    fetch(replace(steps, source=ScriptedGetty()), batch_size=2200)
+    assert live(warehouse) == ["a", "b"]

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import asset_changes.delivery
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up
@@ -119,3 +120,45 @@ def test_a_set_that_getty_hands_out_again_and_again_ends_the_catch_up(archive: A
         catch_up(steps, batch_size=2, minutes=1)
     assert (stuck.asked, stuck.confirmed) == (3, ["7", "7"])
     assert live(warehouse) == ["a"]
+
+
+def test_new_ids_with_nothing_in_them_end_the_catch_up(archive: Archive, warehouse: Engine) -> None:
+    getty = ScriptedGetty([delivery(body_of(str(number))) for number in range(1, 6)])
+    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    assert catch_up(steps, batch_size=100, minutes=1).is_caught_up
+    assert getty.confirmed == ["1", "2"]
+
+
+@pytest.mark.parametrize("more", [[], [told("b", "New", 2)]], ids=["as it was", "longer"])
+def test_a_set_that_comes_again_after_its_confirmation_is_not_called_confirmed(
+    more: list[dict[str, object]], archive: Archive, warehouse: Engine
+) -> None:
+    def dies_at_the_second(change_set_id: str) -> None:
+        if len(getty.confirmed) > 1:
+            raise KeyboardInterrupt
+
+    first = told("a", "New", 1)
+    again = delivery(body_of("1", first, *more), status=200, received_at=NOON + timedelta(minutes=3))
+    getty = ScriptedGetty([delivery(body_of("1", first)), again], on_confirm=dies_at_the_second)
+    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    with pytest.raises(KeyboardInterrupt):
+        catch_up(steps, batch_size=100, minutes=1)
+    row = ledger_row(warehouse, "1")
+    assert (row["change_count"], row["confirmed_at"]) == (1 + len(more), None)
+
+
+def test_an_archive_that_hangs_holds_nobody_up_for_long(
+    warehouse: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(Archive):
+        def write(self, uri: str, body: bytes) -> None:
+            time.sleep(1)
+            super().write(uri, body)
+
+    monkeypatch.setattr(asset_changes.delivery, "ARCHIVE_SECONDS", 0.1)
+    getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])
+    archive = Hanging(UPath(f"file://{tmp_path}/archive"))
+    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    with pytest.raises(ArchiveUnavailable, match=r"not taken change set 1 .*nothing was loaded"):
+        catch_up(steps, batch_size=100, minutes=1)
+    assert (getty.confirmed, live(warehouse)) == ([], [])

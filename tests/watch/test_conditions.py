@@ -324,3 +324,11 @@ def test_a_replay_into_an_empty_warehouse_is_neither_late_nor_strange(feed: Feed
     )
     watchdog.look()
     assert watchdog.heard == []
+
+
+def test_ids_that_jump_beyond_any_count_blind_nobody(feed: Feed, watchdog: Watchdog) -> None:
+    _read_a_while(feed, 40)
+    feed.sql("UPDATE change_sets SET change_set_id = '987654321000' WHERE channel_seq = 40")
+    watchdog.look(later=20 * MINUTES)
+    [skipped] = [alert for alert in watchdog.told if alert.condition == "skipped"]
+    assert "2147483647" in skipped.what.replace(",", "")

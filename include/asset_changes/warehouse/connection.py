@@ -40,13 +40,15 @@ def connect(url: URL | str, *, schema: str) -> Engine:
         pool_pre_ping=False,
         connect_args={
             "options": f'-c search_path="{schema}" -c synchronous_commit=on -c timezone=UTC -c client_encoding=UTF8'
-            r" -c default_transaction_isolation=read\ committed -c default_transaction_read_only=off",
-            "connect_timeout": 10,
-            "application_name": "asset_changes",
-            # Without these a peer that vanished holds a task for two hours.
+            r" -c default_transaction_isolation=read\ committed -c default_transaction_read_only=off"
+            # Without these, on both sides, a peer that vanished holds a task, or its locks, for two hours.
+            " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+            "connect_timeout": 10,
+            "application_name": "asset_changes",
         },
     )
 

@@ -41,10 +41,11 @@ _MARK_LOADED = text(f"""
 _RECOUNT = text(f"UPDATE change_sets SET content_hash = :content_hash, {_COUNTED} {_THE_SET}")
 _MARK_CONFIRM_TRIED = text(f"UPDATE change_sets SET confirm_tried_at = coalesce(confirm_tried_at, now()) {_THE_SET}")
 _MARK_CONFIRMED = text(f"""
-    UPDATE change_sets SET confirmed_at = coalesce(confirmed_at, now()), is_confirm_implied = false {_THE_SET}""")
+    UPDATE change_sets SET confirmed_at = coalesce(confirmed_at, now()), is_confirm_implied = false
+    {_THE_SET} AND loaded_at IS NOT NULL""")  # a longer delivery may have reopened it meanwhile
 _MARK_CONFIRMED_BY_OTHERS = text(f"""
     UPDATE change_sets SET confirmed_at = now(), is_confirm_implied = true, confirm_tried_at = NULL
-    {_THE_SET} AND confirmed_at IS NULL""")
+    {_THE_SET} AND confirmed_at IS NULL AND loaded_at IS NOT NULL""")
 _MARK_REBUILT = text(f"UPDATE change_sets SET rebuilt_at = now() {_THE_SET}")
 _MARK_REBUILT_AND_CONFIRMED = text(f"""
     UPDATE change_sets SET rebuilt_at = now(), confirmed_at = now(), is_confirm_implied = true {_THE_SET}""")

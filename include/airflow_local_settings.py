@@ -2,10 +2,13 @@
 
 The scheduler and Celery's workers fork the processes that run tasks. What they have imported, the
 tasks need not: without this, each task spends more than a second on importing the same libraries.
+
+Every task's log would begin with the warning that Airflow itself uses a class that pathspec deprecates.
 """
 
 import importlib
 import sys
+import warnings
 
 FORKING_COMMANDS = (["scheduler"], ["celery", "worker"])
 # And all that these import.
@@ -20,6 +23,7 @@ def is_forking(arguments: list[str]) -> bool:
     return any(arguments[: len(command)] == command for command in FORKING_COMMANDS)
 
 
+warnings.filterwarnings("ignore", message="GitWildMatchPattern", category=DeprecationWarning)
 if is_forking(sys.argv[1:]):
     for name in IMPORTED_BY_TASKS:
         importlib.import_module(name)

@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+WARNING = (
+    "import warnings, airflow_local_settings; warnings.warn('GitWildMatchPattern (...) is deprecated', {category})"
+)
 PROBE = """
 import sys
 sys.argv = ["airflow", *{arguments!r}]
@@ -28,3 +31,10 @@ def test_only_processes_that_fork_tasks_import_what_tasks_need(arguments: list[s
     program = [sys.executable, "-c", PROBE.format(arguments=arguments)]
     output = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     assert output == f"{imports} []\n"
+
+
+@pytest.mark.parametrize(("category", "is_told"), [("DeprecationWarning", False), ("UserWarning", True)])
+def test_a_tasks_log_does_not_begin_with_airflows_own_deprecation(category: str, is_told: bool) -> None:
+    program = [sys.executable, "-W", "default", "-c", WARNING.format(category=category)]
+    told = subprocess.run(program, capture_output=True, text=True, check=True).stderr
+    assert ("GitWildMatchPattern" in told) is is_told

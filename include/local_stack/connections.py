@@ -6,13 +6,15 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from asset_changes.credentials import API_URL, TOKEN_URL
 from sqlalchemy import URL
 
 from local_stack.errors import StackError
 
 GETTY = "AIRFLOW_CONN_GETTY_IMAGES_DEFAULT"
 WAREHOUSE = "AIRFLOW_CONN_WAREHOUSE_DEFAULT"
-GETTY_HOST = "https://api.gettyimages.com"  # what an empty host means
+# What Airflow and SQLAlchemy call a PostgreSQL; one without a type is taken for it, as our tasks do.
+POSTGRES = ("postgres", "postgresql", "postgresql+psycopg", "")
 # Extras of a Postgres connection that the driver knows.
 LIBPQ_EXTRAS = ("sslmode", "sslcert", "sslkey", "sslrootcert", "connect_timeout", "options", "keepalives")
 
@@ -21,6 +23,7 @@ LIBPQ_EXTRAS = ("sslmode", "sslcert", "sslkey", "sslrootcert", "connect_timeout"
 class Connection:
     """An Airflow connection out of an environment variable."""
 
+    kind: str = ""
     host: str = ""
     login: str = ""
     password: str = field(default="", repr=False)
@@ -35,13 +38,17 @@ class Connection:
             return cls._from_json(text) if text.lstrip().startswith("{") else cls._from_uri(text)
         except (ValueError, TypeError, AttributeError) as error:
             # The text holds a password, and so may the error: neither is shown.
-            raise StackError(f"{variable} is neither an Airflow connection in JSON nor a URI.") from error
+            raise StackError(
+                f"{variable} is neither an Airflow connection in JSON nor a URI. In a URI, the characters "
+                "@ : / ? # [ ] % of a user or password are written as %40 (@), %2F (/) and so on; in JSON as they are."
+            ) from error
 
     @classmethod
     def _from_json(cls, text: str) -> "Connection":
         given = json.loads(text)
         extra = given.get("extra") or {}
         return cls(
+            kind=str(given.get("conn_type") or ""),
             host=str(given.get("host") or ""),
             login=str(given.get("login") or ""),
             password=str(given.get("password") or ""),
@@ -55,7 +62,11 @@ class Connection:
         parts = urlsplit(text.strip())
         if not parts.scheme:
             raise ValueError("no connection type")
+        if "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
+            # A / ? or # of the password has cut it: read on, parts of it would be shown as host and database.
+            raise ValueError("a password that is not percent-encoded")
         return cls(
+            kind=parts.scheme,
             host=unquote(parts.hostname or ""),
             login=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
@@ -65,7 +76,12 @@ class Connection:
         )
 
     def warehouse_url(self) -> URL:
-        """The SQLAlchemy URL of this Postgres connection."""
+        """The SQLAlchemy URL of this Postgres connection; another database is refused."""
+        if self.kind not in POSTGRES:
+            raise StackError(
+                f"{WAREHOUSE} is a connection of type {self.kind[:40]!r}, but the warehouse is a PostgreSQL: "
+                "write postgresql://user:password@host:5432/database."
+            )
         query = {name: str(self.extra[name]) for name in LIBPQ_EXTRAS if name in self.extra}
         is_socket = self.host.startswith("/")
         return URL.create(
@@ -78,10 +94,22 @@ class Connection:
             query={**query, **({"host": self.host} if is_socket else {})},
         )
 
+    def getty_addresses(self) -> tuple[str, str]:
+        """Where the API and the token of this Getty connection are asked for, as the hook reads it."""
+        host = self.host.strip().rstrip("/") or API_URL
+        if "://" not in host:
+            host = f"{self.schema or 'https'}://{host}"
+        try:
+            parts = urlsplit(host)
+            if self.port and not parts.port:
+                parts = parts._replace(netloc=f"{parts.netloc}:{self.port}")
+        except ValueError as error:
+            raise StackError(f"{GETTY}: its host {self.host[:60]!r} is no address.") from error
+        return parts.geturl(), str(self.extra.get("token_url") or TOKEN_URL)
+
     def is_loopback(self) -> bool:
         """Whether the host is this machine."""
-        host = self.host or GETTY_HOST
-        name = urlsplit(host if "//" in host else f"//{host}").hostname or ""
+        name = urlsplit(self.getty_addresses()[0]).hostname or ""
         try:
             return ip_address(name).is_loopback
         except ValueError:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from airflow.sdk import Connection as AirflowConnection
+from getty_images.hook import credentials_of
 from local_stack.connections import (
     GETTY,
     WAREHOUSE,
@@ -70,6 +71,49 @@ def test_only_this_machine_counts_as_loopback(host: str, is_loopback: bool) -> N
 )
 def test_the_host_of_a_uri_is_looked_at_too(uri: str, is_loopback: bool) -> None:
     assert Connection.read(GETTY, uri).is_loopback() is is_loopback
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"host": "127.0.0.1:8099", "schema": "http"},
+        {"host": "http://127.0.0.1/", "port": 8099},
+        {"host": "api.example.com", "extra": {"token_url": "https://login.example.com/token"}},
+        {"host": "https://api.example.com:8443", "port": 8099, "extra": {"token_url": ""}},
+    ],
+)
+def test_getty_is_looked_for_where_the_hook_calls_it(given: dict[str, object]) -> None:
+    text = json.dumps({"conn_type": "getty_images", "login": "key", "password": "secret", **given})
+    theirs = credentials_of(AirflowConnection.from_json(text, conn_id="getty_images_default"))
+    assert Connection.read(GETTY, text).getty_addresses() == (theirs.api_url, theirs.token_url)
+
+
+def test_a_host_that_is_no_address_is_named() -> None:
+    with pytest.raises(StackError, match=rf"{GETTY}: its host 'http://\[::1' is no address"):
+        Connection.read(GETTY, '{"host": "http://[::1"}').getty_addresses()
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ss/w", "p/ss", "12/34", "12?34", "12#34", "p@ss#w", "[::1"], ids=lambda text: text
+)
+def test_a_password_that_cuts_its_uri_is_refused_with_how_to_write_it(password: str) -> None:
+    with pytest.raises(StackError, match=r"written as %40 \(@\), %2F \(/\)") as caught:
+        Connection.read(WAREHOUSE, f"postgresql://me:{password}@db/catalogue")
+    assert password not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "postgresql", "postgresql+psycopg", ""])
+def test_a_postgres_is_known_by_each_of_its_names(kind: str) -> None:
+    connection = Connection.read(WAREHOUSE, json.dumps({"conn_type": kind, "host": "db", "schema": "catalogue"}))
+    assert connection.warehouse_url().drivername == "postgresql+psycopg"
+
+
+@pytest.mark.parametrize("text", ["mysql://me:hush@db/x", '{"conn_type": "snowflake", "password": "hush"}'])
+def test_another_database_is_refused_by_its_type(text: str) -> None:
+    with pytest.raises(StackError, match=r"of type '(mysql|snowflake)', but the warehouse is a PostgreSQL") as caught:
+        Connection.read(WAREHOUSE, text).warehouse_url()
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ['{"host": ', "nonsense", '{"extra": 7}', "postgres://h:port/x"])

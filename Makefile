@@ -58,10 +58,11 @@ clean: ## Delete the environment, the caches and the demo's data (.local)
 	@if [ -f .local/postgres/MOVED_TO ]; then rm -rf "$$(cat .local/postgres/MOVED_TO)"; fi
 	rm -rf $(VENV) .local .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
-# A stamp is written last: an install that was cut off is done again.
+# A stamp is written last: an install that was cut off is done again. What `make run` will refuse, it refuses before.
 $(VENV)/installed: requirements.txt requirements-local.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(if $(filter run,$(MAKECMDGOALS)),PYTHONPATH=include $(PYTHON) -m local_stack.options)
 	@echo "Installing into $(VENV), once (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,3 +63,10 @@ def _switch(environ: Mapping[str, str], name: str) -> bool:
     if value not in YES + NO:
         raise StackError(f"{name} is {value!r}: give 1 for yes, or leave it out.")
     return value in YES
+
+
+if __name__ == "__main__":  # before anything is installed: make asks whether it is worth it
+    try:
+        Options.read()
+    except StackError as error:
+        sys.exit(f"Stopped. {error}")

@@ -1,9 +1,10 @@
 """The whole stack: what it starts, in which order, and that all of it ends."""
 
+import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,10 +13,11 @@ from sqlalchemy import URL
 
 from local_stack.airflow_api import CHANNELS_VARIABLE, AirflowApi
 from local_stack.airflow_settings import airflow_environment, password_file, wiring
+from local_stack.beforehand import look_beforehand, read_settings
 from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
-from local_stack.options import NO, Options
+from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.screen import Screen
 from local_stack.services import Services, marked_processes, stop_left_behind, wait_until
@@ -54,6 +56,7 @@ def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
         if count := stop_left_behind(state.path):
             screen.say(f"Stopped {count} processes that a killed stack had left behind in {state.path}.")
             refuse_taken_port(options.port)
+        look_beforehand(os.environ | _our_archive(state, os.environ), screen)
         try:
             yield _start(options, state, screen, ending)
         finally:
@@ -77,22 +80,22 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
 
     environment = airflow_environment(state, wiring(options, state, secrets, postgres.create_database("airflow")))
     sandbox = _connect_getty(environment)
-    confirms = _decide_confirmation(options, environment, screen)
+    _decide_confirmation(options, environment, screen)
     warehouse_url = _connect_warehouse(environment, postgres)
-    environment.setdefault("ASSET_CHANGES_ARCHIVE_URI", f"file://{state.archive}")
-    schema = environment.get("ASSET_CHANGES_SCHEMA") or "getty_images"
+    environment |= _our_archive(state, environment)
+    settings = read_settings(environment)
 
     write_commands(state, environment, psql=postgres.psql, warehouse=warehouse_url, sandbox=sandbox)
     services = Services(state_dir=state.path, logs=state.logs, environment=environment)
     ending.callback(services.stop)
     airflow = AirflowApi(f"http://127.0.0.1:{options.port}", password=secrets.admin_password)
-    warehouse = Warehouse(warehouse_url, schema=schema, since=started_at)
+    warehouse = Warehouse(warehouse_url, schema=settings.schema, since=started_at)
     ending.callback(warehouse.close)
     ending.callback(airflow.close)
     if sandbox is not None:
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
-    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, confirms, secrets)
+    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, settings.confirm, secrets)
 
 
 def _start_sandbox(sandbox: Sandbox, options: Options, state: StateDir, services: Services, screen: Screen) -> None:
@@ -130,6 +133,12 @@ def _connect_getty(environment: dict[str, str]) -> Sandbox | None:
     return Sandbox(address)
 
 
+def _our_archive(state: StateDir, environment: Mapping[str, str]) -> dict[str, str]:
+    """The archive within the state folder, unless there is another."""
+    name = "ASSET_CHANGES_ARCHIVE_URI"
+    return {name: environment.get(name) or f"file://{state.archive}"}
+
+
 def _connect_warehouse(environment: dict[str, str], postgres: EmbeddedPostgres) -> URL:
     """The warehouse's URL: the given connection's, or a database of the embedded server."""
     if environment.get(WAREHOUSE):
@@ -139,15 +148,14 @@ def _connect_warehouse(environment: dict[str, str], postgres: EmbeddedPostgres) 
     return url
 
 
-def _decide_confirmation(options: Options, environment: dict[str, str], screen: Screen) -> bool:
-    """Whether change sets are confirmed: a try-out must not eat a company's notifications."""
+def _decide_confirmation(options: Options, environment: dict[str, str], screen: Screen) -> None:
+    """Confirm nothing of an account without being told to: a try-out must not eat a company's notifications."""
     if not Connection.read(GETTY, environment[GETTY]).is_loopback() and not options.confirm:
         environment["ASSET_CHANGES_CONFIRM"] = "off"
         screen.say(
             "Looking without consuming: one change set per channel is loaded and nothing is confirmed. "
             "To consume for good: make run CONFIRM=1"
         )
-    return (environment.get("ASSET_CHANGES_CONFIRM") or "on").strip().lower() not in NO
 
 
 def refuse_taken_port(port: int) -> None:

@@ -1,19 +1,29 @@
 """`python -m local_stack` where it cannot start: one clear sentence, non-zero, nothing broken."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from local_stack.connections import GETTY, WAREHOUSE
 from local_stack.stack import free_port
 from local_stack.state import StateDir
 
+PROJECT = Path(__file__).parents[2]
+
 
 def run(**variables: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    return call([sys.executable, "-m", "local_stack"], **variables)
+
+
+def call(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
     return subprocess.run(
-        [sys.executable, "-m", "local_stack"],
+        command,
+        cwd=PROJECT,
         env={**inherited, **variables},
         capture_output=True,
         text=True,
@@ -48,3 +58,36 @@ def test_a_senseless_variable_is_refused_in_one_line(tmp_path: Path) -> None:
     done = run(PORT="http", STATE_DIR=str(tmp_path / "state"))
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout == "Stopped. PORT is 'http': give a number from 1 to 65535.\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ASSET_CHANGES_BATCH_SIZE", "5000", "'5000' in ASSET_CHANGES_BATCH_SIZE is refused"),
+        (WAREHOUSE, "mysql://me:hush@db/x", "connection of type 'mysql'"),
+        (WAREHOUSE, "postgresql://me:p/hush@db/x", "neither an Airflow connection in JSON nor a URI"),
+        (GETTY, "nonsense", "neither an Airflow connection in JSON nor a URI"),
+    ],
+)
+def test_what_cannot_work_ends_it_before_anything_is_started(
+    tmp_path: Path, variable: str, value: str, says: str
+) -> None:
+    done = run(PORT=str(free_port()), STATE_DIR=str(tmp_path), **{variable: value})
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("Stopped. ")
+    assert says in line
+    assert "hush" not in line
+    assert not (tmp_path / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("STATE_DIR", "/srv/my stack"), ("PORT", "http"), ("SANDBOX_OPTIONS", "'")]
+)
+def test_make_run_refuses_a_senseless_variable_before_it_installs(tmp_path: Path, variable: str, value: str) -> None:
+    make = [shutil.which("make") or "make", "run", f"VENV={tmp_path}/venv", f"PYTHON={sys.executable}"]
+    done = call(make, **{variable: value})
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"Stopped. {variable} ")
+    assert "Installing" not in done.stdout
+    assert not (tmp_path / "venv").exists()

@@ -1,0 +1,116 @@
+"""What is given from outside is tried before anything is started: a sentence in a second, not a red task in minutes."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from getty_sandbox import Sandbox
+from local_stack.beforehand import look_for_getty, reach_warehouse, read_settings
+from local_stack.connections import Connection
+from local_stack.errors import StackError
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.stack import free_port
+from sqlalchemy import URL
+
+from tests.local_stack.doubles import Paper
+
+NOBODY = URL.create("postgresql+psycopg", username="me", password="hush", database="catalogue")
+
+
+def getty(address: str, *, token_address: str) -> Connection:
+    return Connection(host=address, login="a key", password="hush", extra={"token_url": f"{token_address}/token"})
+
+
+def test_a_warehouse_that_lets_us_in_needs_no_word(warehouse_url: URL) -> None:
+    paper = Paper()
+    reach_warehouse(warehouse_url, paper)
+    assert paper.lines == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"database": "nowhere"}, r'user .postgres. into database .nowhere. \(database "nowhere" does not exist\)'),
+        ({"username": "nobody"}, r'user .nobody. .* \(role "nobody" does not exist\)'),
+    ],
+)
+def test_a_warehouse_that_refuses_us_ends_it_at_once_in_its_own_words(
+    postgres: EmbeddedPostgres, changes: dict[str, str], reason: str
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(StackError, match=reason) as caught:
+        reach_warehouse(postgres.url("postgres").set(**changes), Paper())
+    assert "Correct AIRFLOW_CONN_WAREHOUSE_DEFAULT" in str(caught.value)
+    assert time.monotonic() - started < 5
+
+
+def test_a_warehouse_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
+    paper = Paper()
+    postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    coming_up = threading.Timer(0.5, postgres.start)
+    coming_up.start()
+    try:
+        reach_warehouse(postgres.url("postgres"), paper)
+    finally:
+        coming_up.join()
+        postgres.remove()
+    assert len(paper.lines) == 1
+    assert "does not answer yet: waiting for it, 30 seconds at most." in paper.lines[0]
+
+
+def test_a_warehouse_that_stays_away_is_named_with_the_reason_and_without_its_password() -> None:
+    port = free_port()
+    with pytest.raises(StackError, match=r"has not answered for 1 seconds \(Connection refused\)") as caught:
+        reach_warehouse(NOBODY.set(host="127.0.0.1", port=port), Paper(), seconds=1)
+    assert f"The warehouse at 127.0.0.1:{port} (database 'catalogue')" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_getty_that_answers_needs_no_word(sandbox: Sandbox) -> None:
+    paper = Paper()
+    look_for_getty(getty(sandbox.url, token_address=sandbox.url), paper)
+    assert paper.lines == []
+
+
+def test_a_getty_that_does_not_answer_is_told_in_one_line_and_ends_nothing(sandbox: Sandbox) -> None:
+    silent = f"http://127.0.0.1:{free_port()}"
+    paper = Paper()
+    look_for_getty(getty(silent, token_address=silent), paper)
+    look_for_getty(getty(sandbox.url, token_address=silent), paper)
+    assert len(paper.lines) == 2
+    for line in paper.lines:
+        assert line.startswith(f"Getty does not answer yet at {silent} (Connection refused); Airflow goes on trying.")
+        assert "AIRFLOW_CONN_GETTY_IMAGES_DEFAULT" in line
+        assert "hush" not in line
+
+
+def test_a_host_that_may_be_mistyped_is_asked_without_the_credentials() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        looking = threading.Thread(target=look_for_getty, args=(getty(address, token_address=address), Paper()))
+        looking.start()
+        caller, _ = server.accept()
+        with caller:
+            heard = caller.recv(65536).decode()
+            caller.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        looking.join()
+    assert heard.startswith("HEAD / ")
+    assert "a key" not in heard
+    assert "Authorization" not in heard
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ASSET_CHANGES_SCHEMA", "No Schema"),
+        ("ASSET_CHANGES_BATCH_SIZE", "5000"),
+        ("ASSET_CHANGES_CONFIRM", "perhaps"),
+        ("ASSET_CHANGES_ARCHIVE_URI", "archive"),
+        ("ASSET_CHANGES_WATCH_UNREAD_DAYS", "many"),
+    ],
+)
+def test_a_setting_that_the_tasks_would_refuse_is_refused_by_its_name(variable: str, value: str) -> None:
+    with pytest.raises(StackError, match=variable):
+        read_settings({"ASSET_CHANGES_ARCHIVE_URI": "file:///srv/archive", variable: value})

@@ -48,6 +48,7 @@ class EmbeddedPostgres:
         self.home = place_data(self._wanted, self._account)
         self.socket_dir = place_socket(self.home, self._account)
         self._data = self.home / "data"
+        self._log_read_to = 0
 
     @property
     def log(self) -> Path:
@@ -60,6 +61,7 @@ class EmbeddedPostgres:
 
     def start(self) -> "EmbeddedPostgres":
         """Come up, or find the server up already; the first time, make the cluster."""
+        self._log_read_to = self.log.stat().st_size if self.log.exists() else 0
         if self.is_running():
             return self
         if not self._data.exists():
@@ -86,6 +88,16 @@ class EmbeddedPostgres:
         if not (self._data / "postmaster.pid").exists():
             return False
         return self._account.run([self._programs / "pg_ctl", "status", "-D", self._data]).returncode == 0
+
+    def trouble(self) -> str | None:
+        """What has befallen the server since its start, in a sentence; None while all is well."""
+        if not self.is_running():
+            return f"PostgreSQL is gone: it was killed, or died. See its log: {self.log}."
+        with self.log.open("rb") as log:
+            log.seek(self._log_read_to)
+            if b"reinitializing" in log.read():
+                return f"PostgreSQL lost one of its processes and closed all connections. See its log: {self.log}."
+        return None
 
     def remove(self) -> None:
         """Stop, and delete the data."""

@@ -75,6 +75,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         screen.say(f"PostgreSQL's account cannot get into {state.path}: its data is in {postgres.home}.")
     ending.callback(postgres.stop)
     postgres.start()
+    ending.enter_context(blaming(postgres))
     secrets = state.secrets()
     write_private(password_file(state), f'{{"admin": "{secrets.admin_password}"}}\n')
 
@@ -96,6 +97,18 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
     return Stack(started_at, options, state, services, airflow, warehouse, sandbox, settings.confirm, secrets)
+
+
+@contextmanager
+def blaming(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """Where PostgreSQL fell and others fell with it, name PostgreSQL."""
+    try:
+        yield
+    except StackError as error:
+        if trouble := postgres.trouble():
+            noticed = str(error).partition(". ")[0]
+            raise StackError(f"{trouble} Noticed by: {noticed}.\nStart again: it goes on where it stopped.") from error
+        raise
 
 
 def _start_sandbox(sandbox: Sandbox, options: Options, state: StateDir, services: Services, screen: Screen) -> None:

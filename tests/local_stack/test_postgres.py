@@ -4,12 +4,15 @@ import importlib.util
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from local_stack.errors import StackError
 from local_stack.postgres import EmbeddedPostgres
+from local_stack.stack import blaming
 from sqlalchemy import create_engine, text
 
 
@@ -93,3 +96,35 @@ def test_root_may_keep_the_installation_in_a_folder_closed_to_others(
         assert not postgres.psql.is_relative_to(closed)
         create_engine(postgres.create_database("warehouse")).connect().close()
     shutil.rmtree(postgres.psql.parents[3])
+
+
+def test_a_server_that_was_killed_is_to_blame_for_what_fell_with_it(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
+        with pytest.raises(StackError, match=r"^scheduler died\.$"), blaming(postgres):
+            raise StackError("scheduler died.")
+
+        postmaster = next(process for process in servers_of(postgres) if "-D" in process.cmdline())
+        postmaster.kill()
+        psutil.wait_procs([postmaster], timeout=10)
+        with pytest.raises(StackError) as caught, blaming(postgres):
+            raise StackError("scheduler died (exit status 1). See its log: and so on")
+    assert str(caught.value) == (
+        f"PostgreSQL is gone: it was killed, or died. See its log: {postgres.log}. "
+        "Noticed by: scheduler died (exit status 1).\nStart again: it goes on where it stopped."
+    )
+
+
+def test_a_server_that_lost_a_process_is_to_blame_until_the_next_start(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
+        with psycopg.connect(host=str(postgres.socket_dir), user="postgres", dbname="postgres") as connection:
+            victim = psutil.Process(connection.info.backend_pid)
+            victim.kill()
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        deadline = time.monotonic() + 10
+        while (trouble := postgres.trouble()) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert trouble is not None
+        assert trouble.startswith("PostgreSQL lost one of its processes and closed all connections.")
+        # Found up by the next stack, which it has done no harm.
+        assert EmbeddedPostgres(tmp_path / "postgres", durable=False).start().trouble() is None

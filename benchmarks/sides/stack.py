@@ -16,11 +16,11 @@ from types import FrameType
 from typing import Any
 
 import requests
+from local_stack.discovery import discover
 from local_stack.options import Options
 from local_stack.screen import Screen
 from local_stack.services import wait_until
 from local_stack.stack import Stack, free_port, running_stack
-from local_stack.sync import discover
 from rich.console import Console
 
 from benchmarks.contest import PROJECT

@@ -4,11 +4,12 @@ import signal
 import sys
 from types import FrameType
 
+from local_stack.discovery import discover
 from local_stack.errors import StackError
 from local_stack.options import Options
 from local_stack.screen import Screen
 from local_stack.stack import Stack, running_stack
-from local_stack.sync import catch_up, discover, settle, stay_up
+from local_stack.sync import catch_up, settle, stay_up
 
 INTERRUPTED = 130  # what a shell calls the end by Ctrl-C
 

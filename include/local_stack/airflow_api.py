@@ -1,7 +1,7 @@
 """What the stack asks of Airflow, over its REST API."""
 
-import json
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -15,6 +15,21 @@ DISCOVERY = "asset_changes_discovery"
 CHANNELS_VARIABLE = "asset_changes_channels"
 TIMEOUT = 30.0
 ACTIVE = ("queued", "running")
+FAILED = ("failed", "up_for_retry")
+# What a database says that is away for a moment, or a server that is being restarted.
+UNWELL = (500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Try:
+    """A try of a task that failed."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    number: int
+    of: int
+    is_last: bool
 
 
 class AirflowApi:
@@ -25,8 +40,11 @@ class AirflowApi:
         self._password = password
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
-        # A busy machine may let a call time out: that alone ends nothing.
-        patience = Retry(total=4, backoff_factor=0.5, allowed_methods=("GET", "PATCH"))
+        # A busy machine may let a call time out, and a database may be away for seconds: that alone ends nothing.
+        # A trigger that arrives twice does no harm either.
+        patience = Retry(
+            total=4, backoff_factor=0.5, allowed_methods=None, status_forcelist=UNWELL, raise_on_status=False
+        )
         self._session.mount(f"{address}/api/v2/", HTTPAdapter(max_retries=patience))
 
     def is_up(self) -> bool:
@@ -74,19 +92,41 @@ class AirflowApi:
     def run_state(self, dag_id: str, run_id: str) -> str:
         return str(self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def has_active_run(self, dag_id: str) -> bool:
-        found = self._ask("GET", f"dags/{dag_id}/dagRuns", params={"state": list(ACTIVE), "limit": "1"})
-        return bool(found["dag_runs"])
+    def is_due(self, dag_id: str) -> bool:
+        """Whether Airflow is about to create a run of its own accord."""
+        due = self._ask("GET", f"dags/{dag_id}")["next_dagrun_run_after"]
+        return due is not None and datetime.fromisoformat(due) <= datetime.now(UTC)
 
-    def newest_failures(self) -> list[tuple[str, str, str, int]]:
-        """The failed tasks, newest first: DAG, run, task and try number."""
+    def active_runs(self, dag_id: str) -> dict[str, datetime | None]:
+        """The runs that are queued or running, each with its start."""
+        found = self._ask("GET", f"dags/{dag_id}/dagRuns", params={"state": list(ACTIVE), "limit": "10"})["dag_runs"]
+        return {run["dag_run_id"]: _moment(run["start_date"]) for run in found}
+
+    def end_run(self, dag_id: str, run_id: str) -> None:
+        """Let a run that nobody works on any more count as failed."""
+        self._ask("PATCH", f"dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
+    def failed_tries(self, since: datetime) -> list[Try]:
+        """The tries that began since then and failed, newest first, unless a later one succeeded."""
         found = self._ask(
             "GET",
             "dags/~/dagRuns/~/taskInstances",
-            params={"state": "failed", "order_by": "-end_date", "limit": "5"},
+            params={
+                "state": list(FAILED),
+                "start_date_gte": since.isoformat(),
+                "order_by": "-end_date",
+                "limit": "20",
+            },
         )
         return [
-            (task["dag_id"], task["dag_run_id"], task["task_id"], task["try_number"])
+            Try(
+                dag_id=task["dag_id"],
+                run_id=task["dag_run_id"],
+                task_id=task["task_id"],
+                number=task["try_number"],
+                of=task["max_tries"] + 1,
+                is_last=task["state"] == "failed",
+            )
             for task in found["task_instances"]
         ]
 
@@ -97,7 +137,7 @@ class AirflowApi:
         if answer.status_code in accept:
             return {}
         if not answer.ok:
-            raise StackError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
+            raise StackError(f"Airflow answered {answer.status_code} to {method} {path}: {_detail(answer)}")
         return answer.json()
 
     def _send(self, method: str, path: str, **how: Any) -> requests.Response:
@@ -107,18 +147,16 @@ class AirflowApi:
             raise StackError(f"Airflow's API server does not answer {method} {path}: {error}") from error
 
 
-def failure_sentence(logs: Path, failure: tuple[str, str, str, int]) -> str:
-    """What the log of a failed task says went wrong: its error's text, else its last error line."""
-    dag_id, run_id, task_id, try_number = failure
-    log = logs / f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt={try_number}.log"
-    sentence = ""
-    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if entry.get("error_detail"):
-            sentence = str(entry["error_detail"][-1].get("exc_value", ""))
-        elif entry.get("level") in ("error", "critical"):
-            sentence = sentence or str(entry.get("event", ""))
-    return f"{dag_id}, task {task_id}: {sentence or 'no reason in its log'} (log: {log})"
+def _detail(answer: requests.Response) -> str:
+    """What an answer says went wrong, in a line."""
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = answer.text
+    if isinstance(detail, dict):
+        detail = detail.get("message") or detail.get("reason") or detail
+    return " ".join(str(detail).split())[:300]
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

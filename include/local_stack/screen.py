@@ -1,7 +1,7 @@
 """What the terminal shows: steps, one bar per channel, and the summary."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -28,6 +28,11 @@ class Screen:
     def say(self, sentence: str) -> None:
         """One line."""
         self._console.print(sentence, markup=False)
+
+    def say_all(self, sentences: Iterable[str]) -> None:
+        """A line for each."""
+        for sentence in sentences:
+            self.say(sentence)
 
     def show(self, channels: Sequence[Channel], since: datetime) -> None:
         """How far the channels are, redrawn in place or as a line every few seconds."""

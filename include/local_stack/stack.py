@@ -17,6 +17,7 @@ from local_stack.beforehand import look_beforehand, read_settings
 from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
+from local_stack.failures import Failures
 from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.screen import Screen
@@ -38,6 +39,7 @@ class Stack:
     sandbox: Sandbox | None
     confirms: bool
     secrets: Secrets
+    failures: Failures
 
     @property
     def address(self) -> str:
@@ -96,7 +98,8 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     if sandbox is not None:
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
-    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, settings.confirm, secrets)
+    failures = Failures(airflow, logs=state.airflow_home / "logs", since=started_at)
+    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, settings.confirm, secrets, failures)
 
 
 @contextmanager

@@ -174,7 +174,7 @@ class Watch:
 
     def start(self, dag_id: str) -> bool:
         """Start a run, unless there is one; a task more in the queue, and never what is waited for."""
-        if not self.airflow.has_active_run(dag_id):
+        if not self.airflow.active_runs(dag_id):
             self.airflow.trigger(dag_id)
         return False
 
@@ -182,7 +182,7 @@ class Watch:
         """Whether all four channels are, and no run goes on."""
         self.cluster.check()
         at_end = [each.is_caught_up(self.since) for each in self.warehouse.channels()] == [True] * 4
-        return at_end and not any(self.airflow.has_active_run(each.dag_id) for each in self.warehouse.channels())
+        return at_end and not any(self.airflow.active_runs(each.dag_id) for each in self.warehouse.channels())
 
 
 @pytest.fixture

@@ -1,41 +1,116 @@
-"""The reason for an end, in the words of the task that failed."""
+"""Why tasks fail, in the words of their errors: told while it happens, and as the reason of an end."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from local_stack.airflow_api import failure_sentence
+import pytest
+from local_stack.airflow_api import Try
+from local_stack.failures import Failures
 from local_stack.sync import Patience
 
-FAILURE = ("asset_changes_discovery", "manual__1", "discover", 1)
+from tests.local_stack.doubles import Airflow
+
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = Try("asset_changes_discovery", "manual__1", "discover", number=1, of=3, is_last=False)
+LAST = replace(FIRST, number=3, is_last=True)
+REFUSED = {"exc_type": "CredentialsRefused", "exc_value": "Getty refused the key of getty_images_default: check it."}
 
 
-def write_log(folder: Path, *entries: object) -> None:
-    log = folder / "dag_id=asset_changes_discovery/run_id=manual__1/task_id=discover/attempt=1.log"
-    log.parent.mkdir(parents=True)
+def write_log(folder: Path, failed: Try, *entries: object) -> Path:
+    log = folder / f"dag_id={failed.dag_id}/run_id={failed.run_id}/task_id={failed.task_id}/attempt={failed.number}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries) + "not json\n")
+    return log
 
 
-def test_the_sentence_is_the_errors_own(tmp_path: Path) -> None:
-    error = {"exc_type": "CredentialsError", "exc_value": "Getty refused the key of getty_images_default: check it."}
-    write_log(
+def failed_with(*errors: dict[str, str]) -> dict[str, object]:
+    return {"level": "error", "event": "Task failed with exception", "error_detail": list(errors)}
+
+
+@pytest.fixture
+def airflow() -> Airflow:
+    return Airflow(tries=[FIRST])
+
+
+@pytest.fixture
+def failures(airflow: Airflow, tmp_path: Path) -> Failures:
+    return Failures(airflow, logs=tmp_path, since=STARTED)  # type: ignore[arg-type]
+
+
+def test_the_reason_is_our_errors_own_sentence_and_not_what_caused_it(failures: Failures, tmp_path: Path) -> None:
+    cause = {"exc_type": "HTTPError", "exc_value": "401 Client Error"}
+    log = write_log(
         tmp_path,
+        FIRST,
         {"level": "info", "event": "Asking for the channels"},
-        {"level": "error", "event": "Task failed with exception", "error_detail": [error]},
+        failed_with(REFUSED, cause),
         {"level": "error", "event": "Something after it"},
     )
-    sentence = failure_sentence(tmp_path, FAILURE)
-    assert sentence.startswith(
-        "asset_changes_discovery, task discover: Getty refused the key of getty_images_default: check it. (log: "
+    assert failures.reason() == (
+        "asset_changes_discovery, task discover: Getty refused the key of getty_images_default: check it.\n"
+        f"Its log: {log}"
     )
 
 
-def test_without_an_error_the_last_complaint_must_do(tmp_path: Path) -> None:
-    write_log(tmp_path, {"level": "error", "event": "Process terminated by signal."})
-    assert "Process terminated by signal." in failure_sentence(tmp_path, FAILURE)
+def test_the_reason_that_passes_by_itself_comes_with_what_to_do_if_it_does_not(
+    failures: Failures, tmp_path: Path
+) -> None:
+    write_log(tmp_path, FIRST, failed_with({"exc_type": "ApiUnavailable", "exc_value": "No answer."}))
+    assert "No answer.\nIt may pass by itself: start again. If it lasts, docs/operations.md " in failures.reason()
+    assert "says more under ApiUnavailable.\n" in failures.reason()
 
 
-def test_without_a_log_the_place_where_it_would_be_is_named(tmp_path: Path) -> None:
-    assert "attempt=1.log" in failure_sentence(tmp_path, FAILURE)
+def test_an_error_that_is_not_ours_must_do_then_the_last_complaint_then_the_place_of_the_log(
+    failures: Failures, tmp_path: Path
+) -> None:
+    log = write_log(tmp_path, FIRST, failed_with({"exc_type": "KeyError", "exc_value": "'no\n such key'"}))
+    assert "task discover: 'no such key'\n" in failures.reason()
+    write_log(tmp_path, FIRST, {"level": "error", "event": "Process terminated by signal."})
+    assert "task discover: Process terminated by signal.\n" in failures.reason()
+    log.unlink()
+    assert failures.reason().endswith(f"no reason in its log.\nIts log: {log}")
+
+
+def test_where_no_task_failed_the_logs_are_named(failures: Failures, airflow: Airflow, tmp_path: Path) -> None:
+    airflow.tries = []
+    assert failures.reason() == f"No task has failed; see the logs in {tmp_path}."
+    airflow.tries = [FIRST]
+    assert failures.reason("another run") == f"No task has failed; see the logs in {tmp_path}."
+
+
+def test_each_failed_try_is_news_once(failures: Failures, airflow: Airflow, tmp_path: Path) -> None:
+    for failed in (FIRST, LAST):
+        write_log(tmp_path, failed, failed_with(REFUSED))
+    sentence = REFUSED["exc_value"]
+    assert failures.news() == [
+        f"asset_changes_discovery, task discover, try 1 of 3: {sentence} Airflow tries it again."
+    ]
+    assert failures.news() == []
+    airflow.tries = [LAST, FIRST]
+    assert failures.news(finals=False) == []
+    assert failures.news() == [f"asset_changes_discovery, task discover, try 3 of 3: {sentence}"]
+
+
+def test_what_a_task_says_again_in_its_next_run_is_no_news(
+    failures: Failures, airflow: Airflow, tmp_path: Path
+) -> None:
+    again = replace(FIRST, run_id="manual__2")
+    other = replace(FIRST, run_id="manual__3")
+    write_log(tmp_path, FIRST, failed_with(REFUSED))
+    write_log(tmp_path, again, failed_with(REFUSED))
+    write_log(tmp_path, other, failed_with({"exc_type": "RateLimited", "exc_value": "Too many calls."}))
+    airflow.tries = [again, FIRST]
+    assert len(failures.news()) == 1
+    airflow.tries = [other, again, FIRST]
+    assert ["Too many calls." in line for line in failures.news()] == [True]
+
+
+def test_of_a_run_that_was_ended_from_here_nothing_is_told(failures: Failures) -> None:
+    failures.ignore(FIRST.run_id)
+    assert failures.news() == []
+    assert failures.reason().startswith("No task has failed")
 
 
 def test_five_minutes_count_from_the_last_progress() -> None:

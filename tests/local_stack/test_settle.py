@@ -18,7 +18,7 @@ def stack(sandbox: Sandbox, active: list[bool]) -> Any:
         sandbox=AskedSandbox(sandbox.url),
         services=SimpleNamespace(check=lambda: None),
         warehouse=SimpleNamespace(channels=lambda: [CHANNEL]),
-        airflow=SimpleNamespace(has_active_run=lambda dag_id: active.pop(0)),
+        airflow=SimpleNamespace(active_runs=lambda dag_id: {"manual__1": None} if active.pop(0) else {}),
     )
 
 

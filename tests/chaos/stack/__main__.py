@@ -12,12 +12,12 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from local_stack.connections import WAREHOUSE, postgres_connection
+from local_stack.discovery import discover
 from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.screen import Screen
 from local_stack.services import marked_processes
 from local_stack.stack import free_port, running_stack
-from local_stack.sync import discover
 
 from tests.chaos.limit import OutOfTime, time_limit
 from tests.chaos.stack.story import WAYS, StackStory

@@ -1,0 +1,105 @@
+"""The first thing a stack does: one run of discovery, followed to its end."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from local_stack import discovery
+from local_stack.airflow_api import DISCOVERY, Try
+from local_stack.connections import GETTY, sandbox_connection
+from local_stack.discovery import follow, run_to_follow
+from local_stack.errors import StackError
+from local_stack.failures import Failures
+from local_stack.stack import free_port
+from local_stack.standing import Channel
+from local_stack.sync import catch_up
+
+from tests.local_stack.doubles import Airflow, Paper
+
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+BEFORE, AFTER = STARTED - timedelta(hours=1), STARTED + timedelta(seconds=1)
+TRY = Try(DISCOVERY, "manual__1", "discover", number=1, of=3, is_last=False)
+SILENT = f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "POLL_SECONDS", 0)
+
+
+def stack(airflow: Airflow, **parts: Any) -> Any:
+    """A stack around this Airflow, whose Getty does not answer."""
+    return SimpleNamespace(
+        airflow=airflow,
+        started_at=STARTED,
+        services=SimpleNamespace(check=lambda: None, environment={GETTY: sandbox_connection(SILENT)}),
+        failures=Failures(airflow, logs=Path("/nowhere"), since=STARTED),  # type: ignore[arg-type]
+        **parts,
+    )
+
+
+@pytest.mark.parametrize("started_at", [None, AFTER])
+def test_a_run_that_is_under_way_is_followed_and_no_other_is_triggered(started_at: datetime | None) -> None:
+    airflow = Airflow(active={"scheduled__1": started_at})
+    assert run_to_follow(stack(airflow)) == "scheduled__1"
+    assert (airflow.triggered, airflow.ended) == ([], [])
+
+
+def test_a_run_that_airflow_is_about_to_make_is_waited_for() -> None:
+    airflow = Airflow(due=[True, False])
+    assert run_to_follow(stack(airflow)) == "scheduled__1"
+    assert airflow.triggered == []
+
+
+def test_a_run_that_airflow_does_not_make_is_not_waited_for_forever() -> None:
+    airflow = Airflow(due=[True] * 100)
+    assert run_to_follow(stack(airflow), due_seconds=0.1) == "manual__1"
+
+
+def test_without_a_run_one_is_triggered() -> None:
+    airflow = Airflow()
+    assert run_to_follow(stack(airflow)) == "manual__1"
+    assert airflow.triggered == [DISCOVERY]
+
+
+def test_a_run_that_a_killed_stack_left_half_way_is_ended_without_a_word() -> None:
+    airflow = Airflow(active={"manual__0": BEFORE})
+    ours = stack(airflow)
+    assert run_to_follow(ours) == "manual__1"
+    assert airflow.ended == ["manual__0"]
+    airflow.tries = [Try(DISCOVERY, "manual__0", "discover", number=1, of=3, is_last=True)]
+    assert ours.failures.news() == []
+
+
+def test_a_failed_try_is_shown_while_the_run_goes_on() -> None:
+    paper = Paper()
+    follow(stack(Airflow(tries=[TRY], states=["running", "running", "success"])), "manual__1", paper)
+    assert paper.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]
+
+
+def test_a_failed_run_ends_it_with_the_reason_and_with_the_address_that_does_not_answer() -> None:
+    paper = Paper()
+    last = Try(DISCOVERY, "manual__1", "discover", number=3, of=3, is_last=True)
+    with pytest.raises(StackError, match=rf"Discovery failed\. {DISCOVERY}, task discover: no reason") as caught:
+        follow(stack(Airflow(tries=[last], states=["running", "failed"])), "manual__1", paper)
+    assert f"Getty does not answer at {SILENT} (Connection refused): correct host or token_url" in str(caught.value)
+    assert paper.lines == []  # the last try is told by the end
+
+
+def test_a_failed_try_of_a_channel_is_shown_while_it_catches_up() -> None:
+    waiting = Channel(3001, "Editorial", "Image", None, None)
+    done = Channel(3001, "Editorial", "Image", AFTER, AFTER)
+    standings = [[waiting], [done]]
+    paper = Paper()
+    ours = stack(
+        Airflow(tries=[TRY]),
+        sandbox=None,
+        confirms=True,
+        warehouse=SimpleNamespace(channels=lambda: standings.pop(0)),
+    )
+    assert catch_up(ours, paper) == [done]
+    assert [line for line in paper.lines if "try 1 of 3" in line] == [
+        f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."
+    ]

@@ -4,6 +4,7 @@ import signal
 import sys
 from types import FrameType
 
+from local_stack import commands
 from local_stack.discovery import discover
 from local_stack.errors import StackError
 from local_stack.options import Options
@@ -51,7 +52,7 @@ def _say_where(stack: Stack, screen: Screen) -> None:
     """Where to look now."""
     login = f" (user admin, password {stack.secrets.admin_password})" if stack.options.login else ""
     screen.say(f"Airflow:   {stack.address}{login}")
-    screen.say(f"Commands:  {stack.state.commands}: airflow, psql, sandbox, kill-task; each for this stack")
+    screen.say(f"Commands:  {stack.state.commands}: {commands.names(stack.state)}; each for this stack")
     screen.say(f"Logs:      {stack.state.logs}")
     if not stack.options.until_caught_up:
         screen.say("It stays up, and in step, until Ctrl-C.")

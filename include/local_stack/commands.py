@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from local_stack.postgres import EmbeddedPostgres
 from local_stack.standing import Sandbox
 from local_stack.state import StateDir, write_private
 
@@ -14,23 +15,42 @@ AIRFLOW = (sys.executable, "-m", "airflow")
 
 
 def write_commands(
-    state: StateDir, environment: Mapping[str, str], *, psql: Path, warehouse: URL, sandbox: Sandbox | None
+    state: StateDir,
+    environment: Mapping[str, str],
+    *,
+    postgres: EmbeddedPostgres,
+    warehouse: URL,
+    sandbox: Sandbox | None,
 ) -> None:
     """Leave `airflow`, `kill-task`, `psql` (on the warehouse) and, where there is one, `sandbox`."""
     ours = {name: value for name, value in environment.items() if name.startswith(("AIRFLOW", "ASSET_CHANGES_"))}
-    _write(state.commands / "airflow", AIRFLOW, ours | {"PYTHONWARNINGS": "ignore"})
-    _write(state.commands / "kill-task", (sys.executable, "-m", "local_stack.kill_task", str(state.path)), {})
+    is_down = f"The stack in {state.path} is not running: start it first, with make run STATE_DIR={state.path}"
+    guard = f"[ -S {shlex.quote(str(postgres.socket))} ] || {{ echo {shlex.quote(is_down)} >&2; exit 1; }}"
+    _write(state.commands / "airflow", guard, AIRFLOW, ours | {"PYTHONWARNINGS": "ignore"})
+    _write(state.commands / "kill-task", guard, (sys.executable, "-m", "local_stack.kill_task", str(state.path)), {})
     # The password goes beside the address: what is on the command line, everybody on the machine can list.
     address = warehouse._replace(drivername="postgresql", password=None)
     secret = {"PGPASSWORD": str(warehouse.password)} if warehouse.password else {}
-    _write(state.commands / "psql", (str(psql), "--dbname", str(address)), {"PAGER": "", **secret})
+    is_ours = warehouse.query.get("host") == str(postgres.socket_dir)
+    _write(
+        state.commands / "psql",
+        guard if is_ours else "",
+        (str(postgres.psql), "--dbname", str(address)),
+        {"PAGER": "", **secret},
+    )
     (state.commands / "sandbox").unlink(missing_ok=True)
     if sandbox is not None:
-        _write(state.commands / "sandbox", (sys.executable, "-m", "getty_sandbox"), {"GETTY_SANDBOX": sandbox.address})
+        command = (sys.executable, "-m", "getty_sandbox")
+        _write(state.commands / "sandbox", guard, command, {"GETTY_SANDBOX": sandbox.address})
 
 
-def _write(file: Path, command: Sequence[str], environment: Mapping[str, str]) -> None:
+def names(state: StateDir) -> str:
+    """The commands that are there, as a list for the screen."""
+    return ", ".join(sorted(file.name for file in state.commands.iterdir()))
+
+
+def _write(file: Path, guard: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
     file.parent.mkdir(exist_ok=True)
-    write_private(file, "\n".join(["#!/bin/sh", *exports, f'exec {shlex.join(command)} "$@"', ""]))
+    write_private(file, "\n".join(["#!/bin/sh", guard, *exports, f'exec {shlex.join(command)} "$@"', ""]))
     file.chmod(0o700)  # it holds the stack's secrets

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from local_stack.errors import StackError
-from local_stack.postgres_home import Account, find_programs, place_data, place_socket
+from local_stack.postgres_home import SOCKET_NAME, Account, find_programs, place_data, place_socket
 
 USER = "postgres"
 
@@ -53,6 +53,11 @@ class EmbeddedPostgres:
     @property
     def log(self) -> Path:
         return self.home / "postgres.log"
+
+    @property
+    def socket(self) -> Path:
+        """There while the server is up."""
+        return self.socket_dir / SOCKET_NAME
 
     @property
     def psql(self) -> Path:

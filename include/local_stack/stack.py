@@ -88,7 +88,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     environment |= _our_archive(state, environment)
     settings = read_settings(environment)
 
-    write_commands(state, environment, psql=postgres.psql, warehouse=warehouse_url, sandbox=sandbox)
+    write_commands(state, environment, postgres=postgres, warehouse=warehouse_url, sandbox=sandbox)
     services = Services(state_dir=state.path, logs=state.logs, environment=environment)
     ending.callback(services.stop)
     airflow = AirflowApi(f"http://127.0.0.1:{options.port}", password=secrets.admin_password)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from getty_sandbox import Sandbox
 from local_stack import kill_task
-from local_stack.commands import write_commands
+from local_stack.commands import names, write_commands
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.services import MARK
 from local_stack.standing import Sandbox as AskedSandbox
@@ -35,8 +35,9 @@ def test_each_command_knows_its_stack_and_no_stranger_may_read_it(
     state = StateDir(tmp_path)
     environment = {"AIRFLOW_HOME": str(tmp_path), "ASSET_CHANGES_SCHEMA": "it's mine", "HOME": "/not/ours"}
     write_commands(
-        state, environment, psql=postgres.psql, warehouse=warehouse_url, sandbox=AskedSandbox(sandbox.url)
+        state, environment, postgres=postgres, warehouse=warehouse_url, sandbox=AskedSandbox(sandbox.url)
     )  # fmt: skip
+    assert names(state) == "airflow, kill-task, psql, sandbox"
 
     assert said(state.commands / "psql", "-Atc", "SELECT current_database()").strip() == warehouse_url.database
     assert len(json.loads(said(state.commands / "sandbox", "progress"))["channels"]) == 4
@@ -46,11 +47,30 @@ def test_each_command_knows_its_stack_and_no_stranger_may_read_it(
     assert {file.stat().st_mode & 0o077 for file in state.commands.iterdir()} == {0}
 
     elsewhere = URL.create("postgresql+psycopg", username="me", password="a secret", host="db", database="copy")
-    write_commands(state, environment, psql=postgres.psql, warehouse=elsewhere, sandbox=None)
+    write_commands(state, environment, postgres=postgres, warehouse=elsewhere, sandbox=None)
     run = (state.commands / "psql").read_text().splitlines()[-1]
     assert "postgresql://me@db/copy" in run
     assert "a secret" not in run
-    assert not (state.commands / "sandbox").exists()
+    assert names(state) == "airflow, kill-task, psql"
+
+
+def test_a_command_of_a_stack_that_is_down_says_to_start_it(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    here = postgres.url("warehouse")
+    try:
+        write_commands(state, {}, postgres=postgres, warehouse=here, sandbox=AskedSandbox("http://127.0.0.1:9"))
+        for command in ("airflow", "kill-task", "psql", "sandbox"):
+            done = subprocess.run([state.commands / command, "--help"], capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == (
+                f"The stack in {tmp_path} is not running: start it first, with make run STATE_DIR={tmp_path}\n"
+            )
+        # A warehouse of somebody's own is there without the stack.
+        write_commands(state, {}, postgres=postgres, warehouse=here.set(host="db", query={}), sandbox=None)
+        assert said(state.commands / "psql", "--version").startswith("psql")
+    finally:
+        postgres.remove()
 
 
 def test_kill_task_kills_a_task_of_its_own_stack_alone(tmp_path: Path) -> None:

@@ -75,6 +75,20 @@ WHERE c.retired_at IS NULL
 GROUP BY c.channel_id
 ORDER BY c.channel_id
 """
+# What the watchdog has found so far; and what it looks for too, but perhaps has not yet.
+SIGNS = """
+SELECT lower(concat_ws(' ', asset_family, asset_type, channel_id)) AS channel, condition, says
+FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says FROM {schema}.alerts
+      WHERE cleared_at IS NULL AND condition <> 'other_consumer'
+      UNION ALL
+      SELECT channel_id, 'other_consumer', 'had change sets confirmed by somebody else: ' || count(*)
+      FROM {schema}.change_sets
+      WHERE :confirms AND is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL
+        AND confirmed_at > now() - interval '1 day'
+      GROUP BY channel_id) AS found
+JOIN {schema}.channels USING (channel_id)
+ORDER BY condition, channel_id
+"""
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
 
 
@@ -97,6 +111,10 @@ class Warehouse:
     def live_assets(self) -> dict[int, int]:
         """The number of live assets of each channel."""
         return {row["channel_id"]: row["count"] for row in self._rows(LIVE)}
+
+    def signs(self, *, confirms: bool) -> list[str]:
+        """What the warehouse has against its own table: open alerts and, if we confirm, that somebody else does."""
+        return ["{condition}: {channel} {says}".format(**row) for row in self._rows(SIGNS, confirms=confirms)]
 
     def close(self) -> None:
         self._engine.dispose()

@@ -10,6 +10,8 @@ from local_stack.standing import Channel, Warehouse
 from rich.console import Console
 from sqlalchemy import URL, Engine, text
 
+from tests.local_stack.doubles import Paper
+
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNEL = Channel(
     3001, "Editorial", "Image", STARTED, None, sets=2, changes=4400, recent_changes=4400, recent_seconds=2
@@ -70,3 +72,51 @@ def test_a_terminal_gets_one_bar_per_channel() -> None:
     screen.end_bars()
     assert "editorial image 3001" in output.getvalue()
     assert "caught up" in output.getvalue()
+
+
+def test_the_warehouse_tells_of_open_alerts_and_of_sets_that_somebody_else_confirmed(
+    warehouse: Engine, warehouse_url: URL
+) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO channels (channel_id, asset_family, asset_type, discovered_at)"
+                " VALUES (3001, 'Editorial', 'Image', now());"
+                "INSERT INTO alerts (channel_id, condition, since, says, cleared_at) VALUES"
+                " (3001, 'rejected', now(), 'had rejected changes: 3', NULL), (3001, 'behind', now(), 'is', now()),"
+                # The watchdog's last look; ours is of now.
+                " (3001, 'other_consumer', now(), 'had change sets confirmed by somebody else: 1', NULL);"
+            )
+        )
+        for number, (implied, tried, confirmed) in enumerate(
+            [("true", "NULL", "now()")] * 2
+            + [
+                ("false", "now()", "now()"),  # ours
+                ("true", "now()", "now()"),  # ours, whose answer was lost
+                ("true", "NULL", "now() - interval '2 days'"),  # long ago
+            ]
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO change_sets (channel_id, change_set_id, archive_uri, content_hash, fetched_at,"
+                    " loaded_at, channel_seq, is_confirm_implied, confirm_tried_at, confirmed_at)"
+                    f" VALUES (3001, '{number}', 'file:///x', 'x', now(),"
+                    f" now(), {number}, {implied}, {tried}, {confirmed})"
+                )
+            )
+    reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
+    assert reader.signs(confirms=True) == [
+        "other_consumer: editorial image 3001 had change sets confirmed by somebody else: 2",
+        "rejected: editorial image 3001 had rejected changes: 3",
+    ]
+    assert reader.signs(confirms=False) == ["rejected: editorial image 3001 had rejected changes: 3"]
+    reader.close()
+
+
+def test_the_summary_shows_what_asks_for_a_look_and_is_silent_without() -> None:
+    paper = Paper()
+    paper.summary([CAUGHT_UP], {3001: 1234})
+    assert "Signs" not in "".join(paper.lines)
+    paper.summary([CAUGHT_UP], {3001: 1234}, ["behind: editorial image 3001 is behind"])
+    assert "docs/operations.md" in paper.lines[-2]
+    assert paper.lines[-1] == "  behind: editorial image 3001 is behind"

@@ -2,6 +2,7 @@
 
 The cursor is `channel_seq`, dense per channel and given under the channel's lock: whatever is
 numbered later commits later. A cursor on `loaded_at` would lose rows of transactions that commit late.
+A set to which Getty adds after its load keeps its number: its `redelivered_count` says that it came again.
 """
 
 from collections.abc import Iterator

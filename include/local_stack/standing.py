@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 import requests
+from asset_changes.channel_list import ChannelEntry
+from asset_changes.model import Channel as GettyChannel
 from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -39,7 +41,8 @@ class Channel:
 
     @property
     def dag_id(self) -> str:
-        return f"asset_changes_{self.asset_family}_{self.asset_type}_{self.channel_id}".lower()
+        channel = GettyChannel(channel_id=self.channel_id, asset_family=self.asset_family, asset_type=self.asset_type)
+        return ChannelEntry(channel=channel).dag_id
 
     @property
     def rate(self) -> float:

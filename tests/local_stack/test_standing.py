@@ -30,12 +30,12 @@ def test_a_channel_counts_from_the_ledger_and_a_retired_one_is_left_out(warehous
         connection.execute(
             text(
                 "INSERT INTO channels (channel_id, asset_family, asset_type, discovered_at, retired_at) VALUES"
-                " (3001, 'Editorial', 'Image', now(), NULL), (3002, 'Creative', 'Image', now(), now())"
+                " (3001, 'Editorial', 'Motion Clip', now(), NULL), (3002, 'Creative', 'Image', now(), now())"
             )
         )
     reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
     (channel,) = reader.channels()
-    assert (channel.dag_id, channel.sets, channel.rate) == ("asset_changes_editorial_image_3001", 0, 0.0)
+    assert (channel.dag_id, channel.sets, channel.rate) == ("asset_changes_editorial_motion_clip_3001", 0, 0.0)
     assert not channel.is_caught_up(STARTED)
     assert reader.live_assets() == {}
     reader.close()

@@ -45,8 +45,9 @@ def fetch(entry: ChannelEntry, context: Mapping[str, Any]) -> Passed | None:
     return handoff.fetched_to_json(fetched) if fetched else None
 
 
-def transform(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+def transform(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed | None) -> Passed:
     """Prepare the archived set and leave its rows beside the archive."""
+    passed = _handed_on(passed)
     fetched = handoff.fetched_from_json(passed)
     with _steps_of(entry, context) as channel_steps:
         prepared = steps.transform_archived(channel_steps, fetched)
@@ -54,8 +55,9 @@ def transform(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -
         return {**passed, **handoff.write_prepared(channel_steps.archive, fetched, prepared)}
 
 
-def load(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+def load(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed | None) -> Passed:
     """Load the prepared set; where its file is gone, its rows are made again."""
+    passed = _handed_on(passed)
     fetched = handoff.fetched_from_json(passed)
     with _steps_of(entry, context) as channel_steps:
         row = steps.load(channel_steps, fetched, handoff.read_prepared(channel_steps.archive, passed))
@@ -67,8 +69,9 @@ def load(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Pas
     return {**passed, "changes": row.counts.changes, "channel_seq": seq}
 
 
-def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed | None) -> Passed:
     """Confirm the loaded set and remove its prepared file."""
+    passed = _handed_on(passed)
     with _steps_of(entry, context) as channel_steps:
         is_confirmed = steps.confirm(channel_steps, handoff.fetched_from_json(passed))
         handoff.remove_prepared(channel_steps.archive, passed)
@@ -79,7 +82,7 @@ def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> 
     }
 
 
-def catch_up(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) -> Passed:
+def catch_up(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed | None) -> Passed:
     """Repeat the steps until the channel is caught up; a SIGTERM lets the set in hand finish."""
     size = _batch_size(entry, context)
     with _steps_of(entry, context) as channel_steps, _stop_on_sigterm() as stops:
@@ -93,7 +96,7 @@ def catch_up(entry: ChannelEntry, context: Mapping[str, Any], passed: Passed) ->
     told = {"sets": done.sets, "changes": done.counts.changes, "channel_seq": seq}
     assets.tell_tables(channel_steps.warehouse.url)
     # Compared with what `load` told: an earlier try of this task may have loaded sets and died.
-    if seq > passed.get("channel_seq", 0):
+    if seq > (passed or {}).get("channel_seq", 0):
         assets.tell_caught_up(context, entry.channel.channel_id, told)
     metrics.send_loaded(entry.channel.channel_id, sets=done.sets, counts=done.counts, channel_seq=seq)
     return {"sets": done.sets, "changes": done.counts.changes, "is_caught_up": done.is_caught_up}
@@ -134,6 +137,16 @@ def discover() -> Passed:
             description="Channels of the Asset Changes API; schedule, batch_size and conn_id are yours to set",
         )
     return {"found": [channel.channel_id for channel in found], "retired": retired}
+
+
+def _handed_on(passed: Passed | None) -> Passed:
+    """Return what the task before has left; one that was marked as success by hand has left nothing."""
+    if passed is None:
+        raise ConfigurationError(
+            "The task before this one was marked as success and has handed nothing on: nothing was loaded or "
+            "confirmed. Trigger the DAG, and its run does the channel's next work."
+        )
+    return passed
 
 
 def _last_seq(channel_steps: Steps) -> int:

@@ -209,13 +209,13 @@ def backfill_refusal(dag_id: str) -> str:
 
 def _context(dag: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
     from collections import defaultdict
-    from types import SimpleNamespace
+    from unittest.mock import MagicMock
 
     return {
         "dag": dag,
         "run_id": "manual__test",
         "params": {"batch_size": None} | (params or {}),
-        "outlet_events": defaultdict(SimpleNamespace),
+        "outlet_events": defaultdict(MagicMock),
     }
 
 

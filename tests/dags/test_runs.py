@@ -269,3 +269,19 @@ def test_a_failed_task_keeps_its_error_for_the_status_page(connected: Installati
     kept = json.loads(run.xcoms["fetch"])
     assert kept["error"] == "UnknownChannel"
     assert "Getty does not know this channel" in kept["says"]
+
+
+@pytest.mark.parametrize("task_id", ["transform", "load", "confirm"])
+def test_after_a_task_that_was_marked_as_success_the_next_one_says_what_to_do(
+    connected: Installation, task_id: str
+) -> None:
+    with pytest.raises(Exception, match=r"marked as success and has handed nothing on.*Trigger the DAG"):
+        connected.run(inside.do_task, CHANNEL, task_id, None)
+
+
+def test_after_a_confirmation_that_was_marked_as_success_the_channel_reads_on(
+    connected: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    sandbox.append(3001, [change("1")])
+    assert connected.run(inside.do_task, CHANNEL, "catch_up", None)["sets"] == 1
+    assert live(warehouse) == ["1"]

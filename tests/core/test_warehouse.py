@@ -18,7 +18,7 @@ from asset_changes.warehouse.connection import connect, in_transaction, transact
 from asset_changes.warehouse.migrate import add_partitions, check_version, migrate
 from asset_changes.warehouse.schema import VERSION, metadata
 from local_stack.postgres import EmbeddedPostgres
-from sqlalchemy import URL, Connection, Engine, MetaData, inspect, text
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect, text
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
 from tests.core.doubles import ScriptedGetty, body_of, delivery, execute, live, rows, told, value
@@ -270,3 +270,19 @@ def test_no_index_but_the_key_slows_the_states(warehouse: Engine) -> None:
         {"indexname": "asset_states_pkey"}
     ]
     assert value(warehouse, "SELECT reloptions FROM pg_class WHERE relname = 'asset_states'") == ["fillfactor=85"]
+
+
+def test_who_owns_the_schema_alone_can_migrate(bare: URL) -> None:
+    owner = bare.set(username="owner_of_the_schema")
+    engine = create_engine(bare, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {owner.username} LOGIN"))
+        try:
+            connection.execute(text(f"CREATE SCHEMA {SCHEMA} AUTHORIZATION {owner.username}"))
+            theirs = connect(owner, schema=SCHEMA)
+            migrate(theirs, schema=SCHEMA)
+            theirs.dispose()
+        finally:
+            connection.execute(text(f"DROP OWNED BY {owner.username} CASCADE"))
+            connection.execute(text(f"DROP ROLE {owner.username}"))
+    engine.dispose()

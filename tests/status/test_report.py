@@ -178,6 +178,13 @@ def test_a_retired_channel_counts_at_once_and_until_a_person_takes_note(warehous
     assert set(told) == {3001, 3002, 3004}
 
 
+def test_a_set_that_a_retired_channel_left_unconfirmed_ends_with_the_channel(warehouse: Engine) -> None:
+    known = {"retired_at": NOW - 4 * DAY, "last_checked_at": NOW - 4 * DAY, "retirement_known_at": NOW - 4 * DAY}
+    channel(warehouse, **known)
+    change_set(warehouse, "1", at=NOW - 5 * DAY, loaded_at=NOW - 5 * DAY, confirmed_at=None)
+    assert ("a set was loaded but not confirmed", NOW - 5 * DAY, NOW - 4 * DAY) in unread(warehouse)
+
+
 def test_the_longest_span_of_each_kind_stands_for_a_channel(warehouse: Engine) -> None:
     channel(warehouse)
     for number, days in (("1", 6), ("2", 4), ("3", 1)):

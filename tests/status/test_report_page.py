@@ -171,3 +171,9 @@ def test_who_leaves_a_download_early_leaves_no_connection_to_the_warehouse(
 def test_a_span_that_ends_before_it_begins_is_refused(page: AirflowServer) -> None:
     answer = page.get("compliance?from=2026-02-02&to=2026-02-01")
     assert (answer.status_code, "ends before it begins" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize("days", ["to=9999-12-31", "to=0001-01-05", "from=1999-12-31"])
+def test_a_span_that_no_feed_can_have_is_refused(page: AirflowServer, days: str) -> None:
+    answer = page.get(f"compliance?{days}")
+    assert (answer.status_code, "outside the years 2000 to 2199" in answer.text) == (422, True)

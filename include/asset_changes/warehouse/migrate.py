@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Text, select, text
+from sqlalchemy import Connection, Engine, Text, inspect, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.sql import column, quoted_name, table
 
@@ -25,8 +25,9 @@ def migrate(engine: Engine, *, schema: str) -> None:
     """Make or upgrade the schema and its monthly partitions; safe to run at any time, by many at once."""
     with transaction(engine) as connection:
         _one_at_a_time(connection)
-        quoted = connection.dialect.identifier_preparer.quote(quoted_name(schema, quote=True))
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
+        if schema not in inspect(connection).get_schema_names():  # else a user who owns the schema alone is refused
+            quoted = connection.dialect.identifier_preparer.quote(quoted_name(schema, quote=True))
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         config.attributes["connection"] = connection

@@ -86,8 +86,9 @@ WITH stamps AS (
     SELECT channel_id, change_set_id, 'a set was archived but not loaded', fetched_at, loaded_at, false
     FROM stamps WHERE NOT is_rebuilt
     UNION ALL
-    SELECT channel_id, change_set_id, 'a set was loaded but not confirmed', loaded_at, confirmed_at, false
-    FROM stamps WHERE NOT is_rebuilt AND loaded_at < now()
+    SELECT channel_id, change_set_id, 'a set was loaded but not confirmed', loaded_at,
+           least(confirmed_at, retired_at), false
+    FROM stamps JOIN channels USING (channel_id) WHERE NOT is_rebuilt AND loaded_at < now()
     UNION ALL
     SELECT channel_id, NULL, 'Getty gives no answer, up to now', coalesce(last_checked_at, discovered_at), now(), false
     FROM channels WHERE retired_at IS NULL

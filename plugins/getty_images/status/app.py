@@ -42,6 +42,7 @@ def place(request: Request, theme: Theme = "") -> pages.Place:
     return pages.Place(root=_root(request), here=request.scope["root_path"], theme=theme)
 
 
+_YEARS = range(2000, 2200)
 Here = Annotated[pages.Place, Depends(place)]
 
 
@@ -62,6 +63,8 @@ def asked_span(
 ) -> Span:
     """Return the days that are asked for, by default the last 30."""
     last = last or datetime.now(UTC).date()
+    if any(day and day.year not in _YEARS for day in (first, last)):
+        raise HTTPException(422, f"The span is of no feed: it lies outside the years {_YEARS[0]} to {_YEARS[-1]}.")
     first = first or last - timedelta(days=29)
     if first > last:
         raise HTTPException(422, f"The span ends before it begins: from {first} to {last}.")

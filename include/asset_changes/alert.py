@@ -1,11 +1,14 @@
 """One message to a person, for whatever carries it: what is, since when, what to do, where to look."""
 
 import html
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from asset_changes.errors import NotTold
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,10 @@ def deliver(alert: Alert, tell: Callable[[Alert], None]) -> None:
     try:
         tell(alert)
     except Exception as error:
-        raise NotTold(f"Not told {alert.subject!r}, tried again by the next watch: {error}") from error
+        # Its own words may hold what it carries, such as the address of a webhook: they stand in the log alone.
+        log.warning("Not told: %s", alert.subject, exc_info=True)
+        why = f"the notifier failed with {type(error).__name__}, see the log"
+        raise NotTold(f"Not told {alert.subject!r}, tried again by the next watch: {why}.") from error
 
 
 def span(value: timedelta) -> str:

@@ -8,7 +8,7 @@ loaded go through the same load as a live one.
 import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,12 +36,16 @@ SETS_PER_TRANSACTION = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What a replay found and did; `changed` counts the rows that it wrote or rewrote."""
+    """What a replay found and did; `changed` counts the rows that it wrote or rewrote.
+
+    `waited` of them are of sets that the ledger knew as waiting for their load.
+    """
 
     sets: int = 0
     changes: int = 0
     changed: int = 0
     rebuilt: int = 0
+    waited: int = 0
 
     def __add__(self, other: "Replayed") -> "Replayed":
         return Replayed(
@@ -49,6 +53,7 @@ class Replayed:
             changes=self.changes + other.changes,
             changed=self.changed + other.changed,
             rebuilt=self.rebuilt + other.rebuilt,
+            waited=self.waited + other.waited,
         )
 
     def __str__(self) -> str:
@@ -67,10 +72,12 @@ def replay(
     since: datetime | None = None,
     until: datetime | None = None,
     only_missing: bool = False,
+    note: Callable[[Connection, Replayed], None] | None = None,
 ) -> Replayed:
     """Load the sets of a channel with `since <= fetched_at < until` again; safe beside live runs.
 
     With `only_missing`, those alone of which the warehouse lacks something: what a restored one needs.
+    `note` is told in each transaction what it did.
     """
     with transaction(warehouse) as connection:
         check_version(connection)
@@ -85,7 +92,8 @@ def replay(
     groups = _grouped(chain(filter(None, [first]), sets), SETS_PER_TRANSACTION)
     unread: list[str] = []
     for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse, unread=unread):
-        total += in_transaction(warehouse, partial(_load, channel=channel, archive=archive, group=ready, last=last))
+        load = partial(_load, channel=channel, archive=archive, group=ready, last=last, note=note)
+        total += in_transaction(warehouse, load)
     seconds = time.monotonic() - started
     if not total.sets:
         what = "no archived set that the warehouse lacks" if only_missing else "no archived set"
@@ -182,12 +190,18 @@ def _with_rows(fetched: FetchedSet, bodies: Sequence[Body], channel: Channel) ->
 
 
 def _load(
-    connection: Connection, *, channel: Channel, archive: Archive, group: Sequence[Ready], last: ArchivedSet | None
+    connection: Connection,
+    *,
+    channel: Channel,
+    archive: Archive,
+    group: Sequence[Ready],
+    last: ArchivedSet | None,
+    note: Callable[[Connection, Replayed], None] | None,
 ) -> Replayed:
     """Load one group in the caller's transaction."""
     ledger.lock_channel(connection, channel)
     rows = ledger.lookup_many(connection, channel.channel_id, [fetched.change_set_id for fetched, _ in group])
-    held, rebuilt, changed = [], 0, 0
+    held, rebuilt, changed, waited = [], 0, 0, 0
     for ready in group:
         fetched, prepared = _as_the_ledger_has_it(ready, rows.get(ready[0].change_set_id), archive, channel)
         row = rows.get(fetched.change_set_id)
@@ -203,18 +217,23 @@ def _load(
         else:
             load_set(connection, fetched, prepared, is_first=True)
             changed += prepared.counts.changes
+            waited += prepared.counts.changes if row else 0
         if row is None:
             # Getty hands out a set only after it confirmed the one before.
             is_confirmed = last is not None and _came_before(fetched, last)
             ledger.mark_rebuilt(connection, fetched.channel_id, fetched.change_set_id, is_confirmed=is_confirmed)
             rows |= ledger.lookup_many(connection, fetched.channel_id, [fetched.change_set_id])
             rebuilt += 1
-    return Replayed(
+    done = Replayed(
         sets=len(group),
         changes=sum(prepared.counts.changes for _, prepared in group),
         changed=changed + load_staged(connection, held),
         rebuilt=rebuilt,
+        waited=waited,
     )
+    if note is not None:
+        note(connection, done)
+    return done
 
 
 def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive, channel: Channel) -> Ready:

@@ -101,7 +101,8 @@ CONDITIONS = (
         title="No answer",
         says="has given no answer for {span}",
         next_step=f"{_OPEN_DAG}: is it paused, or is its last run red? The last line of a red task's log says what to "
-        "fix. If no run starts at all, look at the scheduler.",
+        "fix. If no run starts at all, look at the scheduler. If it has no DAG any more, trigger asset_changes_watch "
+        "with it as `gone_channel_id`.",
         look=_sql("""
             SELECT channel_id, coalesce(last_checked_at, discovered_at) AS since FROM channels
             WHERE retired_at IS NULL AND coalesce(last_checked_at, discovered_at) < :now - :unchecked"""),
@@ -149,8 +150,8 @@ CONDITIONS = (
         name="delete_overdue",
         title="Deletes over their limit",
         says="keeps Deletes waiting beyond their limit: sets not loaded yet {waiting:,}, sets loaded too late {late:,}",
-        next_step=f"{_OPEN_DAG}: a red `transform` or `load` says what stops it. Late ones are named in the "
-        "compliance report.",
+        next_step=f"{_OPEN_DAG}: a red `transform` or `load` says what stops it; for a retired channel, trigger "
+        "`asset_changes_replay` with `only_missing`. Late ones are named in the compliance report.",
         look=_sql("""
             SELECT channel_id, min(fetched_at) AS since, count(*) FILTER (WHERE loaded_at IS NULL) AS waiting,
                    count(*) FILTER (WHERE loaded_at IS NOT NULL) AS late
@@ -232,8 +233,9 @@ CONDITIONS = (
         name="not_in_ledger",
         title="Archived but not in the ledger",
         says="has change sets in the archive that the ledger does not hold as loaded: {count:,}",
-        next_step="After a restore of the warehouse: trigger `asset_changes_replay` with `only_missing`, which loads "
-        "them. Else: does another deployment write into this archive?",
+        next_step="If the channel is red, mend that first. After a restore of the warehouse: trigger "
+        "`asset_changes_replay` with `only_missing`, which loads them. Else: does another deployment write into this "
+        "archive?",
         look=_not_in_ledger,
     ),
     Condition(

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from asset_changes import channel_list
 from asset_changes.channel_list import ChannelEntry
 from asset_changes.errors import ConfigurationError
 from asset_changes.model import Channel
-from asset_changes.replay import replay
+from asset_changes.replay import Replayed, replay
 from asset_changes.settings import Settings
 from asset_changes.warehouse.alerts import note_nightly_replay
 from asset_changes.warehouse.connection import transaction
+from sqlalchemy import Connection
 
 from getty_images.wiring import archive_of, channel_variable, warehouse_of
 
@@ -34,7 +36,11 @@ def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> di
     """Load the archived sets of one channel again; returns how much was found and changed."""
     since, until = span(context)
     settings = Settings.from_environment()
+    is_proof = context["dag_run"].run_type == "scheduled"  # a replay by hand may well change rows
     with warehouse_of(settings) as engine:
+        if is_proof and context["ti"].try_number == 1:
+            with transaction(engine) as connection:
+                note_nightly_replay(connection, channel["channel_id"], changed=0, begins=True)
         done = replay(
             Channel(
                 channel_id=channel["channel_id"],
@@ -46,11 +52,14 @@ def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> di
             since=since,
             until=until,
             only_missing=bool(context["params"].get("only_missing")),
+            note=partial(_keep_what_changed, channel_id=channel["channel_id"]) if is_proof else None,
         )
-        if context["dag_run"].run_type == "scheduled":  # the nightly proof; a replay by hand may well change rows
-            with transaction(engine) as connection:
-                note_nightly_replay(connection, channel["channel_id"], changed=done.changed)
     return {"sets": done.sets, "changes": done.changes, "changed": done.changed, "rebuilt": done.rebuilt}
+
+
+def _keep_what_changed(connection: Connection, done: Replayed, *, channel_id: int) -> None:
+    if changed := done.changed - done.waited:  # a set that waits for its load at midnight is nobody's mistake
+        note_nightly_replay(connection, channel_id, changed=changed)
 
 
 def span(context: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:

@@ -9,6 +9,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from asset_changes import channel_list
 from asset_changes.alert import Alert
+from asset_changes.channel_list import ChannelEntry
 from asset_changes.errors import ConfigurationError, NotTold
 from asset_changes.settings import Settings
 from asset_changes.warehouse import alerts
@@ -84,13 +85,26 @@ def _page() -> str | None:
 
 
 def _take_note(channel_id: int) -> None:
+    entries = channel_list.read(channel_variable() or "[]")
+    read = {entry.channel.channel_id for entry in entries if isinstance(entry, ChannelEntry) and not entry.retired_at}
+    if channel_id in read:
+        raise ConfigurationError(f"Channel {channel_id} is read: Getty lists it. Give the id of one that vanished.")
     with warehouse_of(Settings.from_environment()) as engine:
         if not in_transaction(engine, lambda connection: alerts.note_retirement(connection, channel_id)):
             raise ConfigurationError(f"Channel {channel_id} is no channel that vanished: give the id of one, or none.")
 
 
 def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:
+    is_over = False
+
     def tell(alert: Alert) -> None:
-        FeedAlert(alert, choice)(cast(Context, dict(context)))
+        nonlocal is_over
+        if is_over:
+            raise TimeoutError("The time of this watch is over.")
+        try:
+            FeedAlert(alert, choice)(cast(Context, dict(context)))
+        except AirflowTaskTimeout as error:  # raised once: the next one to hang would hang for good
+            is_over = True
+            raise TimeoutError("The notifier took longer than a watch may last.") from error
 
     return tell

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.dags.inside import bag
+from tests.dags.inside import bag, do_task
 
 
 def run_dag(file: str, dag_id: str, **params: Any) -> tuple[str, str]:
@@ -25,7 +25,7 @@ def note_gone_channel(channel_id: int) -> str:
     return run_dag("watch.py", "asset_changes_watch", gone_channel_id=channel_id)[0]
 
 
-def nightly_replay(channel_id: int) -> dict[str, Any]:
+def nightly_replay(channel_id: int, try_number: int = 1) -> dict[str, Any]:
     """Replay a channel as the scheduled run does."""
     from datetime import UTC, datetime, timedelta
     from types import SimpleNamespace
@@ -35,12 +35,18 @@ def nightly_replay(channel_id: int) -> dict[str, Any]:
     now = datetime.now(UTC)
     context = {
         "dag_run": SimpleNamespace(run_type="scheduled"),
+        "ti": SimpleNamespace(try_number=try_number),
         "params": {},
         "data_interval_start": now - timedelta(days=1),
         "data_interval_end": now + timedelta(days=1),
     }
     channel = {"channel_id": channel_id, "asset_family": "Editorial", "asset_type": "Image"}
     return replaying.replay_channel(context, channel)
+
+
+def fetch_only(dag_id: str) -> None:
+    """Do the first task of a channel alone."""
+    do_task(dag_id, "fetch")
 
 
 Sent = list[tuple[str, str, float, dict[str, str]]]

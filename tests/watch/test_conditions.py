@@ -106,7 +106,7 @@ def _replay(feed: Feed) -> None:
         until=now + DAYS,
     )
     with transaction(feed.steps.warehouse) as connection:
-        note_nightly_replay(connection, 3001, changed=done.changed)
+        note_nightly_replay(connection, 3001, changed=done.changed, begins=True)
 
 
 def _lose_rows(feed: Feed) -> None:

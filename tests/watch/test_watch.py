@@ -97,7 +97,8 @@ def test_an_open_alert_says_in_its_row_what_it_said_last(feed: Feed, watchdog: W
 def test_a_notifier_that_fails_is_tried_again_by_the_next_watch(feed: Feed, watchdog: Watchdog) -> None:
     watched = watchdog.look(later=AN_HOUR, tell=refuse)
     assert watched.failures == (
-        "Not told 'No answer, Channel 3001 (Editorial Image)', tried again by the next watch: the mail server is away",
+        "Not told 'No answer, Channel 3001 (Editorial Image)', tried again by the next watch: "
+        "the notifier failed with OSError, see the log.",
     )
     assert rows(watchdog) == [("unchecked", False, False)]
     assert watchdog.look(later=AN_HOUR).told == 1
@@ -228,3 +229,14 @@ def test_thresholds_come_from_the_environment() -> None:
 def test_a_threshold_out_of_range_is_refused_by_name(value: str) -> None:
     with pytest.raises(ConfigurationError, match=r"ASSET_CHANGES_WATCH_LAG_MINUTES is .* number of minutes"):
         WatchSettings.from_environment({"ASSET_CHANGES_WATCH_LAG_MINUTES": value})
+
+
+def test_what_a_notifier_says_of_its_failure_is_in_the_log_alone(
+    feed: Feed, watchdog: Watchdog, caplog: pytest.LogCaptureFixture
+) -> None:
+    def post(alert: Alert) -> None:
+        raise OSError("Max retries exceeded with url: /services/SECRET")
+
+    [failure] = watchdog.look(later=AN_HOUR, tell=post).failures
+    assert "SECRET" not in failure
+    assert "SECRET" in caplog.text

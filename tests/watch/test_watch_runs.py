@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +159,29 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
     assert [watch(mailing), watch(mailing)] == ["success", "success"]
     assert [each["Subject"] for each in mail.letters] == ["Channel vanished, Channel 3001 (Editorial Image)"]
 
-    state, log = take_note(mailing, 3002)
-    assert (state, "Channel 3002 is no channel that vanished" in log) == ("failed", True)
+    for channel_id, says in (
+        (3002, "Channel 3002 is read: Getty lists it"),
+        (9, "Channel 9 is no channel that vanished"),
+    ):
+        state, log = take_note(mailing, channel_id)
+        assert (state, says in log) == ("failed", True)
     assert [take_note(mailing, 3001)[0], watch(mailing)] == ["success", "success"]
     assert [each["Subject"] for each in mail.letters[1:]] == [
         "All clear: Channel vanished, Channel 3001 (Editorial Image)"
+    ]
+
+
+def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
+    mailing: Installation, mail: MailServer, steps: Steps
+) -> None:
+    with transaction(steps.warehouse) as connection:
+        ledger.upsert_channels(connection, [replace(steps.channel, channel_id=3009)])
+        connection.execute(text("UPDATE channels SET discovered_at = now() - interval '2 hours'"))
+    assert watch(mailing) == "success"
+    assert [take_note(mailing, 3009)[0], watch(mailing)] == ["success", "success"]
+    assert [each["Subject"] for each in mail.letters] == [
+        "No answer, Channel 3009 (Editorial Image)",
+        "All clear: No answer, Channel 3009 (Editorial Image)",
     ]
 
 
@@ -331,7 +350,18 @@ def test_a_nightly_replay_leaves_word_of_what_it_changed(
     with transaction(warehouse) as connection:
         connection.execute(text("DELETE FROM asset_states"))
     installed.run(inside.nightly_replay, 3001)
-    assert left() > 0
+    assert left() == 1
+    installed.run(inside.nightly_replay, 3001, 2)  # what the first try mended is no more to be found
+    assert left() == 1
+    installed.run(inside.nightly_replay, 3001)
+    assert left() == 0
+
+    sandbox.append(3001, [change(2)])
+    installed.run(inside.fetch_only, CHANNEL)
+    installed.run(inside.nightly_replay, 3001)
+    assert left() == 0  # that set waited for its load
+    with transaction(warehouse) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM assets")) == 2
 
 
 def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(

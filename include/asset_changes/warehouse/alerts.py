@@ -86,21 +86,28 @@ def mark_cleared(connection: Connection, alert: OpenAlert) -> None:
     connection.execute(update(alerts).where(_is(alert)).values(cleared_at=func.now()))
 
 
-def note_nightly_replay(connection: Connection, channel_id: int, *, changed: int) -> None:
-    """Keep what the last nightly replay of a channel changed: anything but 0 raises an alert."""
+def note_nightly_replay(connection: Connection, channel_id: int, *, changed: int, begins: bool = False) -> None:
+    """Add to what the last nightly replay of a channel changed: anything but 0 raises an alert.
+
+    Each of its transactions does, for what it mends is no more to be found should it be tried again.
+    """
+    before = 0 if begins else func.coalesce(channels.c.replay_changed_count, 0)
     connection.execute(
         update(channels)
         .where(channels.c.channel_id == channel_id)
-        .values(replayed_at=func.now(), replay_changed_count=changed)
+        .values(replayed_at=func.now(), replay_changed_count=before + changed)
     )
 
 
 def note_retirement(connection: Connection, channel_id: int) -> bool:
-    """Keep that a person knows that Getty no longer lists a channel; False where there is no such channel."""
+    """Keep that a person knows that Getty no longer lists a channel; False where there is no such channel.
+
+    One that discovery could not retire, because the Variable had lost it, is retired by this.
+    """
     known = (
         update(channels)
-        .where((channels.c.channel_id == channel_id) & channels.c.retired_at.is_not(None))
-        .values(retirement_known_at=func.now())
+        .where(channels.c.channel_id == channel_id)
+        .values(retired_at=func.coalesce(channels.c.retired_at, func.now()), retirement_known_at=func.now())
     )
     return connection.execute(known).rowcount == 1
 

@@ -60,7 +60,7 @@ COLUMNS = {
     "rejected_at": "When it was rejected",
     "rejected_count": "Messages that cannot be applied",
     "replay_changed_count": "Rows that the last nightly replay changed: must be 0",
-    "replayed_at": "When the last nightly replay ended",
+    "replayed_at": "When the last nightly replay began, or last changed a row",
     "retired_at": "Since when Getty no longer lists the channel",
     "retirement_known_at": "When somebody took note that Getty no longer lists it",
     "run_id": "The run that loaded it",

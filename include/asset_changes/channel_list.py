@@ -94,10 +94,16 @@ def merge(text: str | None, *, found: Sequence[Channel], asked: Collection[str])
     return json.dumps(sorted(merged, key=_order), indent=2)
 
 
-def conn_ids(text: str | None) -> list[str]:
-    """Return the connections that the list names, the default one first."""
-    named = {entry.conn_id for entry in read(text or "[]") if isinstance(entry, ChannelEntry)}
-    return [DEFAULT_CONN_ID, *sorted(named - {DEFAULT_CONN_ID})]
+def conn_ids(text: str | None) -> dict[str, bool]:
+    """Return the connections that the list names, the default one first, and whether one must answer.
+
+    One of which all channels are retired need not: its account may have ended.
+    """
+    needed = {DEFAULT_CONN_ID: True}
+    entries = [entry for entry in read(text or "[]") if isinstance(entry, ChannelEntry)]
+    for entry in sorted(entries, key=lambda entry: entry.conn_id):
+        needed[entry.conn_id] = needed.get(entry.conn_id, False) or not entry.retired_at
+    return needed
 
 
 def _items(text: str) -> list[Any]:

@@ -1,5 +1,6 @@
 """The one place where Airflow's connections, paths and run context meet the core."""
 
+import logging
 import re
 import signal
 from collections.abc import Iterator, Mapping
@@ -8,13 +9,13 @@ from typing import Any, cast
 
 from airflow.sdk import BaseHook, ObjectStoragePath, Variable
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError, ErrorType
 from asset_changes import channel_list, handoff, steps
 from asset_changes.archive import Archive
 from asset_changes.catch_up import catch_up as catch_up_channel
 from asset_changes.channel_list import ChannelEntry
 from asset_changes.downstream import last_channel_seq
-from asset_changes.errors import ConfigurationError
+from asset_changes.errors import AssetChangesError, ConfigurationError
 from asset_changes.model import Channel
 from asset_changes.settings import Settings
 from asset_changes.settings import batch_size as checked_batch_size
@@ -29,6 +30,8 @@ from upath import UPath
 
 from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
+
+log = logging.getLogger(__name__)
 
 WAREHOUSE_CONN_ID = "warehouse_default"
 _FOLDERS = ("file:", "local:")
@@ -113,16 +116,16 @@ def discover() -> Passed:
     """Ask Getty for the channels, keep them in the warehouse and in the Variable."""
     text = channel_variable()
     found: list[Channel] = []
-    asked = channel_list.conn_ids(text)
-    for conn_id in asked:
-        hook = GettyImagesHook(conn_id)
-        listed = hook.get_channels()
-        hook.close()
-        if not listed:
-            raise ConfigurationError(
-                f"Getty lists no channel for connection {conn_id!r}: nothing was changed. Ask Getty's sales team to "
-                "set up Asset Changes for this account."
-            )
+    asked = []
+    for conn_id, must_answer in channel_list.conn_ids(text).items():
+        try:
+            listed = _listed(conn_id)
+        except (AssetChangesError, AirflowNotFoundException) as error:
+            if must_answer:
+                raise
+            log.warning("Not asked: %s, of which all channels are retired. %s", conn_id, error)
+            continue
+        asked.append(conn_id)
         found += [channel for channel in listed if channel.channel_id not in {each.channel_id for each in found}]
     merged = channel_list.merge(text, found=found, asked=asked)
     entries = [entry for entry in channel_list.read(merged) if isinstance(entry, ChannelEntry)]
@@ -137,6 +140,18 @@ def discover() -> Passed:
             description="Channels of the Asset Changes API; schedule, batch_size and conn_id are yours to set",
         )
     return {"found": [channel.channel_id for channel in found], "retired": retired}
+
+
+def _listed(conn_id: str) -> list[Channel]:
+    hook = GettyImagesHook(conn_id)
+    listed = hook.get_channels()
+    hook.close()
+    if not listed:
+        raise ConfigurationError(
+            f"Getty lists no channel for connection {conn_id!r}: nothing was changed. Ask Getty's sales team to "
+            "set up Asset Changes for this account."
+        )
+    return listed
 
 
 def _handed_on(passed: Passed | None) -> Passed:

@@ -100,5 +100,16 @@ def test_of_a_channel_that_stands_in_the_list_twice_both_entries_stay_for_the_us
 
 def test_discovery_asks_the_default_connection_first_then_those_of_the_entries() -> None:
     entries = [{**ENTRY, "conn_id": "b"}, {**ENTRY, "channel_id": 1, "conn_id": "a"}, "nonsense"]
-    assert conn_ids(json.dumps(entries)) == [DEFAULT_CONN_ID, "a", "b"]
-    assert conn_ids(None) == [DEFAULT_CONN_ID]
+    assert list(conn_ids(json.dumps(entries))) == [DEFAULT_CONN_ID, "a", "b"]
+    assert list(conn_ids(None)) == [DEFAULT_CONN_ID]
+
+
+def test_a_connection_must_answer_while_one_of_its_channels_is_read() -> None:
+    retired = {**ENTRY, "retired_at": "2026-01-01T00:00:00Z"}
+    entries = [
+        {**retired, "conn_id": "ended"},
+        {**retired, "channel_id": 1, "conn_id": "mixed"},
+        {**ENTRY, "channel_id": 2, "conn_id": "mixed"},
+        {**retired, "channel_id": 3},
+    ]
+    assert conn_ids(json.dumps(entries)) == {DEFAULT_CONN_ID: True, "ended": False, "mixed": True}

@@ -285,3 +285,14 @@ def test_after_a_confirmation_that_was_marked_as_success_the_channel_reads_on(
     sandbox.append(3001, [change("1")])
     assert connected.run(inside.do_task, CHANNEL, "catch_up", None)["sets"] == 1
     assert live(warehouse) == ["1"]
+
+
+@pytest.mark.parametrize(("retired_at", "state"), [("2026-01-01T00:00:00Z", "success"), (None, "failed")])
+def test_an_account_that_ended_holds_discovery_up_only_while_a_channel_of_it_is_read(
+    connected: Installation, retired_at: str | None, state: str
+) -> None:
+    other = {**ENTRY, "channel_id": 9, "conn_id": "no_such_connection"}
+    connected.set_channels(json.dumps([ENTRY, other | ({"retired_at": retired_at} if retired_at else {})]))
+    discovery = connected.test_dag(DISCOVERY)
+    assert discovery.states()["discover"] == state
+    assert len(discovery.lines("Not asked: no_such_connection")) == (state == "success")

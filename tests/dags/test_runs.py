@@ -287,12 +287,19 @@ def test_after_a_confirmation_that_was_marked_as_success_the_channel_reads_on(
     assert live(warehouse) == ["1"]
 
 
-@pytest.mark.parametrize(("retired_at", "state"), [("2026-01-01T00:00:00Z", "success"), (None, "failed")])
+@pytest.mark.parametrize(
+    ("is_there", "retired_at"),
+    [(True, None), (True, "2026-01-01T00:00:00Z"), (False, "2026-01-01T00:00:00Z")],
+)
 def test_an_account_that_ended_holds_discovery_up_only_while_a_channel_of_it_is_read(
-    connected: Installation, retired_at: str | None, state: str
+    connected: Installation, sandbox: Sandbox, is_there: bool, retired_at: str | None
 ) -> None:
-    other = {**ENTRY, "channel_id": 9, "conn_id": "no_such_connection"}
-    connected.set_channels(json.dumps([ENTRY, other | ({"retired_at": retired_at} if retired_at else {})]))
+    if is_there:
+        connected.environment["AIRFLOW_CONN_ENDED"] = getty_connection(sandbox, password="not-the-secret")
+    other = {**ENTRY, "channel_id": 9, "conn_id": "ended"} | ({"retired_at": retired_at} if retired_at else {})
+    connected.set_channels(json.dumps([ENTRY, other]))
+
     discovery = connected.test_dag(DISCOVERY)
-    assert discovery.states()["discover"] == state
-    assert len(discovery.lines("Not asked: no_such_connection")) == (state == "success")
+
+    assert discovery.tasks["discover"] == ("success" if retired_at else "failed", 1)
+    assert len(discovery.lines("Not asked: ended, of which all channels are retired")) == bool(retired_at)

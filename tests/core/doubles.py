@@ -15,6 +15,7 @@ import urllib3
 from asset_changes.client import AssetChangesClient
 from asset_changes.credentials import Credentials
 from asset_changes.model import Confirmation, Delivery
+from local_stack.postgres import EmbeddedPostgres
 from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, text
 
@@ -191,3 +192,8 @@ def ledger_row(warehouse: Engine, change_set_id: str) -> dict[str, Any]:
     """Return the ledger's row of a set."""
     [row] = rows(warehouse, "SELECT * FROM change_sets WHERE change_set_id = :id", id=change_set_id)
     return row
+
+
+def deadlocks(server: EmbeddedPostgres) -> int:
+    """Return how many deadlocks the server has found so far."""
+    return server.log.read_text().count("deadlock detected")

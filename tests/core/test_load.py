@@ -28,6 +28,7 @@ from tests.core.doubles import (
     STATE,
     ScriptedGetty,
     body_of,
+    deadlocks,
     delivery,
     execute,
     ledger_row,
@@ -266,11 +267,6 @@ def test_history_is_told_by_the_time_of_the_source(warehouse: Engine, archive: A
 
 
 # Many at once.
-
-
-def deadlocks(server: EmbeddedPostgres) -> int:
-    """Return how many deadlocks the server has found so far."""
-    return server.log.read_text().count("deadlock detected")
 
 
 def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Steps, Any]]:

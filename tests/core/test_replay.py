@@ -26,7 +26,7 @@ from sqlalchemy import URL, Engine, text
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import ScriptedGetty, body_of, delivery, execute, ledger_row, live, rows, told
+from tests.core.doubles import ScriptedGetty, body_of, deadlocks, delivery, execute, ledger_row, live, rows, told
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CONTENT = {
@@ -297,7 +297,7 @@ def archive_update(archive: Archive, channel: Channel, number: int, *asset_ids: 
 
 
 def test_rebuilds_of_channels_that_carry_the_same_assets_never_wait_in_a_circle(
-    archive: Archive, warehouse_url: URL
+    archive: Archive, warehouse_url: URL, postgres: EmbeddedPostgres
 ) -> None:
     random = Random(1)
     four = [replace(EDITORIAL_IMAGES, channel_id=3001 + number) for number in range(4)]
@@ -307,13 +307,11 @@ def test_rebuilds_of_channels_that_carry_the_same_assets_never_wait_in_a_circle(
     def rebuild(channel: Channel) -> Replayed:
         return replay(channel, archive=archive, warehouse=connect(warehouse_url, schema=SCHEMA))
 
-    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    warehouse = connect(warehouse_url, schema=SCHEMA)
-    [before] = rows(warehouse, deadlocks)
+    before = deadlocks(postgres)
     with ThreadPoolExecutor(4) as pool:
         assert [done.rebuilt for done in pool.map(rebuild, four)] == [60] * 4
-    assert rows(warehouse, deadlocks) == [before]
-    assert len(live(warehouse)) == 300
+    assert deadlocks(postgres) == before
+    assert len(live(connect(warehouse_url, schema=SCHEMA))) == 300
 
 
 def test_a_damaged_object_holds_up_no_other_set(archive: Archive, warehouse: Engine) -> None:

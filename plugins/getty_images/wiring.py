@@ -139,7 +139,9 @@ def discover() -> Passed:
             merged,
             description="Channels of the Asset Changes API; schedule, batch_size and conn_id are yours to set",
         )
-    return {"found": [channel.channel_id for channel in found], "retired": retired}
+    ids = [channel.channel_id for channel in found]
+    log.info("Discovered: channels=%s retired=%s connections=%s", ids, retired, ", ".join(asked))
+    return {"found": ids, "retired": retired}
 
 
 def _listed(conn_id: str) -> list[Channel]:

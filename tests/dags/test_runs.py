@@ -55,6 +55,7 @@ def test_a_new_installation_discovers_its_channels_then_loads_confirms_and_is_ca
     discovery = airflow.test_dag(DISCOVERY)
 
     assert discovery.states() == {"migrate": "success", "discover": "success"}
+    assert len(discovery.lines("Discovered: channels=[3001, 3002, 3003, 3004] retired=[]")) == 1
     assert [each["channel_id"] for each in airflow.channels()] == [3001, 3002, 3003, 3004]
     assert rows(warehouse, "SELECT count(*) FROM channels") == [(4,)]
 

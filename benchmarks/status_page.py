@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine, text
 
 from benchmarks.api_server import running_api_server

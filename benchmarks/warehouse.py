@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.migrate import migrate
 from local_stack.postgres import USER, EmbeddedPostgres
 

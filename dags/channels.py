@@ -6,9 +6,9 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, Variable, dag, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTimetableInvalid
-from asset_changes.channel_list import VARIABLE, BadEntry, ChannelEntry, read
+from asset_changes.channel_registry import VARIABLE, BadEntry, ChannelEntry, read
 from asset_changes.errors import ConfigurationError
-from asset_changes.model import MAX_BATCH_SIZE
+from asset_changes.models import MAX_BATCH_SIZE
 from getty_images.assets import caught_up_alias, channel_asset
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 
@@ -66,9 +66,9 @@ def channel_dag(entry: ChannelEntry) -> DAG:
         @task(multiple_outputs=False)
         def fetch(**context: Any) -> dict[str, Any]:
             """Fetch the next change set into archive and ledger."""
-            from getty_images import wiring
+            from getty_images.tasks import channel
 
-            fetched = wiring.fetch(entry, context)
+            fetched = channel.fetch(entry, context)
             if fetched is None:
                 raise AirflowSkipException("Caught up: Getty has no change to hand out.")
             return fetched
@@ -76,30 +76,30 @@ def channel_dag(entry: ChannelEntry) -> DAG:
         @task(multiple_outputs=False)
         def transform(fetched: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Prepare the rows of the archived set."""
-            from getty_images import wiring
+            from getty_images.tasks import channel
 
-            return wiring.transform(entry, context, fetched)
+            return channel.transform(entry, context, fetched)
 
         @task(multiple_outputs=False, outlets=[channel_asset(channel.channel_id)])
         def load(prepared: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Write the rows in one transaction."""
-            from getty_images import wiring
+            from getty_images.tasks import channel
 
-            return wiring.load(entry, context, prepared)
+            return channel.load(entry, context, prepared)
 
         @task(multiple_outputs=False)
         def confirm(loaded: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Tell Getty that the set is received for good."""
-            from getty_images import wiring
+            from getty_images.tasks import channel
 
-            return wiring.confirm(entry, context, loaded)
+            return channel.confirm(entry, context, loaded)
 
         @task(multiple_outputs=False, execution_timeout=None, outlets=[caught_up_alias(channel.channel_id)])
         def catch_up(confirmed: dict[str, Any], **context: Any) -> dict[str, Any]:
             """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
-            from getty_images import wiring
+            from getty_images.tasks import channel
 
-            return wiring.catch_up(entry, context, confirmed)
+            return channel.catch_up(entry, context, confirmed)
 
         catch_up(confirm(load(transform(fetch()))))  # type: ignore[arg-type]  # an XComArg at parse time
 

@@ -37,16 +37,16 @@ def discovery() -> None:
     @task
     def migrate() -> None:
         """Bring the warehouse's schema to the version of this code."""
-        from getty_images import wiring
+        from getty_images.tasks import discovery
 
-        wiring.migrate()
+        discovery.migrate()
 
     @task(multiple_outputs=False)
     def discover() -> dict[str, Any]:
         """Keep what Getty says of the account's channels."""
-        from getty_images import wiring
+        from getty_images.tasks import discovery
 
-        return wiring.discover()
+        return discovery.discover()
 
     migrate() >> discover()
 

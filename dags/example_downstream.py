@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from airflow.sdk import AssetAny, Variable, dag, task
-from asset_changes.channel_list import VARIABLE, ChannelEntry, read
+from asset_changes.channel_registry import VARIABLE, ChannelEntry, read
 from getty_images.assets import channel_asset
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 
@@ -51,10 +51,10 @@ def example_downstream() -> None:
     @task(multiple_outputs=False)
     def read_on() -> dict[str, Any]:
         """Read what each channel has loaded since the last run."""
-        from asset_changes.downstream import changes_after
         from asset_changes.settings import Settings
-        from asset_changes.warehouse.connection import transaction
-        from getty_images.wiring import warehouse_of
+        from asset_changes.warehouse.changes import changes_after
+        from asset_changes.warehouse.engine import transaction
+        from getty_images.resources import warehouse_of
 
         cursors = json.loads(Variable.get(CURSORS, default="{}"))
         found: Counter[str] = Counter()

@@ -74,17 +74,17 @@ def replay_archive() -> None:
     @task
     def channels(**context: Any) -> list[dict[str, Any]]:
         """List the channels to replay."""
-        from getty_images import replaying
+        from getty_images.tasks import replay
 
-        return replaying.channels(context)
+        return replay.channels(context)
 
     @task(multiple_outputs=False, map_index_template="{{ channel_name }}")
     def replay(channel: dict[str, Any], **context: Any) -> dict[str, Any]:
         """Load the channel's archived sets of the span again."""
-        from getty_images import replaying
+        from getty_images.tasks import replay
 
         get_current_context()["channel_name"] = channel["name"]  # type: ignore[typeddict-unknown-key]  # the keywords are a copy
-        return replaying.replay_channel(context, channel)
+        return replay.replay_channel(context, channel)
 
     replay.expand(channel=channels())
 

@@ -51,9 +51,9 @@ def watchdog() -> None:
     @task(multiple_outputs=False)
     def watch(**context: Any) -> dict[str, int]:
         """Look at all channels, tell what is new and what is over."""
-        from getty_images import watching
+        from getty_images.tasks import watch
 
-        return watching.watch(context)
+        return watch.watch(context)
 
     watch()
 

@@ -12,13 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asset_changes import settings, watch_settings
+from asset_changes import settings
 from asset_changes.metrics import METRICS
+from asset_changes.monitoring import settings as watch_settings
+from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.glossary import COLUMNS, RELATIONS
 from asset_changes.warehouse.migrate import migrate
-from asset_changes.watch_settings import WatchSettings
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine, text
 

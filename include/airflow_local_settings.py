@@ -12,7 +12,12 @@ import warnings
 
 FORKING_COMMANDS = (["scheduler"], ["celery", "worker"])
 # And all that these import.
-IMPORTED_BY_TASKS = ("psycopg", "asset_changes.catch_up", "getty_images.wiring", "getty_images.replaying")
+IMPORTED_BY_TASKS = (
+    "psycopg",
+    "asset_changes.pipeline.catch_up",
+    "getty_images.tasks.channel",
+    "getty_images.tasks.replay",
+)
 
 # Airflow copies the names of this module into its own settings: these stay here.
 __all__: list[str] = []

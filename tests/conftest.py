@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.client import AssetChangesClient
-from asset_changes.credentials import Credentials
-from asset_changes.model import Channel
-from asset_changes.steps import Steps
-from asset_changes.warehouse.connection import connect
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
+from asset_changes.models import Channel
+from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.sandbox import Sandbox
 from local_stack.postgres import EmbeddedPostgres
@@ -95,6 +95,6 @@ def client(sandbox: Sandbox) -> Iterator[AssetChangesClient]:
 
 
 @pytest.fixture
-def steps(client: AssetChangesClient, archive: Archive, warehouse: Engine) -> Steps:
+def steps(client: AssetChangesClient, archive: Archive, warehouse: Engine) -> ChannelContext:
     """The steps of channel 3001."""
-    return Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)

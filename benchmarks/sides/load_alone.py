@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from asset_changes import steps
+from asset_changes.pipeline import steps
 
 from benchmarks.sides.ours import steps_of
 from benchmarks.sides.rounds import Run, Timed, serve

@@ -4,20 +4,20 @@ import logging
 from typing import Any
 
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
-from asset_changes.credentials import Credentials
-from asset_changes.model import Channel
-from asset_changes.steps import Steps
-from asset_changes.transform import transform  # noqa: F401 - the core imports it late; here it counts as an import
-from asset_changes.warehouse.connection import connect
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
+from asset_changes.models import Channel
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.transform import transform  # noqa: F401 - the core imports it late; here it counts as an import
+from asset_changes.warehouse.engine import connect
 from sqlalchemy import make_url
 from upath import UPath
 
 from benchmarks.sides.rounds import Run, serve
 
 
-def steps_of(settings: dict[str, Any]) -> Steps:
+def steps_of(settings: dict[str, Any]) -> ChannelContext:
     """Return the steps of one channel."""
     credentials = Credentials(
         api_key=settings["api_key"],
@@ -25,7 +25,7 @@ def steps_of(settings: dict[str, Any]) -> Steps:
         api_url=settings["api_url"],
         token_url=settings["token_url"],
     )
-    return Steps(
+    return ChannelContext(
         channel=Channel(channel_id=settings["channel_id"], asset_family="Editorial", asset_type="Image"),
         source=AssetChangesClient(credentials),
         archive=Archive(UPath(settings["archive_uri"])),

@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from asset_changes.replay import replay
+from asset_changes.pipeline.replay import replay
 
 from benchmarks.sides.ours import steps_of
 from benchmarks.sides.rounds import Run, serve

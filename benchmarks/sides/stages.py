@@ -23,21 +23,21 @@ from benchmarks.sides.rounds import Run, serve
 
 # Stage and function; one that the core no longer has is passed over.
 STAGES = (
-    ("call PUT", "asset_changes.client", "AssetChangesClient.get_change_set"),
-    ("call PUT: read JSON", "asset_changes.answers", "_document"),
-    ("call DELETE", "asset_changes.client", "AssetChangesClient.confirm_change_set"),
-    ("parse", "asset_changes.parse", "parse_change_set"),
-    ("prepare: other", "asset_changes.transform", "prepare"),
-    ("prepare: assess", "asset_changes.transform", "assess"),
-    ("prepare: rows as CSV", "asset_changes.transform", "_csv"),
+    ("call PUT", "asset_changes.getty_api.client", "AssetChangesClient.get_change_set"),
+    ("call PUT: read JSON", "asset_changes.getty_api.responses", "_document"),
+    ("call DELETE", "asset_changes.getty_api.client", "AssetChangesClient.confirm_change_set"),
+    ("parse", "asset_changes.getty_api.parsing", "parse_change_set"),
+    ("prepare: other", "asset_changes.pipeline.transform", "prepare"),
+    ("prepare: assess", "asset_changes.pipeline.transform", "assess"),
+    ("prepare: rows as CSV", "asset_changes.pipeline.transform", "_csv"),
     ("archive", "asset_changes.archive", "Archive.write"),
     ("archive: durable write", "asset_changes.archive", "_write_durably"),
-    ("waiting for the archive", "asset_changes.delivery", "InHand.wait_until_archived"),
-    ("Python of settle", "asset_changes.steps", "settle"),
-    ("Python of record", "asset_changes.steps", "record"),
-    ("Python of load_in", "asset_changes.steps", "load_in"),
-    ("Python of load_set", "asset_changes.warehouse.load", "load_set"),
-    ("log line", "asset_changes.steps", "log_loaded"),
+    ("waiting for the archive", "asset_changes.pipeline.fetch", "InHand.wait_until_archived"),
+    ("Python of settle", "asset_changes.pipeline.steps", "settle"),
+    ("Python of record", "asset_changes.pipeline.steps", "record"),
+    ("Python of load_in", "asset_changes.pipeline.steps", "load_in"),
+    ("Python of load_set", "asset_changes.warehouse.loader", "load_set"),
+    ("log line", "asset_changes.pipeline.steps", "log_loaded"),
 )
 _STATEMENT = re.compile(
     r"(?is)^\s*(?:(INSERT) INTO (\w+)|(UPDATE) (\w+)|(SELECT).*?\bFROM\s+(\w+)|(COPY) (\w+)|(\w+)(?:\s+(\w+))?)"

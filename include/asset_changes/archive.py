@@ -24,7 +24,7 @@ from pathlib import Path
 from upath import UPath
 
 from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
-from asset_changes.model import Body
+from asset_changes.models import Body
 
 _STAMP = "%Y%m%dT%H%M%S%f"
 _NAME = re.compile(r"(?P<stamp>\d{8}T\d{12})Z-(?P<id>[A-Za-z0-9_-]{1,64})(?:\.(?P<later>\d{8}T\d{12})Z)?\.json\.gz")

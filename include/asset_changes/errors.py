@@ -18,7 +18,7 @@
         ├── RateLimited                429, or 403 that speaks of rate
         ├── WarehouseUnavailable       the warehouse does not answer, or gave up a transaction
         ├── ArchiveUnavailable         the archive cannot be read or written
-        └── NotTold                    the watchdog could not tell somebody, or not look everywhere
+        └── NotificationFailed         the watchdog could not tell somebody, or not look everywhere
 
 Each message is a sentence: what happened, and where. What to do next stands with the class, and at length
 under its name in docs/operations.md. None holds a secret.
@@ -148,10 +148,14 @@ class ArchiveUnavailable(TransientError):
     next_step = "Look for a full disk, missing rights or an unreachable store; the next run tries again by itself."
 
 
-class NotTold(TransientError):
+class NotificationFailed(TransientError):
     """The watchdog could not tell somebody of an alert, or not look for every condition."""
 
     next_step = "Test the connection of the notifier; the next run tells it again by itself."
+
+
+NotTold = NotificationFailed
+"""Its name until 1.1, for whoever catches it by that."""
 
 
 def error_named(name: object) -> type[AssetChangesError]:

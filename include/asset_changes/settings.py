@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from asset_changes.errors import ConfigurationError
-from asset_changes.model import MAX_BATCH_SIZE
+from asset_changes.models import MAX_BATCH_SIZE
 
 PREFIX = "ASSET_CHANGES_"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")

@@ -6,9 +6,9 @@ import random
 import time
 from datetime import datetime, timedelta
 
+from getty_sandbox.encode import Message, Speller, microseconds
 from getty_sandbox.feed import Stories
 from getty_sandbox.options import Options, SandboxError
-from getty_sandbox.spelling import Message, Speller, microseconds
 from getty_sandbox.store import Store
 
 _US_PER_DAY = 86_400_000_000

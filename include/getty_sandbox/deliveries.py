@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from getty_sandbox.backlog import make_backlog, settle_origin
-from getty_sandbox.channel_feed import Feed
+from getty_sandbox.channel_state import Feed
+from getty_sandbox.decode import DeliveredSet, read_time
+from getty_sandbox.encode import Message, Speller, microseconds
 from getty_sandbox.feed import trickle_draft
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Channel, Options, SandboxError
-from getty_sandbox.reading import DeliveredSet, read_time
-from getty_sandbox.spelling import Message, Speller, microseconds
 from getty_sandbox.store import Appended, ChangeSet, Store
 
 _GROWTH = 3  # messages that a redelivery holds more than the delivery before it, where it may differ

@@ -16,7 +16,7 @@ from getty_sandbox.deliveries import Deliveries
 from getty_sandbox.faults import DELETE, PUT, Fault, Faults
 from getty_sandbox.options import Options
 from getty_sandbox.server import Server
-from getty_sandbox.service import Asked, Outcome, Service
+from getty_sandbox.service import ApiRequest, Outcome, Service
 from getty_sandbox.store import ChangeSet
 from getty_sandbox.tokens import Tokens
 from getty_sandbox.truth import truth_of
@@ -173,7 +173,7 @@ class Sandbox:
 
     # How it answers.
 
-    def _answer(self, asked: Asked, is_local: bool) -> Outcome:
+    def _answer(self, asked: ApiRequest, is_local: bool) -> Outcome:
         if asked.path.startswith(control.ROOT):
             if not is_local:
                 return Outcome(edge_error(403, "Forbidden"))
@@ -184,7 +184,7 @@ class Sandbox:
         self._remember(asked, outcome)
         return outcome
 
-    def _remember(self, asked: Asked, outcome: Outcome) -> None:
+    def _remember(self, asked: ApiRequest, outcome: Outcome) -> None:
         fault = outcome.fault.mode if outcome.fault else None
         is_cut = fault in ("lost_put_response", "lost_delete_response", "connection_cut")
         request = Request(

@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from getty_sandbox.faults import half
 from getty_sandbox.options import SandboxError
-from getty_sandbox.service import Asked, Outcome
+from getty_sandbox.service import ApiRequest, Outcome
 
 _CUT_BEFORE_ANSWER = ("lost_put_response", "lost_delete_response", "connection_cut")
 _SLOW_PIECES = 10
 
-Answer = Callable[[Asked, bool], Outcome]  # the request, and whether it comes from this machine
+Answer = Callable[[ApiRequest, bool], Outcome]  # the request, and whether it comes from this machine
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -83,7 +83,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         body = self.rfile.read(int(length)) if length.isdecimal() else b""
         url = urlsplit(self.path)
-        asked = Asked(
+        asked = ApiRequest(
             method=self.command,
             target=self.path,
             path=url.path,

@@ -21,7 +21,7 @@ _INT32 = 2**31
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApiRequest:
     """A request as it came in."""
 
     method: str
@@ -53,7 +53,7 @@ class Service:
     raw: dict[int, deque[Reply]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, asked: Asked) -> Outcome:
+    def answer(self, asked: ApiRequest) -> Outcome:
         """The outcome of one request: the edge first, then mishaps, then the service."""
         operation, channel_id = self._operation(asked)
         if operation is None:
@@ -72,7 +72,7 @@ class Service:
         with self.lock:
             self.raw.setdefault(channel_id, deque()).append(reply)
 
-    def _mishap(self, fault: Fault, asked: Asked) -> Reply | None:
+    def _mishap(self, fault: Fault, asked: ApiRequest) -> Reply | None:
         if fault.mode == "connection_cut":
             return Reply(0)
         if fault.mode == "token_revoked":
@@ -80,7 +80,7 @@ class Service:
             return wire.invalid_token()
         return instead(fault, path=asked.target, retry_after=self.options.retry_after_seconds)
 
-    def _operation(self, asked: Asked) -> tuple[str | None, int | None]:
+    def _operation(self, asked: ApiRequest) -> tuple[str | None, int | None]:
         match asked.method, asked.path:
             case "POST", "/oauth2/token":
                 return TOKEN, None
@@ -93,7 +93,7 @@ class Service:
                 return DELETE, None if set_id is None else self.deliveries.channel_of(set_id)
         return None, None
 
-    def _serve(self, operation: str, asked: Asked) -> Reply:
+    def _serve(self, operation: str, asked: ApiRequest) -> Reply:
         if operation == TOKEN:
             return self.tokens.answer(asked.body, asked.headers.get("authorization"))
         if operation == CHANNELS:
@@ -109,7 +109,7 @@ class Service:
             return wire.service_error(404, "ChannelsNotFound", "No channels were found")
         return wire.channels_reply(listed, keys=self.options.keys, shape=self.options.channels_shape)
 
-    def _put(self, asked: Asked) -> Reply:
+    def _put(self, asked: ApiRequest) -> Reply:
         channel_id = _int32(asked.query.get("channel_id", []))
         if channel_id is None:
             return wire.service_error(400, "InvalidChannelIdException", "The channel id is missing or invalid")
@@ -134,7 +134,7 @@ class Service:
             is_redelivery=delivery.is_redelivery,
         )
 
-    def _delete(self, asked: Asked) -> Reply:
+    def _delete(self, asked: ApiRequest) -> Reply:
         set_id = _change_set_id(asked.path)
         if set_id is None:
             return wire.service_error(400, "InvalidChangeSetId", "The change set id is invalid")

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from getty_sandbox.encode import Message
 from getty_sandbox.options import SandboxError
-from getty_sandbox.spelling import Message
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS origin (name TEXT PRIMARY KEY, value TEXT NOT NULL);

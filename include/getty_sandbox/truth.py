@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from getty_sandbox.decode import Change, DeliveredSet, Rejected, read_set
 from getty_sandbox.options import Channel
-from getty_sandbox.reading import Change, DeliveredSet, Rejected, read_set
 
 _COUNTED = ("new", "update", "delete", "superseded", "rejected")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.standing import Sandbox
+from local_stack.progress import Sandbox
 from local_stack.state import StateDir, write_private
 
 AIRFLOW = (sys.executable, "-m", "airflow")

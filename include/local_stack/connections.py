@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from asset_changes.credentials import API_URL, TOKEN_URL
+from asset_changes.getty_api.credentials import API_URL, TOKEN_URL
 from sqlalchemy import URL
 
 from local_stack.errors import StackError

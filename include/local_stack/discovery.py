@@ -7,13 +7,13 @@ from pathlib import Path
 
 from local_stack.airflow_api import DISCOVERY
 from local_stack.airflow_settings import PREFERENCES
-from local_stack.beforehand import CORRECT_GETTY, silent_addresses
 from local_stack.connections import GETTY, Connection
 from local_stack.errors import StackError
+from local_stack.preflight import CORRECT_GETTY, silent_addresses
 from local_stack.screen import Screen
 from local_stack.services import wait_until
 from local_stack.stack import Stack, start_triggerer
-from local_stack.sync import POLL_SECONDS, Patience
+from local_stack.sync import POLL_SECONDS, StallTimeout
 
 DAG_SECONDS = 120.0
 DUE_SECONDS = 15.0
@@ -51,7 +51,7 @@ def run_to_follow(stack: Stack, *, due_seconds: float = DUE_SECONDS) -> str:
 
 def follow(stack: Stack, run_id: str, screen: Screen) -> None:
     """Wait for the run's success, and show each try that fails on the way; its failure is the end."""
-    patience = Patience()
+    patience = StallTimeout()
     tries = 0
     while (state := stack.airflow.run_state(DISCOVERY, run_id)) != "success":
         stack.services.check()

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
-from local_stack.standing import Channel
+from local_stack.progress import Channel
 
 LOG_WIDTH = 140  # columns; a log file has no width of its own, and 80 would cut the table
 PLAIN_SECONDS = 5.0  # between two lines where no terminal redraws them

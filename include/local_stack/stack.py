@@ -13,16 +13,16 @@ from sqlalchemy import URL
 
 from local_stack.airflow_api import CHANNELS_VARIABLE, AirflowApi
 from local_stack.airflow_settings import airflow_environment, password_file, wiring
-from local_stack.beforehand import look_beforehand, read_settings
 from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
 from local_stack.failures import Failures
 from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
+from local_stack.preflight import look_beforehand, read_settings
+from local_stack.progress import Sandbox, Warehouse
 from local_stack.screen import Screen
 from local_stack.services import Services, marked_processes, stop_left_behind, wait_until
-from local_stack.standing import Sandbox, Warehouse
 from local_stack.state import Secrets, StateDir, write_private
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from local_stack.errors import StackError
+from local_stack.progress import Channel
 from local_stack.screen import Screen
 from local_stack.stack import Stack
-from local_stack.standing import Channel
 
 STALL_SECONDS = 300.0
 POLL_SECONDS = 1.0
@@ -16,7 +16,7 @@ SETTLE_SECONDS = 60.0
 
 
 @dataclass
-class Patience:
+class StallTimeout:
     """Five minutes without progress are the end."""
 
     seconds: float = STALL_SECONDS
@@ -34,7 +34,7 @@ class Patience:
 def catch_up(stack: Stack, screen: Screen) -> list[Channel]:
     """Keep the channels running until all are caught up; their standing then."""
     triggered_at: dict[str, float] = {}
-    patience = Patience()
+    patience = StallTimeout()
     try:
         while True:
             stack.services.check()

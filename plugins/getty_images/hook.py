@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
-from asset_changes.client import AssetChangesClient
 from asset_changes.clock import Clock, system_clock
-from asset_changes.credentials import API_URL, TOKEN_URL, Credentials
 from asset_changes.errors import ConfigurationError
-from asset_changes.model import MAX_BATCH_SIZE, Channel, Confirmation, Delivery
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import API_URL, TOKEN_URL, Credentials
+from asset_changes.models import MAX_BATCH_SIZE, Channel, Confirmation, Delivery
 from asset_changes.settings import batch_size as checked_batch_size
 
 _TEST_SECONDS = 5.0

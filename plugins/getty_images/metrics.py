@@ -11,9 +11,9 @@ from asset_changes.metrics import (
     UNCHECKED_SECONDS,
     Metric,
 )
-from asset_changes.model import Counts
-from asset_changes.watch import Watched
-from asset_changes.watch_conditions import CONDITIONS
+from asset_changes.models import Counts
+from asset_changes.monitoring.conditions import CONDITIONS
+from asset_changes.monitoring.monitor import MonitorResult
 
 
 def send_loaded(channel_id: int, *, sets: int, counts: Counts, channel_seq: int) -> None:
@@ -24,7 +24,7 @@ def send_loaded(channel_id: int, *, sets: int, counts: Counts, channel_seq: int)
     _gauge(CHANNEL_SEQ, channel_seq, channel_id=channel_id)
 
 
-def send_watched(watched: Watched) -> None:
+def send_watched(watched: MonitorResult) -> None:
     """Send how the channels stand and which alerts are open, the closed ones as 0."""
     for reading in watched.readings:
         for metric, value in ((LAG_SECONDS, reading.lag_seconds), (UNCHECKED_SECONDS, reading.unchecked_seconds)):

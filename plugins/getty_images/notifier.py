@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from airflow.sdk import BaseNotifier, Context
-from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError
+from asset_changes.monitoring.notifications import Alert
 
 VARIABLE = "ASSET_CHANGES_NOTIFIER"
 _EXAMPLE = (

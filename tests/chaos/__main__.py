@@ -56,8 +56,8 @@ def tell_what_befell(tally: Tally) -> None:
         tell(f"  {kind!s:<36}{count:>5}")
     for kind in tally.missing:
         tell(f"  {kind!s:<36} never")
-    in_hand, amid = (sum(tally.befell[kind] for kind in MUST if kind.comes == sent) for sent in (SIGTERM, SIGSTOP))
-    tell(f"  sigterms={tally.signals(SIGTERM)} with_a_set_in_hand={in_hand}")
+    received, amid = (sum(tally.befell[kind] for kind in MUST if kind.comes == sent) for sent in (SIGTERM, SIGSTOP))
+    tell(f"  sigterms={tally.signals(SIGTERM)} with_a_set_in_hand={received}")
     tell(f"  server_crashes={tally.crashes} in_mid_load={amid}")
     tell(f"  points={len(MUST) - len(tally.missing)} of {len(MUST)}")
 

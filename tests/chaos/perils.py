@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 from asset_changes.archive import Archive
-from asset_changes.delivery import ChangeSetSource
-from asset_changes.model import Confirmation, Delivery
+from asset_changes.models import Confirmation, Delivery
+from asset_changes.pipeline.fetch import ChangeSetSource
 from sqlalchemy import Engine, event
 from upath import UPath
 

@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, SIGTERM
 
-from asset_changes.model import Channel
-from asset_changes.warehouse.connection import connect, transaction
+from asset_changes.models import Channel
+from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.sandbox import Sandbox
 from local_stack.postgres import EmbeddedPostgres
@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from tests.chaos.crew import LIVE, MUST, Crew, Fate, Tally
 from tests.chaos.perils import LOAD, POINTS_OF
 from tests.chaos.verdict import Verdict, judge, judge_archive, judge_confirmed
-from tests.chaos.worker import Kind, Orders, Place
+from tests.chaos.worker import Kind, Orders, PageUrls
 
 SCHEMA = "getty_images"
 ALONE = [kind for kind in MUST if kind.comes in (SIGTERM, SIGSTOP)]
@@ -79,7 +79,7 @@ class Story:
         due = [kind for kind in self.tally.missing if kind.way in ways]
         return self.rng.sample(due, len(due))
 
-    def _shift(self, place: Place, channels: list[Channel]) -> None:
+    def _shift(self, place: PageUrls, channels: list[Channel]) -> None:
         """Let workers meet their fates: one alone, two under a server that crashes, or some beside each other."""
         due, chance = self._due(), self.rng.random()
         if alone := [kind for kind in due if kind in ALONE] or (chance < 0.06 and self.rng.sample(ALONE, 1)):
@@ -93,7 +93,7 @@ class Story:
                 chosen.append(chosen[0])
             self.crew.shift([self._fate(place, channel, due.pop() if due else None) for channel in chosen])
 
-    def _alone(self, place: Place, channel: Channel, kind: Kind) -> None:
+    def _alone(self, place: PageUrls, channel: Channel, kind: Kind) -> None:
         """Let one worker meet its fate with a set in hand; one that is told to stop finishes that one, and no other."""
         before = len(self.sandbox.confirmed_ids(channel.channel_id))
         fate = Fate(orders=Orders(place=place, channel=channel, kind=kind))
@@ -102,7 +102,7 @@ class Story:
         if kind.comes == SIGTERM and (finished != 1 or self.sandbox.outstanding(channel.channel_id)):
             self.tally.failures.append(f"{kind}: {finished} sets were confirmed after it, not the one in hand")
 
-    def _fate(self, place: Place, channel: Channel, due: Kind | None) -> Fate:
+    def _fate(self, place: PageUrls, channel: Channel, due: Kind | None) -> Fate:
         """What is due, at once, or anything."""
         kind, takes = due or self._any(), self.rng.choice((0.0, 0.0, self.rng.uniform(0.0, 0.1)))
         if kind == Kind("catch_up", "before archive", SIGKILL):
@@ -123,14 +123,14 @@ class Story:
             return Kind(way, self.rng.choice(POINTS_OF[way]), SIGKILL)
         return Kind(way, None, SIGKILL if chance < 0.95 else SIGTERM)
 
-    def _finish(self, place: Place) -> None:
+    def _finish(self, place: PageUrls) -> None:
         """Let workers that nobody kills read the rest."""
         while (channels := self._open()) and not self.tally.failures:
             for channel in channels:
                 orders = Orders(place=place, channel=channel, kind=Kind("catch_up"), most_sets=1_000_000)
                 self.crew.shift([Fate(orders=orders)])
 
-    def _replay(self, place: Place) -> None:
+    def _replay(self, place: PageUrls) -> None:
         """Replay the whole archive, killed a few times first."""
         for _ in range(_KILLS_PER_REPLAY // 2):
             due = self._due(["replay"])
@@ -140,11 +140,11 @@ class Story:
         for channel in self.channels:
             self.crew.shift([Fate(orders=Orders(place=place, channel=channel, kind=Kind("replay")))])
 
-    def _replay_fate(self, place: Place, channel: Channel, due: Kind | None) -> Fate:
+    def _replay_fate(self, place: PageUrls, channel: Channel, due: Kind | None) -> Fate:
         kind = due or Kind("replay", self.rng.choice((*LOAD, None, None)), SIGKILL)
         return Fate(orders=Orders(place=place, channel=channel, kind=kind), after=self.rng.uniform(0.0, 0.2))
 
-    def _look(self, place: Place) -> None:
+    def _look(self, place: PageUrls) -> None:
         """Look from outside, while nobody works, whether what is known is archived and what is confirmed is loaded."""
         with self._warehouse(place) as connection:
             self.seen += judge_archive(connection)
@@ -152,19 +152,19 @@ class Story:
                 confirmed = [self.sandbox.confirmed_ids(channel.channel_id) for channel in self.channels]
                 self.seen += judge_confirmed(connection, chain(*confirmed))
 
-    def _judge(self, place: Place, *, is_first: bool = True) -> Verdict:
+    def _judge(self, place: PageUrls, *, is_first: bool = True) -> Verdict:
         with self._warehouse(place) as connection:
             verdict = judge(connection, self.sandbox.truth())
         if not is_first:  # the same sets once more
             verdict.sets = verdict.changes = verdict.redelivered = 0
         return verdict
 
-    def _place(self, name: str, *, is_live: bool = True) -> Place:
+    def _place(self, name: str, *, is_live: bool = True) -> PageUrls:
         url = self.postgres.create_database(name).render_as_string(hide_password=False)
         engine = connect(url, schema=SCHEMA)
         migrate(engine, schema=SCHEMA)
         engine.dispose()
-        return Place(
+        return PageUrls(
             api_url=self.sandbox.url,
             token_url=self.sandbox.token_url,
             api_key=self.sandbox.client_id,
@@ -177,7 +177,7 @@ class Story:
         )
 
     @contextmanager
-    def _warehouse(self, place: Place) -> Iterator[Connection]:
+    def _warehouse(self, place: PageUrls) -> Iterator[Connection]:
         engine = connect(place.warehouse_url, schema=SCHEMA)
         with transaction(engine) as connection:
             yield connection

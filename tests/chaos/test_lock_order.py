@@ -4,10 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asset_changes import steps as core
 from asset_changes.archive import Archive
-from asset_changes.delivery import InHand, Steps, deliver, record
-from asset_changes.warehouse.connection import connect, in_transaction
+from asset_changes.pipeline import steps as core
+from asset_changes.pipeline.fetch import ChannelContext, ReceivedSet, deliver, record
+from asset_changes.warehouse.engine import connect, in_transaction
 from sqlalchemy import URL, event, text
 from upath import UPath
 
@@ -29,7 +29,10 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
     event.listen(engine, "handle_error", lambda context: collisions.append(context.original_exception))
     getty = Getty(channels=CHANNELS, on_confirm=lambda *_: None)
     archive = Archive(UPath(f"memory://{tmp_path}"))
-    workers = [Steps(channel=each, source=Line(getty), archive=archive, warehouse=engine) for each in CHANNELS.values()]
+    workers = [
+        ChannelContext(channel=each, source=Line(getty), archive=archive, warehouse=engine)
+        for each in CHANNELS.values()
+    ]
     both, mine = threading.Barrier(len(workers), timeout=60), threading.local()
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -38,18 +41,18 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
             mine.is_waiting = False
             both.wait()
 
-    def load(steps: Steps, in_hand: InHand) -> None:
+    def load(steps: ChannelContext, received: ReceivedSet) -> None:
         mine.is_waiting = True
-        core.load(steps, in_hand.fetched, in_hand.prepared)
-        core.confirm(steps, in_hand.fetched)
+        core.load(steps, received.fetched, received.prepared)
+        core.confirm(steps, received.fetched)
 
     with ThreadPoolExecutor(len(workers)) as pool:
         for second in range(1, ROUNDS + 1):
             # What one channel deletes, the other updates.
             getty.tell(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
             getty.tell(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
-            in_hand = [_fetched(steps) for steps in workers]
-            list(pool.map(load, workers, in_hand))
+            received = [_fetched(steps) for steps in workers]
+            list(pool.map(load, workers, received))
     engine.dispose()
     assert collisions == []
 
@@ -58,8 +61,8 @@ def _change(number: int, is_deleted: int, second: int) -> Message:
     return Message(f"{number:05d}", "Delete" if is_deleted else "Update", second)
 
 
-def _fetched(steps: Steps) -> InHand:
-    in_hand = deliver(steps, batch_size=ASSETS)
-    recorded = in_transaction(steps.warehouse, lambda connection: record(connection, steps, in_hand))
+def _fetched(steps: ChannelContext) -> ReceivedSet:
+    received = deliver(steps, batch_size=ASSETS)
+    recorded = in_transaction(steps.warehouse, lambda connection: record(connection, steps, received))
     assert recorded is not None
     return recorded

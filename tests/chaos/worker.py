@@ -13,17 +13,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from asset_changes import steps as core
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
 from asset_changes.clock import Clock
-from asset_changes.credentials import Credentials
-from asset_changes.model import Channel
-from asset_changes.replay import replay
-from asset_changes.steps import Steps
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
+from asset_changes.models import Channel
+from asset_changes.pipeline import steps as core
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.replay import replay
+from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.warehouse.clock import WarehouseClock
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine
 from upath import UPath
 
@@ -35,7 +35,7 @@ MOST_SETS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PageUrls:
     """Where Getty, the warehouse and the archive are."""
 
     api_url: str
@@ -66,7 +66,7 @@ class Kind(NamedTuple):
 class Orders:
     """What one worker is to do; the signal comes when the point is reached for the nth time."""
 
-    place: Place
+    place: PageUrls
     channel: Channel
     kind: Kind
     nth: int = 1
@@ -103,7 +103,7 @@ def work(orders: Orders, tells: Connection) -> None:
             return
         clock = WarehouseClock(warehouse)
         source = _source(orders.place, clock, perils)
-        steps = Steps(channel=orders.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
+        steps = ChannelContext(channel=orders.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
         if orders.kind.way == "steps":
             _step_by_step(steps, orders, is_told_to_stop)
         else:
@@ -113,7 +113,7 @@ def work(orders: Orders, tells: Connection) -> None:
         raise SystemExit(1) from None
 
 
-def _step_by_step(steps: Steps, orders: Orders, is_told_to_stop: list[int]) -> None:
+def _step_by_step(steps: ChannelContext, orders: Orders, is_told_to_stop: list[int]) -> None:
     """Do what the tasks of runs do: fetch, load, confirm."""
     for _ in range(orders.most_sets):
         fetched = None if is_told_to_stop else core.fetch(steps, batch_size=orders.batch_size)
@@ -123,7 +123,7 @@ def _step_by_step(steps: Steps, orders: Orders, is_told_to_stop: list[int]) -> N
         core.confirm(steps, fetched)
 
 
-def _catch_up(steps: Steps, orders: Orders, is_told_to_stop: list[int]) -> None:
+def _catch_up(steps: ChannelContext, orders: Orders, is_told_to_stop: list[int]) -> None:
     """Do what the task `catch_up` does, for so many sets."""
     asked = iter(range(orders.most_sets))
     catch_up(
@@ -139,7 +139,7 @@ def _replay(channel: Channel, archive: Archive, warehouse: Engine) -> None:
     replay(channel, archive=archive, warehouse=warehouse, since=since, until=until)
 
 
-def _source(place: Place, clock: Clock, perils: Perils) -> PerilousSource:
+def _source(place: PageUrls, clock: Clock, perils: Perils) -> PerilousSource:
     credentials = Credentials(
         api_key=place.api_key, secret=place.secret, api_url=place.api_url, token_url=place.token_url
     )

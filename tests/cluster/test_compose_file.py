@@ -110,7 +110,7 @@ def test_the_image_holds_the_packages_and_what_workers_import_before_they_fork(t
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "airflow_local_settings.py" in names  # beside the packages: Airflow imports it from there
-    assert "getty_images/wiring.py" in names
+    assert "getty_images/resources.py" in names
     assert "asset_changes/warehouse/migrations/versions/0001_first_tables.py" in names
 
 

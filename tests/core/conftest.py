@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, text
 

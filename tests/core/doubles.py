@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 import urllib3
-from asset_changes.client import AssetChangesClient
-from asset_changes.credentials import Credentials
-from asset_changes.model import Confirmation, Delivery
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
+from asset_changes.models import Confirmation, Delivery
 from local_stack.postgres import EmbeddedPostgres
 from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, text

@@ -10,12 +10,12 @@ import time
 from datetime import datetime, timedelta, tzinfo
 
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
-from asset_changes.credentials import Credentials
-from asset_changes.steps import Steps
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.warehouse.clock import WarehouseClock
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
@@ -49,7 +49,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     warehouse = connect(settings["warehouse"], schema=SCHEMA)
     clock = WarehouseClock(warehouse)
-    steps = Steps(
+    steps = ChannelContext(
         channel=EDITORIAL_IMAGES,
         source=AssetChangesClient(Credentials(**settings["credentials"]), clock=clock),
         archive=Archive(UPath(settings["archive"])),

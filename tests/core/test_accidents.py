@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
-from asset_changes.delivery import deliver, record
-from asset_changes.model import Body
-from asset_changes.steps import Steps, confirm, fetch, load
-from asset_changes.warehouse.connection import in_transaction
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.models import Body
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.fetch import deliver, record
+from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
+from asset_changes.warehouse.engine import in_transaction
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 from upath import UPath
@@ -37,24 +37,26 @@ SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete",
 
 
 @pytest.fixture
-def steps(archive: Archive, warehouse: Engine) -> Steps:
+def steps(archive: Archive, warehouse: Engine) -> ChannelContext:
     """The steps of channel 3001 with a Getty that hands out nothing."""
-    return Steps(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
 
 
-def fetched(steps: Steps, body: bytes, **said: Any) -> Any:
+def fetched(steps: ChannelContext, body: bytes, **said: Any) -> Any:
     """Return what one task leaves to the next of this delivery."""
     return fetch(replace(steps, source=ScriptedGetty([delivery(body, **said)])), batch_size=2200)
 
 
-def loaded(steps: Steps, body: bytes, **said: Any) -> None:
+def loaded(steps: ChannelContext, body: bytes, **said: Any) -> None:
     """Do what the tasks of one run do with this delivery."""
-    in_hand = fetched(steps, body, **said)
-    load(steps, in_hand)
-    confirm(steps, in_hand)
+    received = fetched(steps, body, **said)
+    load(steps, received)
+    confirm(steps, received)
 
 
-def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(steps: Steps, warehouse: Engine) -> None:
+def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(
+    steps: ChannelContext, warehouse: Engine
+) -> None:
     fetched(steps, body_of("7", told("x", "New", 0)))  # and the worker dies
     sibling = replace(steps, channel=EDITORIAL_FILM)
     loaded(sibling, body_of("8", told("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
@@ -65,7 +67,7 @@ def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(ste
 
 @pytest.mark.parametrize("accident", ["lost", "damaged"])
 def test_a_set_that_somebody_else_confirmed_and_the_archive_cannot_give_holds_up_no_other(
-    accident: str, steps: Steps, warehouse: Engine, caplog: pytest.LogCaptureFixture
+    accident: str, steps: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Path(fetched(steps, body_of("7", told("a", "New", 0))).archive_uri.removeprefix("file://"))
     kept.write_bytes(b"damaged") if accident == "damaged" else kept.unlink()
@@ -82,7 +84,7 @@ def test_a_set_that_somebody_else_confirmed_and_the_archive_cannot_give_holds_up
 
 @pytest.mark.parametrize("later", [told("b", "New", 1), None])
 def test_a_damaged_object_is_replaced_by_the_next_delivery(
-    later: dict[str, object] | None, steps: Steps, warehouse: Engine, archive: Archive
+    later: dict[str, object] | None, steps: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
     first = told("a", "New", 0)
     uri = fetched(steps, body_of("7", first)).archive_uri
@@ -98,7 +100,7 @@ def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Eng
     def read(number: int) -> None:
         archive = Archive(UPath(f"file://{tmp_path}/archive-{number}"))
         client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
-        steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
         while not catch_up(steps, batch_size=50, minutes=1).is_caught_up:
             pass
         client.close()
@@ -116,7 +118,7 @@ def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Eng
 
 
 def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
-    steps: Steps, warehouse: Engine, tmp_path: Path
+    steps: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
     fetched(steps, SET)
     moved = replace(steps, archive=Archive(UPath(f"file://{tmp_path}/moved")))
@@ -126,7 +128,9 @@ def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
     assert moved.archive.read(kept.uri) == [Body(SET, NOON)]
 
 
-def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(steps: Steps, warehouse: Engine) -> None:
+def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(
+    steps: ChannelContext, warehouse: Engine
+) -> None:
     loaded(steps, SET)
     execute(warehouse, "DELETE FROM change_sets")
     loaded(steps, SET, status=200)
@@ -141,26 +145,26 @@ def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(wareh
     archives[0].write(archives[0].uri_for(3001, "7", fetched_at=NOON), SET)  # and the worker died
     getty = [ScriptedGetty([delivery(SET, status=200)]) for _ in archives]
     both = [
-        Steps(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
+        ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
         for source, archive in zip(getty, archives, strict=True)
     ]
-    for steps, in_hand in [(steps, deliver(steps, batch_size=9)) for steps in both]:
-        in_transaction(warehouse, partial(record, steps=steps, in_hand=in_hand))
+    for steps, received in [(steps, deliver(steps, batch_size=9)) for steps in both]:
+        in_transaction(warehouse, partial(record, steps=steps, received=received))
     assert archives[0].exists(ledger_row(warehouse, "7")["archive_uri"])
 
 
 def test_a_set_that_grew_between_its_load_and_its_confirmation_waits_for_the_next_answer(
-    steps: Steps, warehouse: Engine
+    steps: ChannelContext, warehouse: Engine
 ) -> None:
     grown = body_of("7", told("a", "New", 0), told("b", "New", 1))
     source = ScriptedGetty(
         [delivery(body_of("7", told("a", "New", 0)))], on_confirm=lambda _: fetched(steps, grown, status=200)
     )
     mine = replace(steps, source=source)
-    in_hand = fetch(mine, batch_size=2200)
-    assert in_hand is not None
-    load(mine, in_hand)
-    confirm(mine, in_hand)
+    received = fetch(mine, batch_size=2200)
+    assert received is not None
+    load(mine, received)
+    confirm(mine, received)
     assert ledger_row(warehouse, "7")["confirmed_at"] is None
     fetch(replace(steps, source=ScriptedGetty()), batch_size=2200)
     assert live(warehouse) == ["a", "b"]

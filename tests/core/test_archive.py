@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
 from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
-from asset_changes.model import Body
-from asset_changes.steps import Steps, fetch
+from asset_changes.models import Body
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext, fetch
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import Engine
 from upath import UPath
@@ -175,8 +175,8 @@ def unusable(tmp_path: Path) -> Archive:
     return Archive(UPath(f"file://{tmp_path}/file/archive"))
 
 
-def steps_with(archive: Archive, warehouse: Engine, getty: ScriptedGetty) -> Steps:
-    return Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+def steps_with(archive: Archive, warehouse: Engine, getty: ScriptedGetty) -> ChannelContext:
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
 
 
 @pytest.mark.parametrize("by_task", [True, False], ids=["fetch", "catch_up"])

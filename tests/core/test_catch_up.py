@@ -6,13 +6,13 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-import asset_changes.delivery
+import asset_changes.pipeline.fetch
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
 from asset_changes.errors import ApiUnavailable, ArchiveUnavailable
-from asset_changes.model import Delivery
-from asset_changes.steps import Steps
+from asset_changes.models import Delivery
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 from upath import UPath
@@ -29,7 +29,7 @@ def backlog(sandbox: Sandbox) -> Sandbox:
 
 
 def test_each_set_costs_two_calls_and_the_whole_run_one_token(
-    backlog: Sandbox, steps: Steps, warehouse: Engine, caplog: pytest.LogCaptureFixture
+    backlog: Sandbox, steps: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         done = catch_up(steps, batch_size=2, minutes=1)
@@ -42,7 +42,9 @@ def test_each_set_costs_two_calls_and_the_whole_run_one_token(
     assert all(not row["is_confirm_implied"] for row in rows(warehouse, "SELECT is_confirm_implied FROM change_sets"))
 
 
-def test_a_long_catch_up_tells_how_far_it_is(backlog: Sandbox, steps: Steps, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_catch_up_tells_how_far_it_is(
+    backlog: Sandbox, steps: ChannelContext, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         catch_up(steps, batch_size=2, minutes=1, tell_every_seconds=0)
     lines = [record.message for record in caplog.records if record.message.startswith("So far: channel=3001")]
@@ -50,7 +52,7 @@ def test_a_long_catch_up_tells_how_far_it_is(backlog: Sandbox, steps: Steps, cap
     assert [found and found.groups() for found in told] == [("1", "2"), ("2", "4"), ("3", "5")]
 
 
-def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: Steps, warehouse: Engine) -> None:
+def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: ChannelContext, warehouse: Engine) -> None:
     answers = iter([False, True])
     done = catch_up(steps, batch_size=2, minutes=1, stops=lambda: next(answers))
     assert (done.sets, done.is_caught_up) == (1, False)
@@ -60,7 +62,7 @@ def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: Steps
     assert backlog.outstanding(3001) is None
 
 
-def test_no_time_means_no_call(backlog: Sandbox, steps: Steps) -> None:
+def test_no_time_means_no_call(backlog: Sandbox, steps: ChannelContext) -> None:
     assert catch_up(steps, batch_size=2, minutes=0).sets == 0
     assert backlog.requests == []
 
@@ -69,7 +71,7 @@ def test_a_set_that_comes_again_as_a_new_one_is_found_in_the_ledger(archive: Arc
     one, other = body_of("1", told("a", "New", 1)), body_of("2", told("b", "New", 2))
     answers = [(one, 0), (other, 1), (other, 2)]  # a 201 each time, which says that the set is new
     getty = ScriptedGetty([delivery(body, received_at=NOON + timedelta(minutes=minute)) for body, minute in answers])
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     assert catch_up(steps, batch_size=2, minutes=1).sets == 3
     assert [ledger_row(warehouse, each)["redelivered_count"] for each in "12"] == [0, 1]
     assert all(ledger_row(warehouse, each)["confirmed_at"] for each in "12")
@@ -85,7 +87,7 @@ def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: 
 
     getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])
     full = FullArchive(UPath(f"file://{tmp_path}/full"))
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=full, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=full, warehouse=warehouse)
     with pytest.raises(ArchiveUnavailable):
         catch_up(steps, batch_size=2, minutes=1)
     assert rows(warehouse, "SELECT * FROM change_sets") == rows(warehouse, "SELECT * FROM asset_states") == []
@@ -100,7 +102,7 @@ def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive:
             raise ApiUnavailable("gone")
 
     getty.on_confirm = refuse_the_third
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     with pytest.raises(ApiUnavailable, match="gone"):
         catch_up(steps, batch_size=2, minutes=1)
     assert [ledger_row(warehouse, each)["confirmed_at"] is not None for each in "012"] == [True, True, False]
@@ -115,7 +117,7 @@ def test_a_set_that_getty_hands_out_again_and_again_ends_the_catch_up(archive: A
             return delivery(body_of("7", told("a", "New", 0)), status=200)
 
     stuck = Stuck()
-    steps = Steps(channel=EDITORIAL_IMAGES, source=stuck, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=stuck, archive=archive, warehouse=warehouse)
     with pytest.raises(ApiUnavailable, match=r"change set 7 of channel 3001 again and again although it took"):
         catch_up(steps, batch_size=2, minutes=1)
     assert (stuck.asked, stuck.confirmed) == (3, ["7", "7"])
@@ -124,7 +126,7 @@ def test_a_set_that_getty_hands_out_again_and_again_ends_the_catch_up(archive: A
 
 def test_new_ids_with_nothing_in_them_end_the_catch_up(archive: Archive, warehouse: Engine) -> None:
     getty = ScriptedGetty([delivery(body_of(str(number))) for number in range(1, 6)])
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     assert catch_up(steps, batch_size=100, minutes=1).is_caught_up
     assert getty.confirmed == ["1", "2"]
 
@@ -140,7 +142,7 @@ def test_a_set_that_comes_again_after_its_confirmation_is_not_called_confirmed(
     first = told("a", "New", 1)
     again = delivery(body_of("1", first, *more), status=200, received_at=NOON + timedelta(minutes=3))
     getty = ScriptedGetty([delivery(body_of("1", first)), again], on_confirm=dies_at_the_second)
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     with pytest.raises(KeyboardInterrupt):
         catch_up(steps, batch_size=100, minutes=1)
     row = ledger_row(warehouse, "1")
@@ -155,10 +157,10 @@ def test_an_archive_that_hangs_holds_nobody_up_for_long(
             time.sleep(1)
             super().write(uri, body)
 
-    monkeypatch.setattr(asset_changes.delivery, "ARCHIVE_SECONDS", 0.1)
+    monkeypatch.setattr(asset_changes.pipeline.fetch, "ARCHIVE_SECONDS", 0.1)
     getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])
     archive = Hanging(UPath(f"file://{tmp_path}/archive"))
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     with pytest.raises(ArchiveUnavailable, match=r"not taken change set 1 .*nothing was loaded"):
         catch_up(steps, batch_size=100, minutes=1)
     assert (getty.confirmed, live(warehouse)) == ([], [])

@@ -11,8 +11,6 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 import requests
-from asset_changes.client import AssetChangesClient
-from asset_changes.credentials import Credentials
 from asset_changes.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -26,6 +24,8 @@ from asset_changes.errors import (
     UnexpectedRedirect,
     UnknownChannel,
 )
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
 from getty_sandbox.sandbox import Sandbox
 
 from tests.conftest import credentials_for

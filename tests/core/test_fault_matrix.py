@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import CaughtUp, catch_up
-from asset_changes.client import AssetChangesClient
 from asset_changes.errors import (
     ApiUnavailable,
     ArchiveUnavailable,
@@ -23,9 +21,11 @@ from asset_changes.errors import (
     UnexpectedRedirect,
     WarehouseUnavailable,
 )
-from asset_changes.model import Channel
-from asset_changes.steps import Steps, confirm, fetch, load
-from asset_changes.warehouse.connection import connect, transaction
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.models import Channel
+from asset_changes.pipeline.catch_up import CaughtUp, catch_up
+from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
+from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.faults import CHANNELS, DELETE, MODES, PUT, TOKEN
 from getty_sandbox.sandbox import Sandbox
@@ -76,12 +76,12 @@ def feed() -> Iterator[Sandbox]:
 
 def steps_of(
     sandbox: Sandbox, archive: Archive, warehouse: Engine, *, retry_seconds: float, channel: Channel = EDITORIAL_IMAGES
-) -> Steps:
+) -> ChannelContext:
     client = AssetChangesClient(credentials_for(sandbox), retry_seconds=retry_seconds)
-    return Steps(channel=channel, source=client, archive=archive, warehouse=warehouse)
+    return ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse)
 
 
-def catching_up(steps: Steps) -> Callable[[], CaughtUp]:
+def catching_up(steps: ChannelContext) -> Callable[[], CaughtUp]:
     return partial(catch_up, steps, batch_size=20, minutes=1)
 
 

@@ -14,11 +14,11 @@ import psycopg
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import WarehouseUnavailable
-from asset_changes.model import Body, Channel, FetchedSet
-from asset_changes.steps import Steps, fetch, load
-from asset_changes.transform import transform
+from asset_changes.models import Body, Channel, FetchedSet
+from asset_changes.pipeline.steps import ChannelContext, fetch, load
+from asset_changes.pipeline.transform import transform
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.load import load_set, load_staged
+from asset_changes.warehouse.loader import load_set, load_staged
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
@@ -47,7 +47,7 @@ def arrive(warehouse: Engine, archive: Archive, *sets: Set, received_at: datetim
     """Let sets be fetched and loaded, one after the other."""
     for channel, change_set_id, messages in sets:
         getty = ScriptedGetty([delivery(body_of(change_set_id, *messages), received_at=received_at)])
-        steps = Steps(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        steps = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
         found = fetch(steps, batch_size=2200)
         assert found is not None
         load(steps, found)
@@ -269,12 +269,12 @@ def test_history_is_told_by_the_time_of_the_source(warehouse: Engine, archive: A
 # Many at once.
 
 
-def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Steps, Any]]:
+def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[ChannelContext, Any]]:
     """Fetch sets and return what loads them."""
     ready = []
     for channel, change_set_id, messages in sets:
         getty = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
-        steps = Steps(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        steps = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
         ready.append((steps, fetch(steps, batch_size=2200)))
     return ready
 
@@ -300,7 +300,7 @@ def test_channels_that_carry_the_same_assets_never_wait_for_each_other(
             sets.append((channel, f"{round_number}-{channel.channel_id}", messages))
         start = threading.Barrier(2)
 
-        def work(ready: tuple[Steps, Any], start: threading.Barrier = start) -> None:
+        def work(ready: tuple[ChannelContext, Any], start: threading.Barrier = start) -> None:
             start.wait()
             load(*ready)
 

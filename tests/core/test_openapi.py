@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import jsonschema
 import pytest
 import yaml
-from asset_changes.client import AssetChangesClient
 from asset_changes.errors import AccessDenied, AssetChangesError, RequestRefused, UnknownChannel
-from asset_changes.model import MAX_BATCH_SIZE
-from asset_changes.parse import parse_change_set, parse_channels
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.parsing import parse_change_set, parse_channels
+from asset_changes.models import MAX_BATCH_SIZE
 from getty_sandbox.sandbox import Sandbox
 
 from tests.conftest import credentials_for

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.model import Channel, Message
-from asset_changes.parse import parse_change_set, parse_channels, read_json
-from asset_changes.values import as_json, canonical, parse_time
+from asset_changes.getty_api.fields import as_json, canonical, parse_time
+from asset_changes.getty_api.parsing import parse_change_set, parse_channels, read_json
+from asset_changes.models import Channel, Message
 from hypothesis import given
 from hypothesis import strategies as st
 

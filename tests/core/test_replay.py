@@ -12,14 +12,14 @@ from random import Random
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
 from asset_changes.errors import ArchiveDamaged
-from asset_changes.missing import missing_sets
-from asset_changes.model import Body, Channel
-from asset_changes.replay import Replayed, replay
-from asset_changes.steps import Steps, confirm, fetch, load
-from asset_changes.warehouse.connection import connect
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.models import Body, Channel
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.missing import missing_sets
+from asset_changes.pipeline.replay import Replayed, replay
+from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
+from asset_changes.warehouse.engine import connect
 from getty_sandbox.sandbox import Sandbox
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
@@ -66,7 +66,9 @@ def channels(archive: Archive, warehouse: Engine) -> list[Channel]:
         found = client.get_channels()
         for channel in found:
             catch_up(
-                Steps(channel=channel, source=client, archive=archive, warehouse=warehouse), batch_size=200, minutes=1
+                ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse),
+                batch_size=200,
+                minutes=1,
             )
     return found
 
@@ -127,7 +129,7 @@ def missing_ids(
 
 
 def test_a_set_that_was_fetched_but_never_loaded_is_found_and_loaded(
-    steps: Steps, sandbox: Sandbox, archive: Archive, warehouse: Engine
+    steps: ChannelContext, sandbox: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [{"id": "1", "asset_lifecycle": "New", "asset_changed_utc_datetime": "2026-03-01T10:00:00Z"}])
     fetched = fetch(steps, batch_size=10)
@@ -161,7 +163,7 @@ def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
 ) -> None:
     with Sandbox(changes_per_channel=900) as sandbox:
         client = AssetChangesClient(credentials_for(sandbox))
-        steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
         left = iter(range(3))
         catch_up(steps, batch_size=100, minutes=1, stops=lambda: next(left, None) is None)
         warehouse.dispose()
@@ -191,7 +193,9 @@ SHORT = [now_told("a", "New", 0)]
 LONG = [*SHORT, now_told("b", "Delete", 1), now_told("c", "New", 2)]
 
 
-def test_a_warehouse_from_before_a_longer_delivery_lacks_it(steps: Steps, archive: Archive, warehouse: Engine) -> None:
+def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
+    steps: ChannelContext, archive: Archive, warehouse: Engine
+) -> None:
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
     catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
@@ -205,7 +209,7 @@ def test_a_warehouse_from_before_a_longer_delivery_lacks_it(steps: Steps, archiv
 
 
 def test_whether_a_longer_delivery_is_missing_is_told_as_unknown_where_the_archive_is_damaged(
-    steps: Steps, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
+    steps: ChannelContext, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
@@ -219,10 +223,10 @@ def test_whether_a_longer_delivery_is_missing_is_told_as_unknown_where_the_archi
 
 @pytest.mark.parametrize("was_loaded", [True, False])
 def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_is_confirmed(
-    was_loaded: bool, steps: Steps, warehouse: Engine, tmp_path: Path
+    was_loaded: bool, steps: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
     root = UPath(f"file://{tmp_path}/archive")  # that of `steps`
-    came, in_hand = datetime.now(UTC), []
+    came, received = datetime.now(UTC), []
     first = replace(steps, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
     longer = delivery(body_of("7", *LONG), status=200, received_at=came + timedelta(minutes=1))
     live_run = replace(steps, source=ScriptedGetty([longer]))
@@ -232,17 +236,17 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
 
         def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Body]:
             found = super().read(uri, later=later)
-            if not in_hand:
-                in_hand.append(None)
-                in_hand[0] = fetch(live_run, batch_size=9)
+            if not received:
+                received.append(None)
+                received[0] = fetch(live_run, batch_size=9)
             return found
 
     fetched = fetch(first, batch_size=9)
     if was_loaded:
         load(first, fetched)
     replay(EDITORIAL_IMAGES, archive=Beside(root), warehouse=warehouse, since=LONG_AGO, until=later())
-    load(live_run, in_hand[0])
-    confirm(live_run, in_hand[0])
+    load(live_run, received[0])
+    confirm(live_run, received[0])
     assert live_run.source.confirmed == ["7"]
     assert live(warehouse) == ["a", "c"]
     assert ledger_row(warehouse, "7")["change_count"] == 3
@@ -269,7 +273,9 @@ def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive
         assert [done.rebuilt for done in workers.map(rebuild, channels)] == [1, 1, 1, 1]
 
 
-def test_what_newer_code_can_read_is_no_longer_rejected(steps: Steps, archive: Archive, warehouse: Engine) -> None:
+def test_what_newer_code_can_read_is_no_longer_rejected(
+    steps: ChannelContext, archive: Archive, warehouse: Engine
+) -> None:
     body = body_of("7", told("a", "Delete", 0), told("b", "New", 1), told("", "New", 2))
     catch_up(replace(steps, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
     as_older_code_left_it = """

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
-from asset_changes.credentials import Credentials
 from asset_changes.errors import ApiUnavailable, AssetChangesError
-from asset_changes.steps import Steps
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.getty_api.credentials import Credentials
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,7 +47,7 @@ HOSTILE = [
 def test_whatever_an_id_says_it_is_data(archive: Archive, warehouse: Engine) -> None:
     messages = [told(each, "New", 0, asset_type=each, uri=each) for each in HOSTILE]
     getty = ScriptedGetty([delivery(body_of("7", *messages))])
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     catch_up(steps, batch_size=100, minutes=1)
     assert live(warehouse) == sorted(HOSTILE, key=str.encode)
     found = rows(warehouse, "SELECT asset_id, asset_type, uri FROM asset_changes ORDER BY position")
@@ -58,7 +58,7 @@ def test_whatever_an_id_says_it_is_data(archive: Archive, warehouse: Engine) -> 
 @pytest.mark.parametrize("bad_id", ["x" * 1_000_000, "a\x00b", "\x1b[31m", "a\nb"])
 def test_an_id_that_is_none_is_rejected_and_blocks_nobody(bad_id: str, archive: Archive, warehouse: Engine) -> None:
     getty = ScriptedGetty([delivery(body_of("7", told(bad_id, "Delete", 0), told("1", "New", 0)))])
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     done = catch_up(steps, batch_size=100, minutes=1)
     assert (done.counts.rejected, done.counts.new, getty.confirmed) == (1, 1, ["7"])
     assert value(warehouse, "SELECT reason FROM rejected_changes") == "unusable_id"
@@ -69,7 +69,7 @@ def test_what_a_full_run_leaves_behind_holds_no_secret(
 ) -> None:
     tokens: list[str] = []
     client = AssetChangesClient(credentials_for(sandbox), on_token=tokens.append, retry_seconds=5)
-    steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
     sandbox.append(3001, [told("1", "New", 0), told("", "New", 0)])
     for fault in ("500", "token_revoked", "half_json", "429"):
         sandbox.fail_next(fault)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
 from asset_changes.errors import NotLoaded, SchemaMismatch, UnreadableChangeSet
-from asset_changes.model import Body, Confirmation, FetchedSet
-from asset_changes.steps import Steps, confirm, fetch, load
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.models import Body, Confirmation, FetchedSet
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 from upath import UPath
@@ -46,18 +46,18 @@ def getty() -> ScriptedGetty:
 
 
 @pytest.fixture
-def steps(getty: ScriptedGetty, archive: Archive, warehouse: Engine) -> Steps:
+def steps(getty: ScriptedGetty, archive: Archive, warehouse: Engine) -> ChannelContext:
     """The steps of channel 3001 with a scripted Getty."""
-    return Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
 
 
-def fetched(steps: Steps) -> FetchedSet:
+def fetched(steps: ChannelContext) -> FetchedSet:
     found = fetch(steps, batch_size=2200)
     assert found is not None
     return found
 
 
-def by_task(steps: Steps) -> None:
+def by_task(steps: ChannelContext) -> None:
     """Do what the tasks of one run do, but for catch_up."""
     found = fetch(steps, batch_size=2200)
     if found is not None:
@@ -65,7 +65,7 @@ def by_task(steps: Steps) -> None:
         confirm(steps, found)
 
 
-def at_once(steps: Steps) -> None:
+def at_once(steps: ChannelContext) -> None:
     """Do what the task catch_up does."""
     catch_up(steps, batch_size=2200, minutes=1)
 
@@ -78,7 +78,11 @@ BOTH_WAYS = pytest.mark.parametrize("run", [by_task, at_once])
 
 @BOTH_WAYS
 def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
-    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    run: Callable[[ChannelContext], None],
+    steps: ChannelContext,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    archive: Archive,
 ) -> None:
     seen = []
 
@@ -96,7 +100,7 @@ def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
 @pytest.mark.usefixtures("own_database")
 @BOTH_WAYS
 def test_a_load_that_fails_is_not_confirmed(
-    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None], steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     execute(warehouse, "ALTER TABLE asset_states ADD CONSTRAINT refused CHECK (asset_id <> '1')")
     getty.deliveries = [delivery(SET)]
@@ -109,7 +113,7 @@ def test_a_load_that_fails_is_not_confirmed(
 
 @pytest.mark.usefixtures("own_database")
 def test_the_body_is_archived_before_the_ledger_knows_of_it(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     execute(warehouse, "ALTER TABLE change_sets ADD CONSTRAINT refused CHECK (change_set_id <> '7')")
     getty.deliveries = [delivery(SET)]
@@ -119,7 +123,7 @@ def test_the_body_is_archived_before_the_ledger_knows_of_it(
     assert archive.read(found.uri) == [Body(SET, NOON)]
 
 
-def test_a_run_counts_what_the_set_came_to(steps: Steps, getty: ScriptedGetty, warehouse: Engine) -> None:
+def test_a_run_counts_what_the_set_came_to(steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine) -> None:
     getty.deliveries = [delivery(SET)]
     by_task(steps)
     row = ledger_row(warehouse, "7")
@@ -130,7 +134,7 @@ def test_a_run_counts_what_the_set_came_to(steps: Steps, getty: ScriptedGetty, w
 
 
 def test_the_last_line_of_a_load_tells_its_story(
-    steps: Steps, getty: ScriptedGetty, caplog: pytest.LogCaptureFixture
+    steps: ChannelContext, getty: ScriptedGetty, caplog: pytest.LogCaptureFixture
 ) -> None:
     getty.deliveries = [delivery(SET)]
     with caplog.at_level(logging.INFO):
@@ -142,7 +146,7 @@ def test_the_last_line_of_a_load_tells_its_story(
 
 
 def test_caught_up_says_so_once_and_stamps_the_channel(
-    steps: Steps, warehouse: Engine, caplog: pytest.LogCaptureFixture
+    steps: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         assert fetch(steps, batch_size=5) is None
@@ -156,7 +160,7 @@ def test_caught_up_says_so_once_and_stamps_the_channel(
 
 @BOTH_WAYS
 def test_a_set_without_changes_goes_all_the_way(
-    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None], steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     getty.deliveries = [delivery(body_of("7"))]
     run(steps)
@@ -167,7 +171,7 @@ def test_a_set_without_changes_goes_all_the_way(
 # What is refused.
 
 
-def test_a_set_that_is_not_loaded_is_never_confirmed(steps: Steps, getty: ScriptedGetty) -> None:
+def test_a_set_that_is_not_loaded_is_never_confirmed(steps: ChannelContext, getty: ScriptedGetty) -> None:
     getty.deliveries = [delivery(SET)]
     found = fetched(steps)
     with pytest.raises(NotLoaded, match="is not loaded, so it is not confirmed"):
@@ -177,7 +181,7 @@ def test_a_set_that_is_not_loaded_is_never_confirmed(steps: Steps, getty: Script
     assert getty.confirmed == []
 
 
-def test_a_set_that_the_ledger_does_not_know_is_not_loaded(steps: Steps, getty: ScriptedGetty) -> None:
+def test_a_set_that_the_ledger_does_not_know_is_not_loaded(steps: ChannelContext, getty: ScriptedGetty) -> None:
     getty.deliveries = [delivery(SET)]
     with pytest.raises(NotLoaded, match="run the channel again from `fetch`"):
         load(steps, replace(fetched(steps), change_set_id="8"))
@@ -187,7 +191,11 @@ def test_a_set_that_the_ledger_does_not_know_is_not_loaded(steps: Steps, getty: 
 @pytest.mark.parametrize("version", [None, "0000", "9999"])
 @pytest.mark.parametrize("run", [by_task, at_once])
 def test_another_schema_version_is_refused_before_getty_is_asked(
-    run: Callable[[Steps], None], version: str | None, steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None],
+    version: str | None,
+    steps: ChannelContext,
+    getty: ScriptedGetty,
+    warehouse: Engine,
 ) -> None:
     execute(
         warehouse, f"UPDATE schema_version SET version_num = '{version}'" if version else "DROP TABLE schema_version"
@@ -205,7 +213,12 @@ NOT_UNDERSTOOD = [b"[]", b"7", b'"text"', b'{"status": "ok"}', b'{"change_set_id
 @BOTH_WAYS
 @pytest.mark.parametrize("body", NOT_UNDERSTOOD)
 def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
-    body: bytes, run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine, tmp_path: Path
+    body: bytes,
+    run: Callable[[ChannelContext], None],
+    steps: ChannelContext,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    tmp_path: Path,
 ) -> None:
     getty.deliveries = [delivery(body)]
     with pytest.raises(UnreadableChangeSet, match=r"Channel 3001: .*\.unreadable\.gz") as caught:
@@ -218,7 +231,7 @@ def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
 
 
 def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     looking = replace(steps, confirms=False)
     getty.deliveries = [delivery(SET)]
@@ -232,7 +245,9 @@ def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(
 # Confirmations.
 
 
-def test_what_is_confirmed_is_not_confirmed_again(steps: Steps, getty: ScriptedGetty, warehouse: Engine) -> None:
+def test_what_is_confirmed_is_not_confirmed_again(
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
+) -> None:
     getty.deliveries = [delivery(SET)]
     found = fetched(steps)
     load(steps, found)
@@ -245,7 +260,7 @@ def test_what_is_confirmed_is_not_confirmed_again(steps: Steps, getty: ScriptedG
 
 @BOTH_WAYS
 def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_not_loaded_again(
-    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None], steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     getty.deliveries = [delivery(SET)]
     run(steps)
@@ -262,11 +277,11 @@ def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_no
 @pytest.mark.parametrize(("tries", "earlier_try", "warns"), [(1, False, True), (2, False, False), (1, True, False)])
 @BOTH_WAYS
 def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
-    run: Callable[[Steps], None],
+    run: Callable[[ChannelContext], None],
     tries: int,
     earlier_try: bool,
     warns: bool,
-    steps: Steps,
+    steps: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     caplog: pytest.LogCaptureFixture,
@@ -292,7 +307,11 @@ def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
 )
 @BOTH_WAYS
 def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
-    run: Callable[[Steps], None], following: object, steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None],
+    following: object,
+    steps: ChannelContext,
+    getty: ScriptedGetty,
+    warehouse: Engine,
 ) -> None:
     getty.deliveries = [delivery(SET)]
     load(steps, fetched(steps))
@@ -306,8 +325,8 @@ def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
 
 @BOTH_WAYS
 def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
-    run: Callable[[Steps], None],
-    steps: Steps,
+    run: Callable[[ChannelContext], None],
+    steps: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     caplog: pytest.LogCaptureFixture,
@@ -326,14 +345,14 @@ def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
 # Redeliveries.
 
 
-def loaded(steps: Steps, getty: ScriptedGetty, body: bytes, **more: object) -> None:
+def loaded(steps: ChannelContext, getty: ScriptedGetty, body: bytes, **more: object) -> None:
     """Let a body be fetched and loaded."""
     getty.deliveries = [delivery(body, **more)]  # type: ignore[arg-type]
     load(steps, fetched(steps))
 
 
 def test_loading_again_returns_the_ledgers_counts_and_changes_nothing(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     getty.deliveries = [delivery(SET)]
     found = fetched(steps)
@@ -346,7 +365,7 @@ def test_loading_again_returns_the_ledgers_counts_and_changes_nothing(
 
 
 def test_the_same_set_in_another_spelling_changes_nothing(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     plain = body_of("7", told("1", "New", 0), told("2", "Delete", 1))
     camel = json.dumps(
@@ -371,7 +390,7 @@ def test_the_same_set_in_another_spelling_changes_nothing(
 @pytest.mark.parametrize("was_loaded", [True, False])
 def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
     was_loaded: bool,
-    steps: Steps,
+    steps: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     archive: Archive,
@@ -398,7 +417,7 @@ def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
 
 
 def test_a_shorter_delivery_takes_nothing_away(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     one, two = told("1", "New", 0), told("2", "New", 1)
     loaded(steps, getty, body_of("7", one, two))
@@ -412,7 +431,7 @@ def test_a_shorter_delivery_takes_nothing_away(
 
 
 def test_deliveries_that_differ_again_and_again_add_up(
-    steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     asset = [told(str(number), "New", number) for number in range(5)]
     for held in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
@@ -423,7 +442,7 @@ def test_deliveries_that_differ_again_and_again_add_up(
 
 
 def test_an_object_that_the_archive_lost_is_written_again(
-    steps: Steps, getty: ScriptedGetty, archive: Archive, caplog: pytest.LogCaptureFixture
+    steps: ChannelContext, getty: ScriptedGetty, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaded(steps, getty, SET)
     [kept] = archive.sets(3001)
@@ -436,7 +455,11 @@ def test_an_object_that_the_archive_lost_is_written_again(
 
 @BOTH_WAYS
 def test_what_a_worker_left_in_the_archive_when_it_died_is_used(
-    run: Callable[[Steps], None], steps: Steps, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    run: Callable[[ChannelContext], None],
+    steps: ChannelContext,
+    getty: ScriptedGetty,
+    warehouse: Engine,
+    archive: Archive,
 ) -> None:
     earlier = datetime.now(UTC) - timedelta(minutes=5)
     uri = archive.uri_for(3001, "7", fetched_at=earlier)
@@ -458,7 +481,7 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
 
         def work() -> None:
             client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
-            steps = Steps(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+            steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
             start.wait()
             catch_up(steps, batch_size=100, minutes=1)
 
@@ -482,7 +505,7 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
 def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
     status: int,
     fetched_at: datetime,
-    steps: Steps,
+    steps: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     archive: Archive,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.model import LOG_COLUMNS, Body, PreparedSet
-from asset_changes.steps import Steps, fetch, load
-from asset_changes.transform import transform
+from asset_changes.models import LOG_COLUMNS, Body, PreparedSet
+from asset_changes.pipeline.steps import ChannelContext, fetch, load
+from asset_changes.pipeline.transform import transform
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -249,7 +249,7 @@ def test_whatever_the_messages_hold_postgres_takes_them(
     messages = [told("sound", "New", 0), *messages]  # or the whole set might be taken for one of a new spelling
     change_set_id = f"any-{next(_numbers)}"
     source = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
-    steps = Steps(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
     fetched = fetch(steps, batch_size=100)
     assert fetched is not None
     row = load(steps, fetched)

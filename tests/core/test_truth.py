@@ -2,9 +2,9 @@
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
-from asset_changes.steps import Steps
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 
@@ -28,7 +28,7 @@ def test_the_warehouse_equals_the_truth_of_the_feed(
     with Sandbox(changes_per_channel=3000, **options) as sandbox:
         client = AssetChangesClient(credentials_for(sandbox))
         for channel in client.get_channels():
-            steps = Steps(channel=channel, source=client, archive=archive, warehouse=warehouse)
+            steps = ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse)
             while not catch_up(steps, batch_size=500, minutes=1).is_caught_up:
                 pass
         truth = sandbox.truth()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
 from asset_changes.errors import AssetChangesError
-from asset_changes.model import Channel
-from asset_changes.replay import replay
-from asset_changes.steps import Steps, confirm, fetch, load
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.models import Channel
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.replay import replay
+from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
 from asset_changes.warehouse.clock import WarehouseClock
-from asset_changes.warehouse.connection import connect, transaction
+from asset_changes.warehouse.engine import connect, transaction
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import URL, Engine
 from upath import UPath
@@ -34,11 +34,13 @@ class Deployment:
         self.archive = Archive(UPath(f"file://{root}"))
         self._sandbox = sandbox
 
-    def steps(self, channel: Channel = EDITORIAL_IMAGES) -> Steps:
+    def steps(self, channel: Channel = EDITORIAL_IMAGES) -> ChannelContext:
         """What a new worker works with; it does not try again."""
         clock = WarehouseClock(self.warehouse)
         client = AssetChangesClient(credentials_for(self._sandbox), retry_seconds=0, clock=clock)
-        return Steps(channel=channel, source=client, archive=self.archive, warehouse=self.warehouse, clock=clock)
+        return ChannelContext(
+            channel=channel, source=client, archive=self.archive, warehouse=self.warehouse, clock=clock
+        )
 
     def read_to_the_end(self, channel: Channel) -> None:
         """Start workers until one is caught up."""

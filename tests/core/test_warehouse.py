@@ -11,10 +11,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
 from asset_changes.errors import SchemaMismatch, WarehouseRefused, WarehouseUnavailable
-from asset_changes.steps import Steps, fetch
-from asset_changes.warehouse.connection import connect, in_transaction, transaction
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext, fetch
+from asset_changes.warehouse.engine import connect, in_transaction, transaction
 from asset_changes.warehouse.migrate import add_partitions, check_version, migrate
 from asset_changes.warehouse.schema import VERSION, metadata
 from local_stack.postgres import EmbeddedPostgres
@@ -88,7 +88,7 @@ def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, ba
     engine = connect(bare, schema=schema)
     migrate(engine, schema=schema)
     getty = ScriptedGetty([delivery(body_of("7", told("1", "New", 0), told("", "New", 0)))])
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
     assert catch_up(steps, batch_size=5, minutes=1).sets == 1
     assert live(engine) == ["1"]
     schemas = (
@@ -151,7 +151,9 @@ def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, 
         body = body_of(str(number), told(str(number), "New") | {"asset_changed_utc_datetime": "2031-01-01"})
         getty = ScriptedGetty([delivery(body, received_at=received_at)])
         catch_up(
-            Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse), batch_size=5, minutes=1
+            ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse),
+            batch_size=5,
+            minutes=1,
         )
     with transaction(warehouse) as connection:
         assert partitions(connection)["asset_changes_default"] == 2
@@ -193,7 +195,7 @@ def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
 )
 def test_a_warehouse_that_is_not_there_is_a_passing_fault_and_getty_is_not_asked(where: URL, archive: Archive) -> None:
     engine, getty = connect(where, schema=SCHEMA), ScriptedGetty()
-    steps = Steps(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
     with pytest.raises(WarehouseUnavailable, match="warehouse_default") as caught:
         fetch(steps, batch_size=5)
     assert getty.asked == 0

@@ -1,6 +1,6 @@
 """What the fork server does besides importing `inside`: nearly all of the time that `dag.test()` takes."""
 
-import getty_images.wiring  # noqa: F401
+import getty_images.resources  # noqa: F401
 from airflow.sdk.execution_time.supervisor import in_process_api_server
 
 # Three seconds of building routes, before any thread or connection exists: forks inherit them.

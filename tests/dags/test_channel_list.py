@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from asset_changes.channel_list import DEFAULT_CONN_ID, BadEntry, ChannelEntry, conn_ids, merge, read
+from asset_changes.channel_registry import DEFAULT_CONN_ID, BadEntry, ChannelEntry, conn_ids, merge, read
 from asset_changes.errors import ConfigurationError
-from asset_changes.model import Channel
+from asset_changes.models import Channel
 from hypothesis import given
 from hypothesis import strategies as st
 

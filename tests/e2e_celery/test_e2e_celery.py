@@ -18,9 +18,9 @@ import boto3
 import pytest
 import requests
 from local_stack.airflow_api import DISCOVERY, AirflowApi
+from local_stack.progress import Warehouse
 from local_stack.services import marked_processes
 from local_stack.stack import free_port
-from local_stack.standing import Warehouse
 from sqlalchemy import URL, Engine, create_engine, text
 
 from tests.cluster import compose_file

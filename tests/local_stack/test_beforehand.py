@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from getty_sandbox import Sandbox
-from local_stack.beforehand import look_for_getty, reach_warehouse, read_settings
 from local_stack.connections import Connection
 from local_stack.errors import StackError
 from local_stack.postgres import EmbeddedPostgres
+from local_stack.preflight import look_for_getty, reach_warehouse, read_settings
 from local_stack.stack import free_port
 from sqlalchemy import URL
 

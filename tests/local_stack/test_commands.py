@@ -11,8 +11,8 @@ from getty_sandbox import Sandbox
 from local_stack import kill_task
 from local_stack.commands import names, write_commands
 from local_stack.postgres import EmbeddedPostgres
+from local_stack.progress import Sandbox as AskedSandbox
 from local_stack.services import MARK
-from local_stack.standing import Sandbox as AskedSandbox
 from local_stack.state import StateDir
 from sqlalchemy import URL
 

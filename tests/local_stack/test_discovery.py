@@ -12,8 +12,8 @@ from local_stack.connections import GETTY, sandbox_connection
 from local_stack.discovery import follow, run_to_follow
 from local_stack.errors import StackError
 from local_stack.failures import Failures
+from local_stack.progress import Channel
 from local_stack.stack import free_port
-from local_stack.standing import Channel
 from local_stack.sync import catch_up
 
 from tests.local_stack.doubles import Airflow, Paper

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from local_stack.airflow_api import Try
 from local_stack.failures import Failures
-from local_stack.sync import Patience
+from local_stack.sync import StallTimeout
 
 from tests.local_stack.doubles import Airflow
 
@@ -115,7 +115,7 @@ def test_of_a_run_that_was_ended_from_here_nothing_is_told(failures: Failures) -
 
 def test_five_minutes_count_from_the_last_progress() -> None:
     now = 1000.0
-    patience = Patience(clock=lambda: now)
+    patience = StallTimeout(clock=lambda: now)
     assert not patience.is_over(0)
     now += 299
     assert not patience.is_over(0)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from getty_sandbox import Sandbox
-from local_stack.standing import Channel
-from local_stack.standing import Sandbox as AskedSandbox
+from local_stack.progress import Channel
+from local_stack.progress import Sandbox as AskedSandbox
 from local_stack.sync import settle
 
 CHANNEL = Channel(3001, "Editorial", "Image", None, None)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from local_stack.postgres import EmbeddedPostgres
+from local_stack.progress import Channel, Warehouse
 from local_stack.screen import Screen
-from local_stack.standing import Channel, Warehouse
 from rich.console import Console
 from sqlalchemy import URL, Engine, text
 

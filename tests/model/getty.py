@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from asset_changes.model import Channel, Confirmation, Delivery
+from asset_changes.models import Channel, Confirmation, Delivery
 
 from tests.model.reference import DAY, HandedOut, Message
 

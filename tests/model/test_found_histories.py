@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from asset_changes.catch_up import catch_up
-from asset_changes.warehouse.connection import connect
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.warehouse.engine import connect
 from sqlalchemy import URL
 from upath import UPath
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from asset_changes.catch_up import catch_up
-from asset_changes.warehouse.connection import connect
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.warehouse.engine import connect
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test

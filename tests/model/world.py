@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from asset_changes import steps as core
-from asset_changes.catch_up import catch_up
-from asset_changes.delivery import InHand, Steps, deliver, record
 from asset_changes.errors import NotLoaded
-from asset_changes.model import Body
-from asset_changes.replay import Replayed, replay
-from asset_changes.warehouse.connection import in_transaction
+from asset_changes.models import Body
+from asset_changes.pipeline import steps as core
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.fetch import ChannelContext, ReceivedSet, deliver, record
+from asset_changes.pipeline.replay import Replayed, replay
+from asset_changes.warehouse.engine import in_transaction
 from sqlalchemy import Engine, text
 from upath import UPath
 
@@ -68,14 +68,14 @@ class NotingArchive(PerilousArchive):
 class Worker:
     """A worker, how far it is with its change set, and what it holds of it in memory."""
 
-    steps: Steps
+    steps: ChannelContext
     stage: str = "idle"
-    in_hand: InHand | None = None
+    received: ReceivedSet | None = None
     asked_at: datetime = field(default=DAY)
 
     def forget(self) -> None:
         """Lose everything that is in memory."""
-        self.stage, self.in_hand = "idle", None
+        self.stage, self.received = "idle", None
 
 
 class World:
@@ -88,8 +88,8 @@ class World:
         self.workers = {name: Worker(self._steps(channel_id)) for name, channel_id in WORKERS.items()}
         self.empty()
 
-    def _steps(self, channel_id: int) -> Steps:
-        return Steps(
+    def _steps(self, channel_id: int) -> ChannelContext:
+        return ChannelContext(
             channel=CHANNELS[channel_id],
             source=PerilousSource(Line(self.getty), self.perils),
             archive=self.archive,
@@ -139,29 +139,29 @@ class World:
     def go_on(self, name: str, *, from_archive: bool = False) -> None:
         """Let a worker do the next step of its change set."""
         worker = self.workers[name]
-        steps, in_hand, stage = worker.steps, worker.in_hand, worker.stage
+        steps, received, stage = worker.steps, worker.received, worker.stage
         if stage == "idle":
             worker.asked_at = steps.clock()
-            worker.in_hand = deliver(steps, batch_size=2)
+            worker.received = deliver(steps, batch_size=2)
             worker.stage = "delivered"
         elif stage == "delivered":
-            worker.in_hand = in_transaction(steps.warehouse, lambda each: record(each, steps, in_hand))
+            worker.received = in_transaction(steps.warehouse, lambda each: record(each, steps, received))
             worker.stage = "recorded"
         elif stage == "recorded":
-            core.settle(steps, in_hand, asked_at=worker.asked_at)
-            worker.stage = "settled" if in_hand else "idle"
-        elif in_hand and stage == "settled":
-            if self.is_due(in_hand):  # a set that is not loaded is not confirmed, whoever asks
+            core.settle(steps, received, asked_at=worker.asked_at)
+            worker.stage = "settled" if received else "idle"
+        elif received and stage == "settled":
+            if self.is_due(received):  # a set that is not loaded is not confirmed, whoever asks
                 with pytest.raises(NotLoaded):
-                    core.confirm(steps, in_hand.fetched)
-            core.load(steps, in_hand.fetched, None if from_archive else in_hand.prepared)
+                    core.confirm(steps, received.fetched)
+            core.load(steps, received.fetched, None if from_archive else received.prepared)
             worker.stage = "loaded"
-        elif in_hand:
+        elif received:
             worker.forget()
             try:
-                core.confirm(steps, in_hand.fetched)
+                core.confirm(steps, received.fetched)
             except NotLoaded:  # a longer delivery made the set due for loading again
-                assert self.is_due(in_hand)
+                assert self.is_due(received)
 
     def go_on_for(self, name: str, times: int) -> None:
         """Let a worker do its next steps."""
@@ -237,10 +237,10 @@ class World:
         """How many messages of a set are archived."""
         return max(self.archive.kept[each.change_set_id], self.elsewhere.kept[each.change_set_id])
 
-    def is_due(self, in_hand: InHand) -> bool:
+    def is_due(self, received: ReceivedSet) -> bool:
         """Say whether the ledger has the set, not loaded."""
         query = "SELECT loaded_at FROM change_sets WHERE change_set_id = :id"
-        return [row["loaded_at"] for row in self.rows(query, id=in_hand.fetched.change_set_id)] == [None]
+        return [row["loaded_at"] for row in self.rows(query, id=received.fetched.change_set_id)] == [None]
 
     def states(self) -> dict[str, Any]:
         """The asset states, as the model spells them."""
@@ -252,7 +252,7 @@ class World:
             return [dict(row._mapping) for row in connection.execute(text(query), values)]
 
 
-def run(steps: Steps) -> None:
+def run(steps: ChannelContext) -> None:
     """Do what the tasks of one run do: fetch, load, confirm."""
     if fetched := core.fetch(steps, batch_size=2):
         core.load(steps, fetched)

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 from getty_sandbox import Options
 from getty_sandbox.backlog import make_backlog
-from getty_sandbox.reading import read_id, read_time
-from getty_sandbox.spelling import microseconds, moment
+from getty_sandbox.decode import read_id, read_time
+from getty_sandbox.encode import microseconds, moment
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)

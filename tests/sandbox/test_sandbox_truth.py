@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from getty_sandbox import Channel
-from getty_sandbox.reading import DeliveredSet, read_id, read_time
+from getty_sandbox.decode import DeliveredSet, read_id, read_time
 from getty_sandbox.truth import truth_of
 
 IMAGES = Channel(3001, "Editorial", "Image")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import requests
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.stack import free_port
 from sqlalchemy import URL, Engine, text

@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from asset_changes.health import Health, State, health_of
-from asset_changes.lag import Lag
-from asset_changes.model import Channel
-from asset_changes.problems import Link
+from asset_changes.models import Channel
+from asset_changes.monitoring.conditions import CONDITIONS
+from asset_changes.monitoring.health import Health, State, health_of
+from asset_changes.monitoring.lag import Lag
+from asset_changes.monitoring.problems import Link
+from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.warehouse.status import Alert, ChannelStatus, Open
-from asset_changes.watch_conditions import CONDITIONS
-from asset_changes.watch_settings import WatchSettings
 
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW
 
@@ -114,8 +114,8 @@ def test_an_alert_that_is_over_by_now_is_not_told() -> None:
 
 
 def test_a_set_in_hand_is_no_problem_for_half_an_hour() -> None:
-    in_hand = Open(sets=1, oldest_change_at=NOW - HOUR, not_loaded_since=NOW - 20 * MINUTE)
-    assert judged(open=in_hand).problems == ()
+    received = Open(sets=1, oldest_change_at=NOW - HOUR, not_loaded_since=NOW - 20 * MINUTE)
+    assert judged(open=received).problems == ()
 
 
 def test_where_nothing_may_be_confirmed_an_unconfirmed_set_is_no_problem() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from asset_changes.warehouse.status import HourCounts
-from getty_images.status.picture import HEIGHT, draw
+from getty_images.status.chart import HEIGHT, draw
 from sqlalchemy import URL, Engine, text
 
 from tests.status.conftest import AirflowServer, words

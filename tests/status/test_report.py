@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from asset_changes.warehouse.report import Report, Span, compliance, deletes
+from asset_changes.warehouse.compliance import Report, Span, compliance, deletes
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from sqlalchemy import Engine
 

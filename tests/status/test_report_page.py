@@ -10,7 +10,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
-from asset_changes.warehouse.connection import connect
+from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine, text
 
 from tests.status.conftest import AirflowServer, words

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from asset_changes.alert import Alert
 from asset_changes.archive import Archive
-from asset_changes.catch_up import catch_up
-from asset_changes.client import AssetChangesClient
-from asset_changes.steps import Steps
+from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.monitoring.monitor import MonitorResult, watch
+from asset_changes.monitoring.notifications import Alert
+from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.connection import transaction
-from asset_changes.watch import Watched, watch
-from asset_changes.watch_settings import WatchSettings
+from asset_changes.warehouse.engine import transaction
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine, text
 
@@ -34,7 +34,9 @@ class Watchdog:
     told: list[Alert] = field(default_factory=list)
     confirms: bool = True
 
-    def look(self, *, later: timedelta = timedelta(), tell: Callable[[Alert], None] | str | None = "ear") -> Watched:
+    def look(
+        self, *, later: timedelta = timedelta(), tell: Callable[[Alert], None] | str | None = "ear"
+    ) -> MonitorResult:
         """Watch once, as if so much later."""
         return watch(
             self.warehouse,
@@ -56,7 +58,7 @@ class Watchdog:
 class Feed:
     """Channel 3001 and what befalls it."""
 
-    steps: Steps
+    steps: ChannelContext
     sandbox: Sandbox
 
     def says(self, *lifecycles: str, at: datetime | None = None, **keys: Any) -> None:
@@ -104,7 +106,7 @@ def watchdog(warehouse: Engine, archive: Archive) -> Watchdog:
 
 
 @pytest.fixture
-def unread_feed(steps: Steps, sandbox: Sandbox) -> Feed:
+def unread_feed(steps: ChannelContext, sandbox: Sandbox) -> Feed:
     """Channel 3001, discovered and never asked."""
     with transaction(steps.warehouse) as connection:
         ledger.upsert_channels(connection, [steps.channel])

@@ -30,7 +30,7 @@ def nightly_replay(channel_id: int, try_number: int = 1) -> dict[str, Any]:
     from datetime import UTC, datetime, timedelta
     from types import SimpleNamespace
 
-    from getty_images import replaying
+    from getty_images.tasks import replay
 
     now = datetime.now(UTC)
     context = {
@@ -41,7 +41,7 @@ def nightly_replay(channel_id: int, try_number: int = 1) -> dict[str, Any]:
         "data_interval_end": now + timedelta(days=1),
     }
     channel = {"channel_id": channel_id, "asset_family": "Editorial", "asset_type": "Image"}
-    return replaying.replay_channel(context, channel)
+    return replay.replay_channel(context, channel)
 
 
 def fetch_only(dag_id: str) -> None:
@@ -95,16 +95,16 @@ def export_metrics() -> None:
 
 
 def _send(what: str) -> None:
-    from asset_changes.lag import Reading
-    from asset_changes.model import Counts
-    from asset_changes.watch import Watched
+    from asset_changes.models import Counts
+    from asset_changes.monitoring.lag import Reading
+    from asset_changes.monitoring.monitor import MonitorResult
     from getty_images import metrics
 
     if what == "loaded":
         metrics.send_loaded(3001, sets=2, counts=Counts(new=3, delete=1), channel_seq=7)
     else:
         reading = Reading(channel_id=3001, lag_seconds=5, unchecked_seconds=9)
-        metrics.send_watched(Watched(channels=(3001,), open=frozenset({(3001, "silent")}), readings=(reading,)))
+        metrics.send_watched(MonitorResult(channels=(3001,), open=frozenset({(3001, "silent")}), readings=(reading,)))
 
 
 def lineage(host: str, port: int | None) -> dict[str, list[str]]:

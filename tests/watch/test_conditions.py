@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from asset_changes import steps as channel_steps
-from asset_changes.catch_up import catch_up
-from asset_changes.replay import replay
+from asset_changes.monitoring.alerts import note_nightly_replay, note_retirement
+from asset_changes.monitoring.conditions import CONDITIONS
+from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.pipeline import steps as channel_steps
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.alerts import note_nightly_replay, note_retirement
-from asset_changes.warehouse.connection import transaction
-from asset_changes.watch_conditions import CONDITIONS
-from asset_changes.watch_settings import WatchSettings
+from asset_changes.warehouse.engine import transaction
 from getty_sandbox.sandbox import Sandbox
 
 from tests.watch.conftest import Feed, Watchdog

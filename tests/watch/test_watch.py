@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from asset_changes import steps as channel_steps
-from asset_changes.alert import Alert
 from asset_changes.errors import ConfigurationError, SchemaMismatch
+from asset_changes.monitoring.monitor import MonitorResult
+from asset_changes.monitoring.notifications import Alert
+from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.pipeline import steps as channel_steps
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.connection import transaction
-from asset_changes.watch import Watched
-from asset_changes.watch_settings import WatchSettings
+from asset_changes.warehouse.engine import transaction
 from sqlalchemy import text
 
 from tests.watch.conftest import PAGE, Feed, Watchdog
@@ -182,7 +182,7 @@ def test_what_getty_sent_cannot_become_markup(feed: Feed, watchdog: Watchdog) ->
     assert "<script>" not in alert.html
 
 
-def minutes(watched: Watched) -> tuple[int | None, ...]:
+def minutes(watched: MonitorResult) -> tuple[int | None, ...]:
     """Lag and time without an answer of the only channel."""
     (only,) = watched.readings
     return tuple(None if each is None else round(each / 60) for each in (only.lag_seconds, only.unchecked_seconds))

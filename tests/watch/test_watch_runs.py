@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from asset_changes.metrics import METRICS
-from asset_changes.model import Channel
-from asset_changes.steps import Steps
+from asset_changes.models import Channel
+from asset_changes.monitoring.conditions import CONDITIONS
+from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.connection import connect, transaction
+from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from asset_changes.warehouse.schema import VERSION
-from asset_changes.watch_conditions import CONDITIONS
 from getty_sandbox.sandbox import Sandbox
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine, text
@@ -99,7 +99,7 @@ def change(number: int, lifecycle: str = "New") -> dict[str, Any]:
 
 
 def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
-    mailing: Installation, mail: MailServer, steps: Steps
+    mailing: Installation, mail: MailServer, steps: ChannelContext
 ) -> None:
     with transaction(steps.warehouse) as connection:
         ledger.upsert_channels(connection, [steps.channel])
@@ -119,7 +119,7 @@ def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
 
 
 def test_mail_that_was_refused_arrives_with_the_next_watch(
-    mailing: Installation, mail: MailServer, steps: Steps
+    mailing: Installation, mail: MailServer, steps: ChannelContext
 ) -> None:
     mail.is_away = True
     with transaction(steps.warehouse) as connection:
@@ -137,7 +137,7 @@ def test_mail_that_was_refused_arrives_with_the_next_watch(
 
 
 def test_a_message_leads_to_the_channel_on_the_status_page(
-    mailing: Installation, mail: MailServer, steps: Steps
+    mailing: Installation, mail: MailServer, steps: ChannelContext
 ) -> None:
     mailing.environment["AIRFLOW__API__BASE_URL"] = "https://airflow.example.com/"
     with transaction(steps.warehouse) as connection:
@@ -172,7 +172,7 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
 
 
 def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
-    mailing: Installation, mail: MailServer, steps: Steps
+    mailing: Installation, mail: MailServer, steps: ChannelContext
 ) -> None:
     with transaction(steps.warehouse) as connection:
         ledger.upsert_channels(connection, [replace(steps.channel, channel_id=3009)])

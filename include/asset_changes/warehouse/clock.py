@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, func, select
 
-from asset_changes.warehouse.connection import transaction
+from asset_changes.warehouse.engine import transaction
 
 
 class WarehouseClock:

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from asset_changes.model import Channel, Counts, FetchedSet, PreparedSet
+from asset_changes.models import Channel, Counts, FetchedSet, PreparedSet
 from asset_changes.warehouse.schema import change_sets, channels
 
 # Each set takes nine of these: as ready statements they cost a third of what composing them anew does.

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.sql import column, quoted_name, table
 
 from asset_changes.errors import SchemaMismatch
-from asset_changes.warehouse.connection import errors_as_ours, transaction
+from asset_changes.warehouse.engine import errors_as_ours, transaction
 from asset_changes.warehouse.schema import VERSION
 
 log = logging.getLogger(__name__)

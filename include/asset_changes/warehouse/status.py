@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from asset_changes.channel_list import ChannelEntry
-from asset_changes.model import Channel
+from asset_changes.channel_registry import ChannelEntry
+from asset_changes.models import Channel
 
 LAST_SETS = 8
 LAST_REJECTED = 10

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
-from asset_changes.warehouse.report import Span, compliance, deletes
-from asset_changes.watch_settings import WatchSettings
+from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.warehouse.compliance import Span, compliance, deletes
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import Connection
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from getty_images.status import PREFIX, pages
-from getty_images.status.reading import DOWNLOAD_SECONDS, Obstacle, reading
+from getty_images.status.warehouse_session import DOWNLOAD_SECONDS, PageUnavailable, reading
 
 NAME = "Asset changes"
 
@@ -37,13 +37,13 @@ SpanName = Annotated[str, Query(pattern="^(24h|7d|14d)$")]
 Theme = Annotated[str, Query(pattern="^(light|dark|)$")]
 
 
-def place(request: Request, theme: Theme = "") -> pages.Place:
+def place(request: Request, theme: Theme = "") -> pages.PageUrls:
     """Return where the page is: below which root, in which colours."""
-    return pages.Place(root=_root(request), here=request.scope["root_path"], theme=theme)
+    return pages.PageUrls(root=_root(request), here=request.scope["root_path"], theme=theme)
 
 
 _YEARS = range(2000, 2200)
-Here = Annotated[pages.Place, Depends(place)]
+Here = Annotated[pages.PageUrls, Depends(place)]
 
 
 @app.get("/")
@@ -105,8 +105,8 @@ def tab() -> Response:
     return pages.script(NAME)
 
 
-@app.exception_handler(Obstacle)
-def obstacle(request: Request, error: Obstacle) -> Response:
+@app.exception_handler(PageUnavailable)
+def obstacle(request: Request, error: PageUnavailable) -> Response:
     """What stands in the way of a page, instead of the page."""
     theme = request.query_params.get("theme", "")
     # What downloads would take a page under 200 for the file.

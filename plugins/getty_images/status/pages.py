@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
-from asset_changes.health import Health, State, health_of
-from asset_changes.problems import UNREAD_KEPT
-from asset_changes.warehouse.report import Report, Span, runnable
+from asset_changes.monitoring.health import Health, State, health_of
+from asset_changes.monitoring.problems import UNREAD_KEPT
+from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.warehouse.compliance import Report, Span, runnable
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
-from asset_changes.watch_settings import WatchSettings
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from getty_images.status import words
-from getty_images.status.picture import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
-from getty_images.status.reading import Obstacle, reading
-from getty_images.status.runs import problems_of
+from getty_images.status import filters
+from getty_images.status.airflow_runs import problems_of
+from getty_images.status.chart import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
+from getty_images.status.warehouse_session import PageUnavailable, reading
 
 _ORDER = (State.BROKEN, State.VANISHED, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
 _HEADERS = {
@@ -38,19 +38,19 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    span=words.span,
-    moment=words.moment,
-    short_moment=words.short_moment,
-    days=words.days,
-    reason=words.reason,
-    marked=words.marked,
-    path_part=words.path_part,
+    span=filters.span,
+    moment=filters.moment,
+    short_moment=filters.short_moment,
+    days=filters.days,
+    reason=filters.reason,
+    marked=filters.marked,
+    path_part=filters.path_part,
 )
 _templates.globals.update(width=WIDTH, height=HEIGHT, lifecycles=LIFECYCLES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PageUrls:
     """Where a page is: the root of Airflow's UI, that of these pages, and the colours asked for."""
 
     root: str
@@ -77,7 +77,7 @@ class Card:
 
 
 def overview(
-    place: Place,
+    place: PageUrls,
     *,
     span: str,
     spans: Mapping[str, int],
@@ -115,12 +115,12 @@ def overview(
         chosen=span,
         spans=spans,
         now=now,
-        path="" if dag_id is None else f"channels/{words.path_part(dag_id)}",
+        path="" if dag_id is None else f"channels/{filters.path_part(dag_id)}",
         states=State,
     )
 
 
-def compliance(place: Place, *, span: Span, report: Report, schema: str, now: datetime) -> Response:
+def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now: datetime) -> Response:
     """Return the compliance report."""
     return _page(
         "compliance.html",
@@ -134,12 +134,12 @@ def compliance(place: Place, *, span: Span, report: Report, schema: str, now: da
     )
 
 
-def obstacle(place: Place, error: Obstacle, *, status: int) -> Response:
+def obstacle(place: PageUrls, error: PageUnavailable, *, status: int) -> Response:
     """Return a page that says why there is nothing to show, and what to do."""
     return _page("obstacle.html", place, status=status, title="Nothing to show yet", error=error)
 
 
-def refused(place: Place, *, status: int, detail: str) -> Response:
+def refused(place: PageUrls, *, status: int, detail: str) -> Response:
     """Return a page for a request that is not answered."""
     return _page("refused.html", place, status=status, detail=detail)
 
@@ -150,6 +150,6 @@ def script(name: str) -> Response:
     return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
 
-def _page(template: str, place: Place, *, status: int = 200, **values: object) -> HTMLResponse:
+def _page(template: str, place: PageUrls, *, status: int = 200, **values: object) -> HTMLResponse:
     text = _templates.get_template(template).render(place=place, zero=timedelta(0), status_code=status, **values)
     return HTMLResponse(text, status_code=status, headers=_HEADERS)

@@ -1,0 +1,1 @@
+"""Getty's HTTP API: the client, its session, what its answers mean."""

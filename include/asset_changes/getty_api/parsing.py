@@ -1,0 +1,255 @@
+"""What Getty's bodies say, whatever their spelling.
+
+Getty published the same fields in snake_case (2017 to 2024, and its own samples), PascalCase
+(channels, 2024) and camelCase (2026), some under other names. Keys are folded (lower case, no
+underscores) and looked up in one table of aliases; unknown keys are left alone.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from asset_changes.errors import UnreadableChangeSet
+from asset_changes.getty_api.fields import (
+    EARLIEST_YEAR,
+    MAX_ID_LENGTH,
+    as_json,
+    canonical,
+    id_text,
+    lifecycle,
+    parse_time,
+    storable,
+)
+from asset_changes.models import ChangeSet, Channel, Message, Messages
+
+_ALIASES = {
+    "change_set_id": ("changesetid", "transactionid"),
+    "changed_assets": ("changedassets", "changedassetlist", "assetchanges"),
+    "id": ("id", "assetid"),
+    "lifecycle": ("assetlifecycle", "lifecycle"),
+    "type": ("assettype",),
+    "changed_at": ("assetchangedutcdatetime", "assetchangeddatetimeutc"),
+    "uri": ("uri", "url"),
+    "channels": ("channels", "partnerchannels", "channellist"),
+    "channel_id": ("channelid",),
+    "family": ("assetfamily",),
+    "lifecycles": ("channeltype", "assetchangetype"),
+    "started_at": ("startdate", "createdateutc"),
+}
+_NAME_OF = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
+
+_CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FIELDS = ("id", "lifecycle", "type", "changed_at", "uri")
+_TEXT_OR_NULL = {str, type(None)}
+_MANY = 20
+
+
+def read_json(body: bytes) -> Any:
+    """Return the document that a body holds, or raise ValueError.
+
+    What would block its channel for one message's sake is read: an integer of more digits than Python
+    reads (as text), a control character within a text, a byte that is no UTF-8 (as a lone surrogate).
+    """
+    try:
+        return msgspec.json.decode(body)  # half the time of json, which takes more than the standard allows
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(
+            body.decode(json.detect_encoding(body), "surrogateescape"),
+            strict=False,
+            parse_int=lambda digits: int(digits) if len(digits) <= MAX_ID_LENGTH else digits,
+        )
+
+
+def parse_change_set(document: Any) -> ChangeSet | None:
+    """Return the change set that a PUT's document holds, or None when the channel is caught up.
+
+    Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets; a set id with
+    an empty list is a set. Raises UnreadableChangeSet where the structure is not understood.
+    """
+    if document is None or document == {}:
+        return None
+    if not isinstance(document, Mapping):
+        raise UnreadableChangeSet(_unreadable(f"it is {_kind(document)}, not an object"))
+    fields = _named(document)
+    if "change_set_id" not in fields and "changed_assets" not in fields:
+        raise UnreadableChangeSet(_unreadable(f"its keys are {_shown(document)}"))
+    assets = fields.get("changed_assets")
+    full = [value for key, value in document.items() if _NAME_OF.get(_folded(key)) == "changed_assets" and value]
+    if any(each != assets for each in full):
+        raise UnreadableChangeSet(_unreadable(f"more than one of its keys names changed assets: {_shown(document)}"))
+    if not (assets is None or isinstance(assets, list)):
+        raise UnreadableChangeSet(_unreadable(f"the changed assets are {_kind(assets)}, not a list"))
+    change_set_id = id_text(fields.get("change_set_id"))
+    if assets is None and (change_set_id or "changed_assets" not in fields) and _holds_objects(document):
+        # Under a new name, as Getty has given them before: an empty set would be confirmed.
+        raise UnreadableChangeSet(_unreadable(f"none of its keys names the changed assets: {_shown(document)}"))
+    if change_set_id in (None, "0") and not assets:
+        return None
+    if not change_set_id or not _CHANGE_SET_ID.fullmatch(change_set_id):
+        raise UnreadableChangeSet(_unreadable(f"its id {change_set_id!r:.80} is not of letters, digits, _ and -"))
+    return ChangeSet(change_set_id=change_set_id, messages=_messages(assets or []))
+
+
+def parse_channels(document: Any) -> list[Channel]:
+    """Return the channels of a bare or wrapped list, by id; raises UnreadableChangeSet for anything else."""
+    if isinstance(document, Mapping):
+        lists = [value for value in document.values() if isinstance(value, list) and value]
+        document = _named(document).get("channels", lists[0] if len(lists) == 1 else None)
+    if not isinstance(document, list):
+        raise UnreadableChangeSet(f"The list of channels is not understood: it is {_kind(document)}.")
+    return sorted((_channel(item) for item in document), key=lambda channel: channel.channel_id)
+
+
+def content(message: Message) -> tuple[Any, ...]:
+    """Return what a message says, without its spelling."""
+    if message.reason is None:
+        return message[:5]
+    # The raw text has the spelling of its delivery: it counts only where nothing else was understood.
+    return (message.reason, *message[:4]) if any(message[:4]) else (message.reason, as_json(message.raw))
+
+
+def _holds_objects(document: Mapping[str, Any], *, depth: int = 2) -> bool:
+    """Say whether an object has a list of objects within, under whatever name."""
+    lists = (value for value in document.values() if isinstance(value, list))
+    inner = (value for value in document.values() if isinstance(value, Mapping))
+    return any(isinstance(item, Mapping) for value in lists for item in value) or (
+        depth > 1 and any(_holds_objects(value, depth=depth - 1) for value in inner)
+    )
+
+
+def _messages(assets: list[Any]) -> Messages:
+    """Read a set column by column: what is usual is settled for a whole column at once."""
+    ids, words, types, times, uris = _columns([item if isinstance(item, dict) else {} for item in assets])
+    asset_ids, lifecycles, moments = _asset_ids(ids), _each_text_once(words, lifecycle), _moments(times)
+    _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": moments})
+    reasons: list[str | None] = [None] * len(assets)
+    if None in asset_ids or None in lifecycles:
+        reasons = list(map(_reason, assets, asset_ids, lifecycles))
+    return Messages(
+        asset_ids, lifecycles, _each_text_once(types, canonical), moments, _addresses(uris), reasons, assets
+    )
+
+
+def _check_spelling(assets: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raise UnreadableChangeSet where of many messages none has an id, a lifecycle, or a time that can be read.
+
+    That is a new spelling of Getty's, not bad messages: these are rejected one by one.
+    """
+    lacking = [field for field, cells in columns.items() if not any(cells)]
+    if lacking and len(assets) >= _MANY:
+        raise UnreadableChangeSet(
+            _unreadable(
+                f"none of its {len(assets)} messages has a {lacking[0]} that is understood; the first of them is "
+                f"{as_json(assets[0])[:300]}"
+            )
+        )
+
+
+def _columns(items: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """Return the columns of `_FIELDS`, None where a message lacks one.
+
+    A set spells its keys alike, so they are looked up once for all of its messages.
+    """
+    keys: dict[str, str] = {}
+    for key in set[str]().union(*items):
+        name = _NAME_OF.get(_folded(key))
+        if name and keys.setdefault(name, key) != key:
+            # Two spellings of one field: each message says which of them it means.
+            named = [_named(item) for item in items]
+            return [[each.get(field) for each in named] for field in _FIELDS]
+    return [[item.get(key) for item in items] for key in map(keys.get, _FIELDS)]  # type: ignore[arg-type]
+
+
+def _asset_ids(cells: list[Any]) -> list[str | None]:
+    if set(map(type, cells)) == {str} and all(cells):
+        together = "".join(cells)
+        # Nothing to strip and nothing to refuse: the space is the one blank that is printable.
+        if together.isprintable() and " " not in together and max(map(len, cells)) <= MAX_ID_LENGTH:
+            return cells
+    return [id_text(cell) for cell in cells]
+
+
+def _each_text_once(cells: list[Any], meaning: Callable[[Any], str | None]) -> list[str | None]:
+    if not set(map(type, cells)) <= _TEXT_OR_NULL:
+        return [meaning(cell) for cell in cells]
+    known = {cell: meaning(cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
+
+
+def _moments(cells: list[Any]) -> list[datetime | None]:
+    try:
+        moments = [datetime.fromisoformat(cell) for cell in cells]
+    except (TypeError, ValueError):
+        moments = []
+    if {moment.tzinfo for moment in moments} == {UTC} and min(moments).year >= EARLIEST_YEAR:
+        return [*moments]
+    return [parse_time(cell) for cell in cells]
+
+
+def _addresses(cells: list[Any]) -> list[str | None]:
+    if set(map(type, cells)) <= _TEXT_OR_NULL and "".join(filter(None, cells)).isprintable():
+        return cells
+    return [cell if cell is None else storable(cell if isinstance(cell, str) else as_json(cell)) for cell in cells]
+
+
+def _reason(item: Any, asset_id: str | None, lifecycle: str | None) -> str | None:
+    """Return why a message is rejected, None where it is not."""
+    if not isinstance(item, dict):
+        return "not_an_object"
+    return "unusable_id" if asset_id is None else "unknown_lifecycle" if lifecycle is None else None
+
+
+def _channel(item: Any) -> Channel:
+    fields = _named(item) if isinstance(item, Mapping) else {}
+    number = id_text(fields.get("channel_id"))
+    family, kind = canonical(fields.get("family")), canonical(fields.get("type"))
+    if not number or not _is_int32(number) or not family or not kind:
+        raise UnreadableChangeSet(
+            f"A channel in Getty's list is not understood: {json.dumps(item)[:300]}. It needs a channel id, an "
+            "asset family and an asset type; no channel was changed."
+        )
+    lifecycles = fields.get("lifecycles")
+    return Channel(
+        channel_id=int(number),
+        asset_family=family,
+        asset_type=kind,
+        lifecycles=storable(lifecycles) if isinstance(lifecycles, str) else None,
+        started_at=parse_time(fields.get("started_at")),
+    )
+
+
+def _is_int32(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 2**31
+
+
+def _named(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the known fields of an object by our names; what is empty gives way to what is not."""
+    found = {}
+    for key, value in item.items():
+        name = _NAME_OF.get(_folded(key))
+        if name is not None and (value not in (None, "", []) or name not in found):
+            found[name] = value
+    return found
+
+
+def _folded(key: str) -> str:
+    return key.replace("_", "").replace("-", "").lower()
+
+
+def _unreadable(why: str) -> str:
+    return (
+        f"The structure of a change set is not understood: {why}. The body is kept in the archive and nothing was "
+        "confirmed, so Getty hands it out again: extend the table of aliases in parse.py, then run the channel again."
+    )
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", dict: "an object", str: "a text", type(None): "null"}.get(type(value), "a number")
+
+
+def _shown(document: Mapping[str, Any]) -> str:
+    return ", ".join(repr(key)[:40] for key in list(document)[:8])

@@ -1,0 +1,1 @@
+"""The way of one change set: fetch, transform, load, confirm."""

@@ -1,0 +1,168 @@
+"""How far each channel is: read from the warehouse, and from the sandbox where there is one."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import requests
+from asset_changes.channel_registry import ChannelEntry
+from asset_changes.models import Channel as GettyChannel
+from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel's standing; the counts are those of its ledger."""
+
+    channel_id: int
+    asset_family: str
+    asset_type: str
+    last_checked_at: datetime | None
+    caught_up_at: datetime | None
+    sets: int = 0
+    unconfirmed: int = 0
+    changes: int = 0
+    new: int = 0
+    updates: int = 0
+    deletes: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    newest_change_at: datetime | None = None
+    recent_changes: int = 0
+    recent_seconds: float = 0.0
+    expected: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.asset_family} {self.asset_type} {self.channel_id}".lower()
+
+    @property
+    def dag_id(self) -> str:
+        channel = GettyChannel(channel_id=self.channel_id, asset_family=self.asset_family, asset_type=self.asset_type)
+        return ChannelEntry(channel=channel).dag_id
+
+    @property
+    def rate(self) -> float:
+        """Changes per second since the stack's start, from the first answer to the last commit."""
+        return self.recent_changes / self.recent_seconds if self.recent_seconds else 0.0
+
+    def is_caught_up(self, since: datetime) -> bool:
+        """Whether Getty has had nothing more since then, and everything loaded is confirmed."""
+        return self.caught_up_at is not None and self.caught_up_at > since and self.unconfirmed == 0
+
+    def is_looked_at(self, since: datetime) -> bool:
+        """The most there is while nothing may be confirmed: one set loaded, or nothing to load."""
+        checked = self.last_checked_at is not None and self.last_checked_at > since
+        return checked and (self.sets > 0 or self.caught_up_at is not None)
+
+
+# One row for each channel that Getty lists. `:since` is the stack's start.
+STANDING = """
+SELECT c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at,
+       count(s.loaded_at) AS sets,
+       count(*) FILTER (WHERE s.loaded_at IS NOT NULL AND s.confirmed_at IS NULL) AS unconfirmed,
+       coalesce(sum(s.change_count), 0) AS changes, coalesce(sum(s.new_count), 0) AS new,
+       coalesce(sum(s.update_count), 0) AS updates, coalesce(sum(s.delete_count), 0) AS deletes,
+       coalesce(sum(s.superseded_count), 0) AS superseded, coalesce(sum(s.rejected_count), 0) AS rejected,
+       max(s.newest_change_at) AS newest_change_at,
+       coalesce(sum(s.change_count) FILTER (WHERE s.loaded_at > :since), 0) AS recent_changes,
+       coalesce(extract(epoch FROM max(s.loaded_at) FILTER (WHERE s.loaded_at > :since)
+                                 - min(s.fetched_at) FILTER (WHERE s.loaded_at > :since)), 0)
+           AS recent_seconds
+FROM {schema}.channels c
+LEFT JOIN {schema}.change_sets s USING (channel_id)
+WHERE c.retired_at IS NULL
+GROUP BY c.channel_id
+ORDER BY c.channel_id
+"""
+# What the watchdog has found so far; and what it looks for too, but perhaps has not yet.
+SIGNS = """
+SELECT lower(concat_ws(' ', asset_family, asset_type, channel_id)) AS channel, condition, says
+FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says FROM {schema}.alerts
+      WHERE cleared_at IS NULL AND condition <> 'other_consumer'
+      UNION ALL
+      SELECT channel_id, 'other_consumer', 'had change sets confirmed by somebody else: ' || count(*)
+      FROM {schema}.change_sets
+      WHERE :confirms AND is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL
+        AND confirmed_at > now() - interval '1 day'
+      GROUP BY channel_id) AS found
+JOIN {schema}.channels USING (channel_id)
+ORDER BY condition, channel_id
+"""
+LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
+
+
+class Warehouse:
+    """The warehouse as the stack sees it: read only."""
+
+    def __init__(self, url: URL, *, schema: str, since: datetime) -> None:
+        self._engine: Engine = create_engine(url, pool_pre_ping=True)
+        self._schema = self._engine.dialect.identifier_preparer.quote_identifier(schema)
+        self._since = since
+
+    def channels(self) -> list[Channel]:
+        """Every channel that is not retired; none before discovery has made the tables."""
+        try:
+            rows = self._rows(STANDING, since=self._since)
+        except (ProgrammingError, OperationalError):
+            return []  # no tables yet, or a warehouse that is away: Airflow's tasks say so, and retry
+        return [_channel(row) for row in rows]
+
+    def live_assets(self) -> dict[int, int]:
+        """The number of live assets of each channel."""
+        return {row["channel_id"]: row["count"] for row in self._rows(LIVE)}
+
+    def signs(self, *, confirms: bool) -> list[str]:
+        """What the warehouse has against its own table: open alerts and, if we confirm, that somebody else does."""
+        return ["{condition}: {channel} {says}".format(**row) for row in self._rows(SIGNS, confirms=confirms)]
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _rows(self, statement: str, **values: Any) -> Sequence[dict[str, Any]]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(text(statement.format(schema=self._schema)), values).mappings()
+            return [dict(row) for row in rows]
+
+
+def _channel(row: dict[str, Any]) -> Channel:
+    counts = ("changes", "new", "updates", "deletes", "superseded", "rejected", "recent_changes")
+    return Channel(
+        **{
+            **row,
+            **{name: int(row[name]) for name in counts},
+            "recent_seconds": float(row["recent_seconds"]),
+        }
+    )
+
+
+class Sandbox:
+    """The sandbox, asked how much there is to come."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def is_up(self) -> bool:
+        try:
+            return self._session.get(f"{self.address}/_sandbox/progress", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def silence(self) -> None:
+        """Let nothing new come; a sandbox that does not answer says nothing either."""
+        with suppress(requests.RequestException):
+            self._session.post(f"{self.address}/_sandbox/silence", json={}, timeout=5)
+
+    def totals(self) -> dict[int, int]:
+        """The number of changes made so far, of each channel; empty if it does not answer."""
+        try:
+            answer = self._session.get(f"{self.address}/_sandbox/progress", timeout=5)
+            answer.raise_for_status()
+            return {int(channel["channel_id"]): int(channel["total"]) for channel in answer.json()["channels"]}
+        except requests.RequestException:
+            return {}

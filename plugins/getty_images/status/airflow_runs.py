@@ -1,0 +1,123 @@
+"""What Airflow itself knows of the channels' DAGs: the outcome of the newest run, and whether one is paused.
+
+The warehouse learns of a failure only by its silence; Airflow knows at once which run is red.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState, TaskInstanceState
+from asset_changes.errors import AssetChangesError, error_named
+from asset_changes.monitoring.problems import Link, Problem
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from getty_images.defaults import FAILURE
+from getty_images.status.filters import path_part
+
+
+def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
+    """Return by DAG what stands in its way: a red newest run, a paused or a missing DAG."""
+    with create_session() as session:
+        dags = {
+            row.dag_id: row
+            for row in session.execute(
+                select(DagModel.dag_id, DagModel.is_paused, DagModel.is_stale, DagModel.has_import_errors).where(
+                    DagModel.dag_id.in_(dag_ids)
+                )
+            )
+        }
+        found: dict[str, tuple[Problem, ...]] = {}
+        for dag_id in dag_ids:
+            dag = dags.get(dag_id)
+            told = [_missing(dag_id)] if dag is None or dag.is_stale or dag.has_import_errors else []
+            if dag is not None and dag.is_paused:
+                told.append(_paused(dag_id))
+            red = _newest_failure(session, dag_id)
+            found[dag_id] = (*([red] if red else []), *told)
+    return found
+
+
+def _newest_failure(session: Session, dag_id: str) -> Problem | None:
+    newest = session.execute(
+        select(DagRun.run_id, DagRun.state)
+        .where(DagRun.dag_id == dag_id, DagRun.state.in_((DagRunState.SUCCESS, DagRunState.FAILED)))
+        .order_by(DagRun.run_after.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None or newest.state != DagRunState.FAILED:
+        return None
+    since = _red_since(session, dag_id)
+    run = f"dags/{path_part(dag_id)}/runs/{path_part(newest.run_id)}"
+    task_id = session.scalar(
+        select(TaskInstance.task_id)
+        .where(
+            TaskInstance.dag_id == dag_id,
+            TaskInstance.run_id == newest.run_id,
+            TaskInstance.state == TaskInstanceState.FAILED,
+        )
+        .limit(1)
+    )
+    if task_id is None:
+        step = AssetChangesError.next_step
+        return Problem(
+            reason="Its newest run has failed.", next_step=step, since=since, link=Link(path=run, name="The run")
+        )
+    kind, sentence = _said(session, dag_id, newest.run_id, task_id)
+    return Problem(
+        reason=f"Its newest run has failed in the task {task_id}{f': {sentence}' if sentence else '.'}",
+        next_step=kind.next_step,
+        since=since,
+        link=Link(path=f"{run}/tasks/{path_part(task_id)}", name="The task"),
+        entry=None if kind is AssetChangesError else kind.__name__,
+    )
+
+
+def _red_since(session: Session, dag_id: str) -> datetime | None:
+    """Return when the first run failed after the last good one."""
+    last_good = (
+        select(func.max(DagRun.run_after))
+        .where(DagRun.dag_id == dag_id, DagRun.state == DagRunState.SUCCESS)
+        .scalar_subquery()
+    )
+    return session.scalar(
+        select(func.min(DagRun.end_date)).where(
+            DagRun.dag_id == dag_id,
+            DagRun.state == DagRunState.FAILED,
+            or_(last_good.is_(None), DagRun.run_after > last_good),
+        )
+    )
+
+
+def _said(session: Session, dag_id: str, run_id: str, task_id: str) -> tuple[type[AssetChangesError], str]:
+    """Return what a red task left of its error: its class and its sentence, which is empty where it left none."""
+    said = session.scalar(
+        select(XComModel.value).where(
+            XComModel.dag_id == dag_id,
+            XComModel.run_id == run_id,
+            XComModel.task_id == task_id,
+            XComModel.key == FAILURE,
+        )
+    )
+    return (error_named(said["error"]), said["says"]) if isinstance(said, dict) else (AssetChangesError, "")
+
+
+def _paused(dag_id: str) -> Problem:
+    return Problem(
+        reason="Its DAG is paused, so nobody reads this channel.",
+        next_step="Switch the DAG on; it goes on where it stopped.",
+        link=Link(path=f"dags/{path_part(dag_id)}", name="The DAG"),
+    )
+
+
+def _missing(dag_id: str) -> Problem:
+    return Problem(
+        reason=f"Airflow has no DAG {dag_id} at present.",
+        next_step="Look at the import errors on Airflow's home page; else run asset_changes_discovery.",
+        link=Link(path="dags?search=asset_changes", name="The DAGs"),
+    )

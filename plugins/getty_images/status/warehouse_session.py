@@ -1,0 +1,71 @@
+"""Reading the warehouse for a page: read only, for seconds at most, and why it cannot be read."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk.exceptions import AirflowNotFoundException
+from asset_changes.errors import ConfigurationError, SchemaMismatch, TransientError, WarehouseRefused
+from asset_changes.settings import Settings
+from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.migrate import check_version
+from psycopg.errors import QueryCanceled
+from sqlalchemy import Connection, text
+
+from getty_images.resources import WAREHOUSE_CONN_ID, warehouse_of
+
+PAGE_SECONDS = 10
+DOWNLOAD_SECONDS = 600
+
+
+class PageUnavailable(Exception):
+    """Why there is nothing to show, and what to do next; `link` is where in Airflow to do it."""
+
+    def __init__(self, reason: str, *, next_step: str, link: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.next_step, self.link = reason, next_step, link
+
+
+@contextmanager
+def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settings]]:
+    """Give a read-only transaction on the warehouse, or raise the Obstacle that stands in the way."""
+    try:
+        settings = Settings.from_environment()
+        with warehouse_of(settings) as engine, transaction(engine) as connection:
+            connection.execute(text("SET TRANSACTION READ ONLY"))
+            # For a statement that is slow, and for a reader of a download that neither reads nor leaves.
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                connection.execute(text(f"SET LOCAL {limit} = '{seconds}s'"))
+            check_version(connection)
+            yield connection, settings
+    except AirflowNotFoundException as error:
+        raise PageUnavailable(
+            f"There is no connection {WAREHOUSE_CONN_ID}, so there is no warehouse to read.",
+            next_step=(
+                f"Create a Postgres connection of this name, or set AIRFLOW_CONN_{WAREHOUSE_CONN_ID.upper()} in the "
+                "environment of every Airflow component; then switch on asset_changes_discovery."
+            ),
+            link="connections",
+        ) from error
+    except ConfigurationError as error:
+        raise PageUnavailable(reason=str(error), next_step="Then start Airflow's API server again.") from error
+    except SchemaMismatch as error:
+        raise PageUnavailable(
+            str(error).removesuffix(" Nothing was fetched."),
+            next_step="Trigger asset_changes_discovery: it makes or upgrades the tables and finds the channels.",
+            link="dags/asset_changes_discovery",
+        ) from error
+    except (TransientError, WarehouseRefused) as error:
+        if isinstance(getattr(error.__cause__, "orig", None), QueryCanceled):
+            raise PageUnavailable(
+                f"The warehouse has not answered within {seconds} s.",
+                next_step=(
+                    "Choose fewer days. If that does not help, look at what keeps the database behind connection "
+                    f"{WAREHOUSE_CONN_ID} busy."
+                ),
+            ) from error
+        raise PageUnavailable(
+            re.sub(": nothing was loaded( or confirmed)?", "", str(error)),
+            next_step=f"Look at the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
+            link="connections",
+        ) from error

@@ -1,0 +1,110 @@
+"""Where the watchdog's DAG meets the core: connections, clock, notifier and metrics."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from airflow.sdk import Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
+from asset_changes import channel_registry
+from asset_changes.channel_registry import ChannelEntry
+from asset_changes.errors import ConfigurationError, NotificationFailed
+from asset_changes.monitoring import alerts
+from asset_changes.monitoring.monitor import MonitorResult
+from asset_changes.monitoring.monitor import watch as watch_feed
+from asset_changes.monitoring.notifications import Alert
+from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.settings import Settings
+from asset_changes.warehouse.clock import WarehouseClock
+from asset_changes.warehouse.engine import in_transaction, transaction
+from sqlalchemy import Engine, inspect
+
+from getty_images import metrics, watchdog_health
+from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
+from getty_images.resources import archive_of, channel_variable, warehouse_of
+from getty_images.status import PREFIX
+
+log = logging.getLogger(__name__)
+
+
+def watch(context: Mapping[str, Any]) -> dict[str, int]:
+    """Look at all channels, tell what is new and what is over, and send the metrics."""
+    choice, page = NotifierChoice.from_environment(), _page()
+    if choice is None:
+        log.info("No notifier is named in %s: alerts stand in this log, the table and the metrics alone.", VARIABLE)
+    tell = _teller(choice, context) if choice else None
+    if (gone_channel_id := context["params"].get("gone_channel_id")) is not None:
+        _take_note(gone_channel_id)
+    try:
+        watched = _look(tell, page)
+    except (Exception, AirflowTaskTimeout) as error:  # whatever it is that keeps it from looking
+        watchdog_health.begin(error, tell=tell, page=page)
+        raise
+    if watched is None:
+        raise AirflowSkipException("The warehouse has no tables yet: asset_changes_discovery makes them.")
+    metrics.send_watched(watched)
+    failures = list(watched.failures)
+    try:
+        watchdog_health.end(tell=tell, page=page)
+    except NotificationFailed as error:
+        failures.append(str(error))
+    if failures:
+        raise NotificationFailed(" ".join(failures))
+    return {"channels": len(watched.channels), "open": len(watched.open), "told": watched.told}
+
+
+def _look(tell: Callable[[Alert], None] | None, page: str | None) -> MonitorResult | None:
+    """Watch once; None where there is nothing to watch yet."""
+    settings = Settings.from_environment()
+    with warehouse_of(settings) as engine:
+        if _is_new(engine):
+            return None
+        return watch_feed(
+            engine,
+            archive=archive_of(settings),
+            settings=WatchSettings.from_environment(),
+            now=WarehouseClock(engine)(),
+            tell=tell,
+            confirms=settings.confirm,
+            page=page,
+        )
+
+
+def _is_new(engine: Engine) -> bool:
+    """Whether discovery has not been here; channels without tables are a warehouse that was lost."""
+    with transaction(engine) as connection:
+        has_tables = inspect(connection).has_table("schema_version")
+    return not has_tables and not channel_registry.read(channel_variable() or "[]")
+
+
+def _page() -> str | None:
+    """Return the address of the status page, where Airflow has been told its own."""
+    root = conf.get("api", "base_url", fallback="")
+    return f"{root.rstrip('/')}{PREFIX}" if root else None
+
+
+def _take_note(channel_id: int) -> None:
+    entries = channel_registry.read(channel_variable() or "[]")
+    read = {entry.channel.channel_id for entry in entries if isinstance(entry, ChannelEntry) and not entry.retired_at}
+    if channel_id in read:
+        raise ConfigurationError(f"Channel {channel_id} is read: Getty lists it. Give the id of one that vanished.")
+    with warehouse_of(Settings.from_environment()) as engine:
+        if not in_transaction(engine, lambda connection: alerts.note_retirement(connection, channel_id)):
+            raise ConfigurationError(f"Channel {channel_id} is no channel that vanished: give the id of one, or none.")
+
+
+def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:
+    is_over = False
+
+    def tell(alert: Alert) -> None:
+        nonlocal is_over
+        if is_over:
+            raise TimeoutError("The time of this watch is over.")
+        try:
+            FeedAlert(alert, choice)(cast(Context, dict(context)))
+        except AirflowTaskTimeout as error:  # raised once: the next one to hang would hang for good
+            is_over = True
+            raise TimeoutError("The notifier took longer than a watch may last.") from error
+
+    return tell

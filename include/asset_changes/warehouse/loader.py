@@ -95,8 +95,8 @@ def _newest_from(source: str, equals: str) -> str:
 
 def _deletions_from(source: str) -> str:
     return f"""
-INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, received_at, was_held)
-SELECT coming.channel_id, change_set_id, position, asset_id, changed_at, fetched_at,
+INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, received_at, applied_at, was_held)
+SELECT coming.channel_id, change_set_id, position, asset_id, changed_at, fetched_at, clock_timestamp(),
        coalesce(held.upserted_at > held.deleted_at, held.upserted_at IS NOT NULL)
 FROM ({source}) AS coming LEFT JOIN asset_states AS held USING (asset_id)
 WHERE coming.asset_lifecycle = 'Delete'

@@ -4,9 +4,9 @@ The schema's name is a setting, so nothing here carries it: connections set thei
 All times are `timestamptz`; ids compare byte by byte (`COLLATE "C"`), as the registers' order demands.
 """
 
-from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text
 
-VERSION = "0003"
+VERSION = "0004"
 """The migration this code needs: the head of `migrations/versions`."""
 
 metadata = MetaData()
@@ -35,6 +35,9 @@ channels = Table(
     _moment("replayed_at"),
     Column("replay_changed_count", Integer),
     _moment("retirement_known_at"),
+    Column("last_channel_seq", BigInteger),
+    _moment("missing_since"),
+    _moment("archive_checked_at"),
 )
 
 change_sets = Table(
@@ -42,7 +45,7 @@ change_sets = Table(
     metadata,
     Column("channel_id", Integer, primary_key=True, autoincrement=False),
     Column("change_set_id", _ID, primary_key=True),
-    Column("channel_seq", Integer),
+    Column("channel_seq", BigInteger),
     Column("archive_uri", Text, nullable=False),
     Column("content_hash", Text, nullable=False),
     _moment("fetched_at", nullable=False),
@@ -62,6 +65,7 @@ change_sets = Table(
     _moment("newest_change_at"),
     Column("dag_id", Text),
     Column("run_id", Text),
+    _moment("committed_at"),
 )
 
 asset_states = Table(
@@ -79,6 +83,7 @@ asset_states = Table(
     Column("delete_change_set_id", _ID),
     Column("delete_position", Integer),
     _moment("loaded_at", nullable=False),
+    Column("was_live", Boolean),
 )
 
 asset_changes = Table(
@@ -107,7 +112,45 @@ deletions = Table(
     _moment("deleted_at", nullable=False),
     _moment("received_at", nullable=False),
     _moment("applied_at", nullable=False),
-    Column("was_held", Boolean, nullable=False),
+    Column("was_held", Boolean),
+    Column("is_time_inferred", Boolean),
+    Column("was_in_holdings", Boolean),
+    Column("is_rebuilt", Boolean, nullable=False),
+)
+
+deletion_corrections = Table(
+    "deletion_corrections",
+    metadata,
+    Column("channel_id", Integer, primary_key=True, autoincrement=False),
+    Column("change_set_id", _ID, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("asset_id", _ID, nullable=False),
+    Column("reads_as", Text, nullable=False),
+    Column("corrected_at", _MOMENT, primary_key=True),
+)
+
+feed_gaps = Table(
+    "feed_gaps",
+    metadata,
+    Column("channel_id", Integer, primary_key=True, autoincrement=False),
+    Column("unread_from", _MOMENT, primary_key=True),
+    _moment("unread_to", nullable=False),
+    _moment("reconciled_at"),
+)
+
+archive_findings = Table(
+    "archive_findings",
+    metadata,
+    Column("channel_id", Integer, primary_key=True, autoincrement=False),
+    Column("archive_uri", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("change_set_id", _ID),
+    _moment("received_at", nullable=False),
+    _moment("found_at", nullable=False),
+    Column("detail", Text),
+    _moment("settled_at"),
+    Column("settled_how", Text),
+    Column("settled_by", Text),
 )
 
 rejected_changes = Table(
@@ -121,6 +164,8 @@ rejected_changes = Table(
     Column("asset_lifecycle", Text),
     Column("raw", Text, nullable=False),
     _moment("rejected_at", nullable=False),
+    _moment("dismissed_at"),
+    Column("dismissed_by", Text),
 )
 
 alerts = Table(

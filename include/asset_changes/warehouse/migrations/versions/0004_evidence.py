@@ -1,0 +1,72 @@
+"""Evidence of everything that was received: gaps, corrections, what the archive holds and the tables do not."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_COLUMNS = """
+-- A number of its own for every commit that changes what the tables hold of a set: it rises with the clock.
+ALTER TABLE channels ADD last_channel_seq bigint, ADD missing_since timestamptz, ADD archive_checked_at timestamptz;
+ALTER TABLE change_sets ALTER channel_seq TYPE bigint, ADD committed_at timestamptz;
+UPDATE channels SET last_channel_seq = (
+    SELECT max(channel_seq) FROM change_sets WHERE change_sets.channel_id = channels.channel_id);
+
+ALTER TABLE asset_states ADD was_live boolean;
+
+ALTER TABLE deletions ALTER was_held DROP NOT NULL, ALTER applied_at DROP DEFAULT,
+    ADD is_time_inferred boolean, ADD was_in_holdings boolean, ADD is_rebuilt boolean NOT NULL DEFAULT false;
+UPDATE deletions AS d SET is_rebuilt = true
+FROM change_sets AS s
+WHERE s.channel_id = d.channel_id AND s.change_set_id = d.change_set_id
+  AND (d.applied_at >= s.rebuilt_at OR d.applied_at > s.loaded_at);
+
+ALTER TABLE rejected_changes ADD dismissed_at timestamptz, ADD dismissed_by text;
+"""
+
+_TABLES = """
+CREATE TABLE deletion_corrections (
+    channel_id integer NOT NULL,
+    change_set_id text COLLATE "C" NOT NULL,
+    position integer NOT NULL,
+    asset_id text COLLATE "C" NOT NULL,
+    reads_as text NOT NULL,
+    corrected_at timestamptz NOT NULL,
+    PRIMARY KEY (channel_id, change_set_id, position, corrected_at)
+);
+
+CREATE TABLE feed_gaps (
+    channel_id integer NOT NULL,
+    unread_from timestamptz NOT NULL,
+    unread_to timestamptz NOT NULL,
+    reconciled_at timestamptz,
+    PRIMARY KEY (channel_id, unread_from)
+);
+
+CREATE TABLE archive_findings (
+    channel_id integer NOT NULL,
+    archive_uri text NOT NULL,
+    kind text NOT NULL,
+    change_set_id text COLLATE "C",
+    received_at timestamptz NOT NULL,
+    found_at timestamptz NOT NULL,
+    detail text,
+    settled_at timestamptz,
+    settled_how text,
+    settled_by text,
+    PRIMARY KEY (channel_id, archive_uri, kind),
+    CONSTRAINT archive_findings_kind CHECK (kind IN ('unreadable', 'not_in_ledger', 'damaged', 'missing'))
+);
+-- Nearly always empty: what is open is asked for at every look.
+CREATE INDEX archive_findings_open ON archive_findings (channel_id) WHERE settled_at IS NULL;
+
+-- Whoever owns the tables cannot change evidence by mistake. Truncating, which a rebuild needs, is a right of its own.
+REVOKE UPDATE, DELETE ON deletions, deletion_corrections, feed_gaps FROM CURRENT_USER;
+GRANT UPDATE (reconciled_at) ON feed_gaps TO CURRENT_USER;
+"""
+
+
+def upgrade() -> None:
+    """Add the columns and the tables."""
+    op.execute(_COLUMNS)
+    op.execute(_TABLES)

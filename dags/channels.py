@@ -64,7 +64,7 @@ def channel_dag(entry: ChannelEntry) -> DAG:
     def build() -> None:
         # Else Airflow keeps each key of a returned dict as an XCom of its own, with a call for each.
         @task(multiple_outputs=False)
-        def fetch(**context: Any) -> dict[str, Any]:
+        def fetch(**context: Any) -> Any:
             """Fetch the next change set into archive and ledger."""
             from getty_images.tasks import channel
 
@@ -74,34 +74,34 @@ def channel_dag(entry: ChannelEntry) -> DAG:
             return fetched
 
         @task(multiple_outputs=False)
-        def transform(fetched: dict[str, Any], **context: Any) -> dict[str, Any]:
+        def transform(fetched: Any, **context: Any) -> Any:
             """Prepare the rows of the archived set."""
             from getty_images.tasks import channel
 
             return channel.transform(entry, context, fetched)
 
         @task(multiple_outputs=False, outlets=[channel_asset(channel.channel_id)])
-        def load(prepared: dict[str, Any], **context: Any) -> dict[str, Any]:
+        def load(prepared: Any, **context: Any) -> Any:
             """Write the rows in one transaction."""
             from getty_images.tasks import channel
 
             return channel.load(entry, context, prepared)
 
         @task(multiple_outputs=False)
-        def confirm(loaded: dict[str, Any], **context: Any) -> dict[str, Any]:
+        def confirm(loaded: Any, **context: Any) -> dict[str, Any]:
             """Tell Getty that the set is received for good."""
             from getty_images.tasks import channel
 
             return channel.confirm(entry, context, loaded)
 
         @task(multiple_outputs=False, execution_timeout=None, outlets=[caught_up_alias(channel.channel_id)])
-        def catch_up(confirmed: dict[str, Any], **context: Any) -> dict[str, Any]:
+        def catch_up(confirmed: Any, **context: Any) -> dict[str, Any]:
             """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
             from getty_images.tasks import channel
 
             return channel.catch_up(entry, context, confirmed)
 
-        catch_up(confirm(load(transform(fetch()))))  # type: ignore[arg-type]  # an XComArg at parse time
+        catch_up(confirm(load(transform(fetch()))))
 
     return build()
 

@@ -9,7 +9,7 @@ from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.models import Channel
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.sandbox import Sandbox

@@ -4,7 +4,10 @@ import logging
 import time
 from typing import Any
 
-from asset_changes.pipeline import steps
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
+from asset_changes.pipeline.transform import transform_archived
 
 from benchmarks.sides.ours import steps_of
 from benchmarks.sides.rounds import Run, Timed, serve
@@ -18,13 +21,13 @@ def setup(settings: dict[str, Any]) -> Run:
     def run(sets: int) -> Timed:
         changes, seconds = 0, 0.0
         for _ in range(sets):
-            fetched = steps.fetch(channel_steps, batch_size=2200)
+            fetched = fetch(channel_steps, batch_size=2200)
             assert fetched is not None
-            prepared = steps.transform_archived(channel_steps, fetched)
+            prepared = transform_archived(channel_steps, fetched)
             started = time.perf_counter()
-            row = steps.load(channel_steps, fetched, prepared)
+            row = load(channel_steps, fetched, prepared)
             seconds += time.perf_counter() - started
-            steps.confirm(channel_steps, fetched)
+            confirm(channel_steps, fetched)
             changes += row.counts.changes
         return Timed(changes, seconds)
 

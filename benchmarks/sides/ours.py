@@ -8,7 +8,7 @@ from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.transform import transform  # noqa: F401 - the core imports it late; here it counts as an import
 from asset_changes.warehouse.engine import connect
 from sqlalchemy import make_url

@@ -24,7 +24,7 @@ from pathlib import Path
 from upath import UPath
 
 from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
-from asset_changes.models import Body
+from asset_changes.models import Delivery
 
 _STAMP = "%Y%m%dT%H%M%S%f"
 _NAME = re.compile(r"(?P<stamp>\d{8}T\d{12})Z-(?P<id>[A-Za-z0-9_-]{1,64})(?:\.(?P<later>\d{8}T\d{12})Z)?\.json\.gz")
@@ -58,14 +58,18 @@ class Archive:
         """Return where the first delivery of a change set is kept."""
         return str(self._folder(channel_id, fetched_at) / f"{_stamp(fetched_at)}Z-{change_set_id}.json.gz")
 
-    def write(self, uri: str, body: bytes) -> None:
-        """Keep a body at `uri`, durable when this returns; an object that is there is replaced whole."""
-        self._put(uri, gzip.compress(body, _COMPRESSION, mtime=0))
+    def write(self, uri: str, body: bytes, *, server_time: datetime | None = None) -> None:
+        """Keep a body at `uri`, durable when this returns; an object that is there is replaced whole.
 
-    def write_later(self, uri: str, body: Body) -> str:
+        `server_time` is kept in the header of the gzip format: which times were believed depends on it.
+        """
+        made_at = int(server_time.timestamp()) if server_time else 0
+        self._put(uri, gzip.compress(body, _COMPRESSION, mtime=made_at))
+
+    def write_later(self, uri: str, delivery: Delivery) -> str:
         """Keep one more delivery of the set at `uri` beside the first; return where."""
-        later = _later_uri(uri, body.received_at)
-        self.write(later, body.content)
+        later = _later_uri(uri, delivery.received_at)
+        self.write(later, delivery.body, server_time=delivery.server_time)
         return later
 
     def write_unreadable(self, channel_id: int, body: bytes, *, received_at: datetime) -> str:
@@ -79,23 +83,31 @@ class Archive:
         with _readable(uri):
             return bool(self._path(uri).exists())
 
-    def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Body]:
+    def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Delivery]:
         """Return the deliveries of a change set: the first, then those that said more, as they came.
 
         `later` are the times of these, where a listing has told them.
         """
         times = self._later(uri) if later is None else later
         return [
-            Body(self.read_one(uri), _fetched_at(uri)),
-            *(Body(self.read_one(_later_uri(uri, at)), at) for at in times),
+            self._delivery(uri, received_at=_fetched_at(uri)),
+            *(self._delivery(_later_uri(uri, at), received_at=at) for at in times),
         ]
+
+    def _delivery(self, uri: str, *, received_at: datetime) -> Delivery:
+        body, server_time = self._read(uri)
+        return Delivery(body=body, received_at=received_at, server_time=server_time)
 
     def read_one(self, uri: str) -> bytes:
         """Return what one object holds; raises ArchiveDamaged where it is not what was written."""
+        return self._read(uri)[0]
+
+    def _read(self, uri: str) -> tuple[bytes, datetime | None]:
         with _readable(uri):
             packed = self._path(uri).read_bytes()
         try:
-            return _unpacked(packed)
+            made_at = int.from_bytes(packed[4:8], "little")
+            return _unpacked(packed), datetime.fromtimestamp(made_at, UTC) if made_at else None
         except (OSError, EOFError, zlib.error) as error:
             raise ArchiveDamaged(
                 f"The archive's object {uri} is damaged ({error}). Bring it back from a backup of the archive; if "

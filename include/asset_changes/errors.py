@@ -79,7 +79,7 @@ class RequestRefused(TerminalError):
 class UnreadableChangeSet(TerminalError):
     """The structure of a body is not understood; it is archived, and nothing is confirmed."""
 
-    next_step = "Teach `parse.py` the new structure and deploy it: Getty hands the same set out again."
+    next_step = "Teach `parsing.py` the new structure and deploy it: Getty hands the same set out again."
 
 
 class SchemaMismatch(TerminalError):

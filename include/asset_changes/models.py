@@ -65,26 +65,49 @@ class Messages(NamedTuple):
         return list(map(Message, *self))
 
 
-class Body(NamedTuple):
-    """One delivery of a change set as it came over the wire, and when it came."""
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One delivery of a change set: an answer to a PUT that was whole, or its body from the archive.
 
-    content: bytes
+    `body` is what came over the wire, `document` the same read as JSON, where the client has read it.
+    `received_at` is when it came, by the warehouse's clock; `server_time` is the answer's `Date` where
+    Getty's clock is ahead of that: a change is not from the future if Getty's clock says so.
+    """
+
+    body: bytes
     received_at: datetime
-
-
-class Heard(NamedTuple):
-    """What one delivery says, and when it came."""
-
-    messages: Messages
-    received_at: datetime
+    status: int | None = None
+    document: Any = None
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet:
-    """A change set as it was handed out: its id and its messages in feed order."""
+    """What one delivery of a change set says: its id, its messages in feed order, and when it came.
+
+    No time after `latest_time` is believed. `content_hash` is the same for all deliveries that hold
+    the same messages, in any order and spelling.
+    """
 
     change_set_id: str
     messages: Messages
+    received_at: datetime
+    latest_time: datetime
+    content_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSetRef:
+    """Which change set, and where its body is: what the tasks pass on.
+
+    `fetched_at` is the time of the first delivery, also on a redelivery: it is part of the key of
+    the log.
+    """
+
+    channel_id: int
+    change_set_id: str
+    fetched_at: datetime
+    archive_uri: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,45 +175,17 @@ class PreparedSet:
     """A change set that is ready to load.
 
     `rows` are the valid changes as CSV (UTF-8) in the order of `LOG_COLUMNS`; `rejected` the others.
-    `content_hash` is the same for every spelling of the same messages.
+    `deliveries` has one pair per delivery that brought something: the position of its first message,
+    and when it came. `content_hash` is that of all messages together.
     """
 
     rows: bytes
     rejected: tuple[RejectedChange, ...]
+    deliveries: tuple[tuple[int, datetime], ...]
     counts: Counts
     content_hash: str
     oldest_change_at: datetime | None
     newest_change_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FetchedSet:
-    """A change set that is in the archive and in the ledger; what the tasks pass on.
-
-    `fetched_at` is the time of the first delivery, also on a redelivery: it is part of the key of
-    the log.
-    """
-
-    channel_id: int
-    change_set_id: str
-    fetched_at: datetime
-    archive_uri: str
-    is_redelivery: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """One answer to a PUT that was whole.
-
-    `body` is what came over the wire, `document` the same read as JSON (None for an empty body).
-    `received_at` is the later of this machine's clock and the server's: a clock that lags would
-    make fresh changes look as if they came from the future.
-    """
-
-    status: int
-    body: bytes
-    document: Any
-    received_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ class Settings:
     """How long one run goes on fetching before it leaves the rest to the next one."""
     confirm: bool = True
     """`off`: look but do not consume; one set per channel is loaded and nothing is confirmed."""
+    gap_minutes: float = 60
+    """How long a channel may go unread before that is kept in `feed_gaps`: more than its schedule's interval."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -44,6 +46,7 @@ class Settings:
             batch_size=batch_size(environment.get(f"{PREFIX}BATCH_SIZE", cls.batch_size), where=f"{PREFIX}BATCH_SIZE"),
             catch_up_minutes=_minutes(environment, "CATCH_UP_MINUTES", default=cls.catch_up_minutes),
             confirm=_switch(environment, "CONFIRM", default=cls.confirm),
+            gap_minutes=_minutes(environment, "GAP_MINUTES", default=cls.gap_minutes, most=14 * 24 * 60),
         )
 
 
@@ -85,15 +88,15 @@ def _archive_uri(environment: Mapping[str, str]) -> str:
     return uri
 
 
-def _minutes(environment: Mapping[str, str], name: str, *, default: float) -> float:
+def _minutes(environment: Mapping[str, str], name: str, *, default: float, most: float = 24 * 60) -> float:
     text = environment.get(PREFIX + name, "").strip()
     try:
         minutes = float(text) if text else default
     except ValueError:
         minutes = -1.0
-    if not 0 < minutes <= 24 * 60:
+    if not 0 < minutes <= most:
         raise ConfigurationError(
-            f"{PREFIX}{name} is {_short(text)}: give a number of minutes above 0 and at most 1440."
+            f"{PREFIX}{name} is {_short(text)}: give a number of minutes above 0 and at most {most:g}."
         )
     return minutes
 

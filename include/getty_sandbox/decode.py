@@ -101,17 +101,17 @@ def read_set(delivered: DeliveredSet) -> list[Change | Rejected]:
         read_time(each.get("asset_changed_utc_datetime"), delivered.fetched_at) if isinstance(each, dict) else None
         for each in messages
     ]
-    timed = zip(messages, own, _times(own), strict=True)
+    earlier = _last_known(own)
+    later = [each or delivered.fetched_at for each in reversed(_last_known(own[::-1]))]
     return [
-        _read_message(delivered, position, message, at, is_time_inferred=said is None)
-        for position, (message, said, at) in enumerate(timed)
+        _read_message(delivered, position, message, upserted_at=before, deleted_at=after, is_time_inferred=said is None)
+        for position, (message, said, before, after) in enumerate(zip(messages, own, earlier, later, strict=True))
     ]
 
 
-def _times(own: Sequence[datetime | None]) -> list[datetime | None]:
-    """The time of each message: its own, else of the nearest timed one before, else of the next one."""
-    known = next((time for time in own if time is not None), None)
-    times = []
+def _last_known(own: Sequence[datetime | None]) -> list[datetime | None]:
+    """For each message its own time, else that of the nearest timed one before it."""
+    known, times = None, []
     for time in own:
         known = time or known
         times.append(known)
@@ -119,13 +119,19 @@ def _times(own: Sequence[datetime | None]) -> list[datetime | None]:
 
 
 def _read_message(
-    delivered: DeliveredSet, position: int, message: object, at: datetime | None, *, is_time_inferred: bool
+    delivered: DeliveredSet,
+    position: int,
+    message: object,
+    *,
+    upserted_at: datetime | None,
+    deleted_at: datetime,
+    is_time_inferred: bool,
 ) -> Change | Rejected:
+    """A message whose time, where it has none, errs towards removal: a Delete's is later, an upsert's earlier."""
     said = message if isinstance(message, dict) else {}
     asset_id, word = read_id(said.get("id")), said.get("asset_lifecycle")
     lifecycle = _LIFECYCLES.get(word.strip().lower()) if isinstance(word, str) else None
-    if at is None and lifecycle == "Delete":
-        at = delivered.fetched_at
+    at = deleted_at if lifecycle == "Delete" else upserted_at
     if asset_id is None or lifecycle is None or at is None:
         reason = "unusable_id" if asset_id is None else "unknown_lifecycle" if lifecycle is None else "no_time"
         reason = reason if isinstance(message, dict) else "not_an_object"

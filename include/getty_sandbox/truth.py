@@ -44,14 +44,15 @@ def truth_of(channels: Iterable[Channel], sets: Iterable[DeliveredSet]) -> dict[
         key = {"channel_id": delivered.channel.channel_id, "change_set_id": delivered.change_set_id}
         rows["asset_changes"] += [key | _log_row(each) for each in changes]
         rows["rejected_changes"] += [key | _rejected_row(each) for each in found if isinstance(each, Rejected)]
-        deletions += [
-            key | _deletion(each, None if delivered.may_have_grown else registers.get(each.asset_id, Registers()))
-            for each in changes
-            if each.lifecycle == "Delete"
-        ]
+        before = {each.asset_id: registers.get(each.asset_id, Registers()) for each in changes}
         for change in changes:
             registers[change.asset_id] = registers.get(change.asset_id, Registers()).with_change(change)
             tellers[change.asset_id].add(change.channel.channel_id)
+        for change in changes:
+            if change.lifecycle == "Delete":
+                both = before[change.asset_id], registers[change.asset_id]
+                was_held = None if delivered.may_have_grown else _ended_a_live_state(change, *both)
+                deletions.append(key | _deletion(change, was_held=was_held))
         counts = _count(changes) | {"rejected": len(found) - len(changes)}
         rows["change_sets"].append(key | _counted(changes, counts, change_count=len(found)))
         _add(per_channel[str(delivered.channel.channel_id)], {"sets": 1, "changes": len(found), **counts})
@@ -115,13 +116,19 @@ def _rejected_row(rejected: Rejected) -> dict[str, Any]:
     }
 
 
-def _deletion(change: Change, before: Registers | None) -> dict[str, Any]:
-    """The evidence of a Delete; `before` is what was known of its asset before its set, where that is certain."""
+def _ended_a_live_state(delete: Change, before: Registers, after: Registers) -> bool:
+    """Whether the asset was live before the set of this Delete, dead after it, and not revived behind the Delete."""
+    is_ended = before.is_live and not after.is_live
+    return is_ended and after.upsert is not None and after.upsert.at <= delete.at
+
+
+def _deletion(change: Change, *, was_held: bool | None) -> dict[str, Any]:
+    """The evidence of a Delete; whether it ended a live state is None where that is not certain."""
     return {
         "position": change.position,
         "asset_id": change.asset_id,
         "deleted_at": _iso(change.at),
-        "was_held": before and before.is_live,
+        "was_held": was_held,
     }
 
 

@@ -27,14 +27,14 @@ def caught_up_alias(channel_id: int) -> AssetAlias:
     return AssetAlias(name=f"asset_changes_{channel_id}_catch_up")
 
 
-def tell_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
+def announce_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
     """Put counts and cursor into the event that the asset gets when `load` succeeds."""
     context["outlet_events"][channel_asset(channel_id)].extra = {"channel_id": channel_id, **extra}
     if collector := _lineage():
         add_archive(collector, channel_id)
 
 
-def tell_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
+def announce_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
     """Give the asset an event when `catch_up` succeeds."""
     events = context["outlet_events"][caught_up_alias(channel_id)]
     events.add(channel_asset(channel_id), extra={"channel_id": channel_id, **extra})
@@ -42,7 +42,7 @@ def tell_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[str,
         add_archive(collector, channel_id)
 
 
-def tell_tables(url: "URL") -> None:
+def add_table_lineage(url: "URL") -> None:
     """Name the tables that a load writes, for OpenLineage."""
     if collector := _lineage():
         add_tables(collector, url)

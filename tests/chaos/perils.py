@@ -6,12 +6,13 @@ itself is not touched. What dying means is the caller's choice: an error that no
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from asset_changes.archive import Archive
 from asset_changes.models import Confirmation, Delivery
-from asset_changes.pipeline.fetch import ChangeSetSource
+from asset_changes.pipeline.context import ChangeSetSource
 from sqlalchemy import Engine, event
 from upath import UPath
 
@@ -88,11 +89,11 @@ class PerilousArchive(Archive):
         super().__init__(root)
         self._perils, self._takes = perils, takes
 
-    def write(self, uri: str, body: bytes) -> None:
+    def write(self, uri: str, body: bytes, *, server_time: datetime | None = None) -> None:
         """Write, with perils before and after."""
         time.sleep(self._takes)
         self._perils.at("before archive")
-        super().write(uri, body)
+        super().write(uri, body, server_time=server_time)
         self._perils.at("after archive")
 
 
@@ -104,7 +105,7 @@ class PerilousConnection(psycopg.Connection[Any]):
 
     def notice(self, statement: str) -> None:
         """Take note of a statement of the transaction."""
-        if statement.lstrip()[:6] in ("INSERT", "UPDATE"):
+        if statement.lstrip().startswith(("INSERT", "UPDATE", "WITH")):
             ranks = (rank for rank, (_, mark) in enumerate(_MEANINGS) if mark in statement)
             self.rank = min(self.rank, next(ranks, len(_MEANINGS)))
 

@@ -2,11 +2,15 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from asset_changes.archive import Archive
-from asset_changes.pipeline import steps as core
-from asset_changes.pipeline.fetch import ChannelContext, ReceivedSet, deliver, record
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext, ReceivedSet
+from asset_changes.pipeline.fetch import record_in_ledger, request_and_archive
+from asset_changes.pipeline.load import load
+from asset_changes.pipeline.transform import transform
 from asset_changes.warehouse.engine import connect, in_transaction
 from sqlalchemy import URL, event, text
 from upath import UPath
@@ -41,10 +45,10 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
             mine.is_waiting = False
             both.wait()
 
-    def load(steps: ChannelContext, received: ReceivedSet) -> None:
+    def load_and_confirm(steps: ChannelContext, received: ReceivedSet) -> None:
         mine.is_waiting = True
-        core.load(steps, received.fetched, received.prepared)
-        core.confirm(steps, received.fetched)
+        load(steps, received.ref, transform(received.deliveries, channel=steps.channel, ref=received.ref))
+        confirm(steps, received.ref)
 
     with ThreadPoolExecutor(len(workers)) as pool:
         for second in range(1, ROUNDS + 1):
@@ -52,7 +56,7 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
             getty.tell(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
             getty.tell(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
             received = [_fetched(steps) for steps in workers]
-            list(pool.map(load, workers, received))
+            list(pool.map(load_and_confirm, workers, received))
     engine.dispose()
     assert collisions == []
 
@@ -62,7 +66,7 @@ def _change(number: int, is_deleted: int, second: int) -> Message:
 
 
 def _fetched(steps: ChannelContext) -> ReceivedSet:
-    received = deliver(steps, batch_size=ASSETS)
-    recorded = in_transaction(steps.warehouse, lambda connection: record(connection, steps, received))
+    received = request_and_archive(steps, batch_size=ASSETS)
+    recorded = in_transaction(steps.warehouse, partial(record_in_ledger, context=steps, received=received))
     assert recorded is not None
     return recorded

@@ -26,16 +26,19 @@ KEYS = {
 # Whatever is in these must be none.
 _LOST = {
     "sets in the ledger are not loaded": "SELECT count(*) FROM change_sets WHERE loaded_at IS NULL",
-    "numbers are missing in the sequences of the channels": (
-        "SELECT coalesce(sum(top - n), 0) FROM (SELECT max(channel_seq) AS top, count(DISTINCT channel_seq) AS n"
-        " FROM change_sets GROUP BY channel_id) AS each"
+    "loaded sets have no number, or one above their channel's last": (
+        "SELECT count(*) FROM change_sets JOIN channels USING (channel_id)"
+        " WHERE loaded_at IS NOT NULL AND coalesce(channel_seq > last_channel_seq, true)"
     ),
 }
 _DOUBLED = {
     "rows stand under another time than their set's": (
-        "SELECT count(*) FROM (SELECT channel_id, change_set_id, fetched_at AS at FROM asset_changes UNION ALL"
-        " SELECT channel_id, change_set_id, received_at FROM deletions) AS kept JOIN change_sets"
-        " USING (channel_id, change_set_id) WHERE at <> fetched_at"
+        "SELECT count(*) FROM asset_changes AS kept JOIN change_sets USING (channel_id, change_set_id)"
+        " WHERE kept.fetched_at <> change_sets.fetched_at"
+    ),
+    "Deletes came before their set": (
+        "SELECT count(*) FROM deletions JOIN change_sets USING (channel_id, change_set_id)"
+        " WHERE received_at < fetched_at"
     ),
 }
 

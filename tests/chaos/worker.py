@@ -18,10 +18,12 @@ from asset_changes.clock import Clock
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.models import Channel
-from asset_changes.pipeline import steps as core
 from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from asset_changes.pipeline.replay import replay
-from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine
@@ -116,11 +118,11 @@ def work(orders: Orders, tells: Connection) -> None:
 def _step_by_step(steps: ChannelContext, orders: Orders, is_told_to_stop: list[int]) -> None:
     """Do what the tasks of runs do: fetch, load, confirm."""
     for _ in range(orders.most_sets):
-        fetched = None if is_told_to_stop else core.fetch(steps, batch_size=orders.batch_size)
+        fetched = None if is_told_to_stop else fetch(steps, batch_size=orders.batch_size)
         if fetched is None:
             return
-        core.load(steps, fetched)
-        core.confirm(steps, fetched)
+        load(steps, fetched)
+        confirm(steps, fetched)
 
 
 def _catch_up(steps: ChannelContext, orders: Orders, is_told_to_stop: list[int]) -> None:

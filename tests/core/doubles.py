@@ -14,7 +14,8 @@ import requests
 import urllib3
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
-from asset_changes.models import Confirmation, Delivery
+from asset_changes.getty_api.parsing import parse_change_set
+from asset_changes.models import ChangeSet, Confirmation, Delivery
 from local_stack.postgres import EmbeddedPostgres
 from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, text
@@ -47,6 +48,11 @@ def body_of(change_set_id: object, *messages: object) -> bytes:
 def delivery(body: bytes, *, status: int = 201, received_at: datetime = NOON) -> Delivery:
     """Return what the client makes of a body."""
     return Delivery(status=status, body=body, document=json.loads(body or b"null"), received_at=received_at)
+
+
+def parsed(document: object) -> ChangeSet | None:
+    """Return what the parser makes of a document that came at noon."""
+    return parse_change_set(Delivery(body=b"", document=document, received_at=NOON))
 
 
 NOTHING = delivery(b"", status=200)

@@ -13,7 +13,7 @@ from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import connect
 from upath import UPath

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
-from asset_changes.models import Body
+from asset_changes.models import Delivery
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.fetch import deliver, record
-from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch, record_in_ledger, request_and_archive
+from asset_changes.pipeline.load import load
 from asset_changes.warehouse.engine import in_transaction
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
@@ -125,7 +127,7 @@ def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
     loaded(moved, SET, status=200)
     assert ledger_row(warehouse, "7")["confirmed_at"]
     [kept] = moved.archive.sets(3001)
-    assert moved.archive.read(kept.uri) == [Body(SET, NOON)]
+    assert moved.archive.read(kept.uri) == [Delivery(body=SET, received_at=NOON)]
 
 
 def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(
@@ -148,8 +150,8 @@ def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(wareh
         ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
         for source, archive in zip(getty, archives, strict=True)
     ]
-    for steps, received in [(steps, deliver(steps, batch_size=9)) for steps in both]:
-        in_transaction(warehouse, partial(record, steps=steps, received=received))
+    for steps, received in [(steps, request_and_archive(steps, batch_size=9)) for steps in both]:
+        in_transaction(warehouse, partial(record_in_ledger, context=steps, received=received))
     assert archives[0].exists(ledger_row(warehouse, "7")["archive_uri"])
 
 

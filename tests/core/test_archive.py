@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
-from asset_changes.models import Body
+from asset_changes.models import Delivery
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext, fetch
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import Engine
 from upath import UPath
@@ -48,7 +49,7 @@ def test_a_body_is_kept_as_it_came(any_archive: Archive) -> None:
     body = b' {"change_set_id": "7"}\r\n\xff\x00'
     uri = write(any_archive, "7", body)
     assert any_archive.exists(uri)
-    assert any_archive.read(uri) == [Body(body, NOON)]
+    assert any_archive.read(uri) == [Delivery(body=body, received_at=NOON)]
 
 
 def test_its_name_says_channel_day_moment_and_set(any_archive: Archive) -> None:
@@ -71,14 +72,14 @@ def test_what_is_written_again_is_replaced_whole(any_archive: Archive) -> None:
 def test_later_deliveries_stand_beside_the_first_in_the_order_they_came(any_archive: Archive) -> None:
     uri = write(any_archive, "7", b"0")
     write(any_archive, "77", b"another set")
-    came = [Body(str(hour).encode(), NOON + timedelta(hours=hour)) for hour in (2, 11, 1)]
+    came = [Delivery(body=str(hour).encode(), received_at=NOON + timedelta(hours=hour)) for hour in (2, 11, 1)]
     names = [any_archive.write_later(uri, body) for body in came]
     assert names[0].endswith("/20260301T120000000000Z-7.20260301T140000000000Z.json.gz")
     in_order = sorted(came, key=lambda body: body.received_at)
-    assert any_archive.read(uri) == [Body(b"0", NOON), *in_order]
+    assert any_archive.read(uri) == [Delivery(body=b"0", received_at=NOON), *in_order]
     [found, _] = any_archive.sets(3001)
     assert (found.uri, found.later) == (uri, tuple(body.received_at for body in in_order))
-    assert any_archive.read(uri, later=found.later[:1]) == [Body(b"0", NOON), in_order[0]]
+    assert any_archive.read(uri, later=found.later[:1]) == [Delivery(body=b"0", received_at=NOON), in_order[0]]
 
 
 def test_a_body_that_is_not_understood_is_kept_but_is_no_set(any_archive: Archive) -> None:
@@ -226,7 +227,7 @@ def test_an_archive_that_moved_is_found_by_the_addresses_of_before(any_archive: 
     uri = write(any_archive, "7", b"moved")
     old = "s3://old-bucket/prefix/" + uri.partition("/archive/" if "/archive/" in uri else "/archive-of-tests/")[2]
     assert any_archive.exists(old)
-    assert any_archive.read(old) == [Body(b"moved", NOON)]
+    assert any_archive.read(old) == [Delivery(body=b"moved", received_at=NOON)]
 
 
 def test_a_store_that_does_not_answer_is_a_passing_fault() -> None:

@@ -5,6 +5,7 @@ import re
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import asset_changes.pipeline.fetch
 import pytest
@@ -12,7 +13,7 @@ from asset_changes.archive import Archive
 from asset_changes.errors import ApiUnavailable, ArchiveUnavailable
 from asset_changes.models import Delivery
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 from upath import UPath
@@ -46,7 +47,7 @@ def test_a_long_catch_up_tells_how_far_it_is(
     backlog: Sandbox, steps: ChannelContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        catch_up(steps, batch_size=2, minutes=1, tell_every_seconds=0)
+        catch_up(steps, batch_size=2, minutes=1, report_every_seconds=0)
     lines = [record.message for record in caplog.records if record.message.startswith("So far: channel=3001")]
     told = [re.search(r" sets=(\d) changes=(\d) .* changes_per_second=\d+ lag_seconds=\d+$", line) for line in lines]
     assert [found and found.groups() for found in told] == [("1", "2"), ("2", "4"), ("3", "5")]
@@ -81,7 +82,7 @@ def test_a_set_that_comes_again_as_a_new_one_is_found_in_the_ledger(archive: Arc
 
 def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: Path) -> None:
     class FullArchive(Archive):
-        def write(self, uri: str, body: bytes) -> None:
+        def write(self, uri: str, body: bytes, **more: Any) -> None:
             time.sleep(0.2)  # the load beside it is done by then
             raise ArchiveUnavailable("full")
 
@@ -153,9 +154,9 @@ def test_an_archive_that_hangs_holds_nobody_up_for_long(
     warehouse: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hanging(Archive):
-        def write(self, uri: str, body: bytes) -> None:
+        def write(self, uri: str, body: bytes, **more: Any) -> None:
             time.sleep(1)
-            super().write(uri, body)
+            super().write(uri, body, **more)
 
     monkeypatch.setattr(asset_changes.pipeline.fetch, "ARCHIVE_SECONDS", 0.1)
     getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])

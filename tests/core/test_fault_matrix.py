@@ -24,7 +24,10 @@ from asset_changes.errors import (
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import CaughtUp, catch_up
-from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.faults import CHANNELS, DELETE, MODES, PUT, TOKEN

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from asset_changes.errors import AccessDenied, AssetChangesError, RequestRefused, UnknownChannel
 from asset_changes.getty_api.client import AssetChangesClient
-from asset_changes.getty_api.parsing import parse_change_set, parse_channels
+from asset_changes.getty_api.parsing import parse_channels
 from asset_changes.models import MAX_BATCH_SIZE
 from getty_sandbox.sandbox import Sandbox
 
 from tests.conftest import credentials_for
-from tests.core.doubles import Answer, CannedApi, client_of
+from tests.core.doubles import Answer, CannedApi, client_of, parsed
 
 DOCUMENT = yaml.safe_load(
     (Path(__file__).parent.parent / "api" / "getty-images-assetchanges-api-openapi.yml").read_text()
@@ -126,7 +126,7 @@ def test_what_the_document_calls_a_change_set_is_understood() -> None:
         ],
     }
     jsonschema.validate(said, schema("AssetChanges"))
-    found = parse_change_set(said)
+    found = parsed(said)
     assert found is not None
     assert found.change_set_id == "987654321"
     assert [(m.asset_id, m.lifecycle, m.asset_type, m.uri, m.reason) for m in found.messages.rows] == [

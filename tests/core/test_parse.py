@@ -7,11 +7,11 @@ import pytest
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.getty_api.fields import as_json, canonical, parse_time
 from asset_changes.getty_api.parsing import parse_change_set, parse_channels, read_json
-from asset_changes.models import Channel, Message
+from asset_changes.models import Channel, Delivery, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.doubles import told
+from tests.core.doubles import NOON, body_of, parsed, told
 
 SNAKE = ("change_set_id", "changed_assets", "id", "asset_lifecycle", "asset_type", "asset_changed_utc_datetime", "uri")
 ALIASES = {
@@ -32,7 +32,7 @@ ALIASES = {
 
 def messages(*items: object) -> list[Message]:
     """Return what the parser makes of these messages."""
-    found = parse_change_set({"change_set_id": "7", "changed_assets": list(items)})
+    found = parsed({"change_set_id": "7", "changed_assets": list(items)})
     assert found is not None
     return found.messages.rows
 
@@ -52,10 +52,8 @@ def test_every_spelling_says_the_same(names: dict[str, str]) -> None:
         return {names.get(key, key): value for key, value in named.items()}
 
     said = [told("1", "New", 0, uri="https://x"), told("2", "Delete", 1, asset_type=None)]
-    plain = parse_change_set({"change_set_id": "7", "changed_assets": said})
-    other = parse_change_set(
-        spelled({"change_set_id": "7", "changed_assets": [spelled(each) for each in said], "extra": 1})
-    )
+    plain = parsed({"change_set_id": "7", "changed_assets": said})
+    other = parsed(spelled({"change_set_id": "7", "changed_assets": [spelled(each) for each in said], "extra": 1}))
     assert other is not None
     assert plain is not None
     assert other.change_set_id == plain.change_set_id
@@ -85,22 +83,22 @@ def test_unknown_keys_are_left_alone() -> None:
     [
         None, {}, {"changed_assets": []}, {"changed_assets": None}, {"change_set_id": None},
         {"change_set_id": "", "changed_assets": []}, {"changeSetId": None, "changedAssetList": None},
-        {"change_set_id": None, "changed_assets": None, "links": [{"rel": "self"}]},
+        {"change_set_id": None, "changed_assets": None, "links": [], "next": None, "count": 0, "status": "ok"},
     ],
 )  # fmt: skip
 def test_neither_id_nor_assets_means_caught_up(nothing: object) -> None:
-    assert parse_change_set(nothing) is None
+    assert parsed(nothing) is None
 
 
 @pytest.mark.parametrize(
     "empty",
     [
         {"change_set_id": "7", "changed_assets": []}, {"changeSetId": 7},
-        {"changeSetId": "7", "changedAssetList": None, "links": {"self": "https://x"}, "tags": ["a"]},
+        {"changeSetId": "7", "changedAssetList": None, "links": {}, "batch_size": 2200, "note": "none today"},
     ],
 )  # fmt: skip
 def test_an_id_with_an_empty_list_is_a_set(empty: object) -> None:
-    found = parse_change_set(empty)
+    found = parsed(empty)
     assert found is not None
     assert (found.change_set_id, found.messages.rows) == ("7", [])
 
@@ -115,18 +113,46 @@ NOT_UNDERSTOOD = [
     {"change_set_id": "ä", "changed_assets": []}, {"changeSetId": "7", "changes": [{"id": "1"}]},
     {"change_set_id": "7", "changed_assets": None, "page": {"changed_assets": [{"id": "1"}]}},
     {"change_set_id": None, "items": [{"id": "1"}]},
+    {"change_set_id": 1, "changed_assets": [], "changes": [{"id": "1"}]},
+    {"change_set_id": 1, "changed_assets": None, "assets": {"1": {"asset_lifecycle": "Delete"}}},
+    {"change_set_id": 1, "ids": ["1", "2"]}, {"change_set_id": None, "changed_assets": [], "deleted": [1]},
+    {"change_set_id": 1, "changed_assets": [], "next": "/v3/asset-changes?page=2"},
+    {"change_set_id": 1, "changed_assets": [], "more_at": "https://api.test/page/2"},
+    {"change_set_id": 1, "changed_assets": [], "has_more": True}, {"change_set_id": 1, "total_count": 5},
+    {"change_set_id": 1, "changed_assets": [], "a": {"b": {"c": [{"id": "1"}]}}},
+    {"change_set_id": 1, "changed_assets": [told("1", "New", 0)], "deleted_assets": [told("2", "Delete", 0)]},
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"change_set_id": 1, "changed_assets": [{"id": "1", "asset_lifecycle": "Delete"}], "changed_assets": []}',
+        b'{"change_set_id": 1, "changed_assets": [], "changed_assets": [{"id": "1", "asset_lifecycle": "New"}]}',
+        b'{"change_set_id": 1, "change_set_id": 2, "changed_assets": [{"id": "1", "asset_lifecycle": "New"}]}',
+    ],
+)
+def test_a_set_with_a_key_twice_is_not_understood(body: bytes) -> None:
+    with pytest.raises(UnreadableChangeSet, match="more than once"):
+        parse_change_set(Delivery(body=body, document=read_json(body), received_at=NOON))
+
+
+def test_the_name_of_a_key_within_a_message_is_no_key_twice() -> None:
+    body = body_of(1, told("1", "New", 0, changed_assets="changed_assets", uri="changed_assets"))
+    found = parse_change_set(Delivery(body=body, received_at=NOON))
+    assert found is not None
+    assert len(found.messages.rows) == 1
 
 
 @pytest.mark.parametrize("document", NOT_UNDERSTOOD, ids=repr)
 def test_a_structure_that_is_not_understood_is_told(document: object) -> None:
-    with pytest.raises(UnreadableChangeSet, match=r"nothing was confirmed.*parse\.py"):
-        parse_change_set(document)
+    with pytest.raises(UnreadableChangeSet, match=r"nothing was confirmed.*parsing\.py"):
+        parsed(document)
 
 
 @pytest.mark.parametrize("change_set_id", ["7", 7, " 7 ", 2**63 - 1, "a-B_9", "a" * 64])
 def test_a_change_set_id_is_text_or_a_whole_number(change_set_id: object) -> None:
-    found = parse_change_set({"change_set_id": change_set_id, "changed_assets": []})
+    found = parsed({"change_set_id": change_set_id, "changed_assets": []})
     assert found is not None
     assert found.change_set_id == str(change_set_id).strip()
 
@@ -152,16 +178,16 @@ def test_many_messages_of_which_none_has_a_time_that_can_be_read_are_a_new_spell
 
 def test_an_empty_list_under_one_name_does_not_hide_a_full_one_under_another() -> None:
     document = {"change_set_id": 1, "changed_assets": [told("a", "New", 0)], "changedAssetList": []}
-    found = parse_change_set(document)
+    found = parsed(document)
     assert found is not None
     assert len(list(found.messages.rows)) == 1
     with pytest.raises(UnreadableChangeSet, match="more than one of its keys"):
-        parse_change_set({**document, "assetChanges": [told("b", "New", 0)]})
+        parsed({**document, "assetChanges": [told("b", "New", 0)]})
 
 
 @pytest.mark.parametrize("asset_id", [b"a raw\nline break", b"\xe9 in latin-1"], ids=str)
 def test_one_bad_byte_holds_up_no_set(asset_id: bytes) -> None:
-    found = parse_change_set(read_json(b'{"change_set_id":1,"changed_assets":[{"id":"%s"}]}' % asset_id))
+    found = parsed(read_json(b'{"change_set_id":1,"changed_assets":[{"id":"%s"}]}' % asset_id))
     assert found is not None
     assert len(list(found.messages.rows)) == 1
 

@@ -14,11 +14,14 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import ArchiveDamaged
 from asset_changes.getty_api.client import AssetChangesClient
-from asset_changes.models import Body, Channel
+from asset_changes.models import Channel, Delivery
 from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from asset_changes.pipeline.missing import missing_sets
 from asset_changes.pipeline.replay import Replayed, replay
-from asset_changes.pipeline.steps import ChannelContext, confirm, fetch, load
 from asset_changes.warehouse.engine import connect
 from getty_sandbox.sandbox import Sandbox
 from local_stack.postgres import EmbeddedPostgres
@@ -200,7 +203,7 @@ def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
     catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
     [kept] = archive.sets(3001)
-    archive.write_later(kept.uri, Body(body_of("7", *LONG), came + timedelta(minutes=1)))
+    archive.write_later(kept.uri, Delivery(body=body_of("7", *LONG), received_at=came + timedelta(minutes=1)))
     assert missing_ids(archive=archive, warehouse=warehouse) == ["7"]
     replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, only_missing=True)
     assert live(warehouse) == ["a", "c"]
@@ -215,7 +218,7 @@ def test_whether_a_longer_delivery_is_missing_is_told_as_unknown_where_the_archi
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
     catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
     [kept] = archive.sets(3001)
-    archive.write_later(kept.uri, Body(body_of("7", *LONG), came + timedelta(minutes=1)))
+    archive.write_later(kept.uri, Delivery(body=body_of("7", *LONG), received_at=came + timedelta(minutes=1)))
     Path(kept.uri.removeprefix("file://")).write_bytes(b"damaged")
     assert missing_ids(archive=archive, warehouse=warehouse) == []
     assert "Whether change set 7 is loaded as a whole, cannot be told" in caplog.text
@@ -234,7 +237,7 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
     class Beside(Archive):
         """An archive beside whose reader a live run fetches the longer delivery."""
 
-        def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Body]:
+        def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Delivery]:
             found = super().read(uri, later=later)
             if not received:
                 received.append(None)

@@ -14,7 +14,7 @@ from asset_changes.errors import ApiUnavailable, AssetChangesError
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -86,7 +86,7 @@ def test_what_a_full_run_leaves_behind_holds_no_secret(
                 said.append(repr(error))
     tables = ("channels", "change_sets", "asset_states", "asset_changes", "rejected_changes")
     kept = "".join(str(rows(warehouse, f"SELECT * FROM {table}")) for table in tables)
-    kept += "".join(body.content.decode() for each in archive.sets(3001) for body in archive.read(each.uri))
+    kept += "".join(body.body.decode() for each in archive.sets(3001) for body in archive.read(each.uri))
     everything = caplog.text + kept + repr(steps) + repr(client) + "".join(said)
     assert len(tokens) == 2
     assert len(caplog.text) > 500

@@ -4,14 +4,18 @@ import csv
 import io
 import itertools
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.models import LOG_COLUMNS, Body, PreparedSet
-from asset_changes.pipeline.steps import ChannelContext, fetch, load
+from asset_changes.getty_api.parsing import PARSER_VERSION, parse_archived
+from asset_changes.models import LOG_COLUMNS, ChangeSetRef, Delivery, PreparedSet
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from asset_changes.pipeline.transform import transform
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,8 +32,14 @@ def prepared(*messages: object, fetched_at: datetime = NOON) -> PreparedSet:
 
 def heard_at(*deliveries: tuple[Any, ...]) -> PreparedSet:
     """Return the prepared set of deliveries: when each came, then its messages."""
-    bodies = [Body(body_of("7", *messages), received_at) for received_at, *messages in deliveries]
-    return transform(bodies, channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=bodies[0].received_at)
+    bodies = [Delivery(body=body_of("7", *messages), received_at=received_at) for received_at, *messages in deliveries]
+    return transformed(*bodies)
+
+
+def transformed(*bodies: Delivery) -> PreparedSet:
+    """Return the prepared set of these bodies of set 7."""
+    ref = ChangeSetRef(channel_id=3001, change_set_id="7", fetched_at=bodies[0].received_at, archive_uri="file:///7")
+    return transform(parse_archived(bodies, change_set_id="7"), channel=EDITORIAL_IMAGES, ref=ref)
 
 
 def changes(found: PreparedSet) -> list[dict[str, str]]:
@@ -55,15 +65,34 @@ def test_a_message_without_a_time_takes_that_of_the_one_before() -> None:
     assert found == [(at(1), "False"), (at(1), "True"), (at(1), "True"), (at(9), "False")]
 
 
-def test_the_first_messages_without_a_time_take_that_of_the_next_one() -> None:
-    assert times(untimed("1"), untimed("2"), told("3", "New", 5)) == [
-        (at(5), "True"), (at(5), "True"), (at(5), "False"),
-    ]  # fmt: skip
+@pytest.mark.parametrize("said", [None, "", "soon", "0001-01-01T00:00:00", "23:59:60Z", at(61), 5])
+def test_a_delete_without_a_time_takes_the_next_one(said: object) -> None:
+    found = times(told("1", "New", 1), untimed("2", "Delete", said), told("3", "New", 4))
+    assert found == [(at(1), "False"), (at(4), "True"), (at(4), "False")]
 
 
-def test_a_rejected_neighbour_still_tells_the_time() -> None:
-    found = prepared(told("", "New", 4), untimed("2"))
-    assert [each["changed_at"] for each in changes(found)] == [at(4)]
+def test_a_delete_with_no_time_after_it_takes_that_of_its_delivery() -> None:
+    assert times(told("1", "New", -9), untimed("2", "Delete")) == [(at(-9), "False"), (at(0), "True")]
+
+
+@pytest.mark.parametrize("said", [None, "", "soon", "0001-01-01T00:00:00", at(61)])
+def test_an_upsert_with_no_time_before_it_is_rejected(said: object) -> None:
+    found = prepared(untimed("1", "Update", said), untimed("2", "New", said), told("3", "New", 5))
+    assert [(each.position, each.reason) for each in found.rejected] == [(0, "no_time"), (1, "no_time")]
+    assert [each["asset_id"] for each in changes(found)] == ["3"]
+
+
+def test_a_rejected_neighbour_still_has_a_time() -> None:
+    found = prepared(told("", "New", 4), untimed("2"), untimed("3", "Delete"), told("", "New", 5))
+    assert [each["changed_at"] for each in changes(found)] == [at(4), at(5)]
+
+
+def test_getty_s_clock_decides_what_lies_in_the_future() -> None:
+    delete = told("1", "Delete", 60 * 20)
+    body = body_of("7", told("0", "New", 0), delete)
+    ahead = Delivery(body=body, received_at=NOON, server_time=NOON + timedelta(hours=20))
+    assert [each["is_time_inferred"] for each in changes(transformed(ahead))] == ["False", "False"]
+    assert [each["changed_at"] for each in changes(transformed(replace(ahead, server_time=None)))] == [at(0), at(0)]
 
 
 def test_without_any_time_a_delete_takes_that_of_the_delivery_and_an_upsert_is_rejected() -> None:
@@ -159,10 +188,18 @@ def test_the_hash_is_that_of_the_content_not_of_the_spelling() -> None:
             ],
         }
     ).encode()
-    other = transform([Body(camel, NOON)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+    other = transformed(Delivery(body=camel, received_at=NOON))
     assert other == plain
     assert prepared(told("1", "New", 0)).content_hash != plain.content_hash
-    assert prepared(told("2", "Delete", 1), told("1", "New", 0)).content_hash != plain.content_hash
+    assert prepared(told("2", "Delete", 1), told("1", "New", 0)).content_hash == plain.content_hash  # nor the order
+    assert prepared(told("1", "New", 0), told("1", "New", 0)).content_hash != prepared(told("1", "New", 0)).content_hash
+
+
+def test_the_hash_leaves_out_the_address_and_names_the_parser() -> None:
+    said = [told("1", "New", 0, uri=f"https://x/{number}") for number in range(2)]
+    one, other = (prepared(each).content_hash for each in said)
+    assert one == other
+    assert one.startswith(f"{PARSER_VERSION}:")
 
 
 def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> None:
@@ -192,15 +229,32 @@ def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "others", [[], [(NOON,)], [(NOON, told("1", "New", 0))], [(NOON,), (NOON, told("1", "New", 0))]]
+)
+def test_deliveries_without_a_message_are_sets_too(others: list[tuple[Any, ...]]) -> None:
+    found = heard_at((NOON,), *others)
+    assert found.counts.changes == sum(len(other) - 1 for other in others)
+    assert prepared().deliveries == ((0, NOON),)
+    assert heard_at((NOON, untimed("1", "New"))).counts.rejected == 1
+
+
+def test_each_message_keeps_the_time_of_the_delivery_that_brought_it() -> None:
+    later, last = NOON + timedelta(hours=3), NOON + timedelta(hours=4)
+    first, second = told("1", "New", 0), told("2", "Delete", 150)
+    found = heard_at((NOON, first), (later, first, second), (last, second))
+    assert found.deliveries == ((0, NOON), (1, later))
+
+
 def test_an_archived_body_of_another_set_is_refused() -> None:
     with pytest.raises(UnreadableChangeSet, match="holds another set"):
-        transform([Body(body_of("8"), NOON)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+        transformed(Delivery(body=body_of("8"), received_at=NOON))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"null", b"[]"])
 def test_an_archived_body_that_is_no_set_is_refused(body: bytes) -> None:
     with pytest.raises(UnreadableChangeSet):
-        transform([Body(body, NOON)], channel=EDITORIAL_IMAGES, change_set_id="7", fetched_at=NOON)
+        transformed(Delivery(body=body, received_at=NOON))
 
 
 # Anything at all.

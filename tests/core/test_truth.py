@@ -4,7 +4,7 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 

@@ -13,7 +13,8 @@ from alembic.script import ScriptDirectory
 from asset_changes.archive import Archive
 from asset_changes.errors import SchemaMismatch, WarehouseRefused, WarehouseUnavailable
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext, fetch
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
 from asset_changes.warehouse.engine import connect, in_transaction, transaction
 from asset_changes.warehouse.migrate import add_partitions, check_version, migrate
 from asset_changes.warehouse.schema import VERSION, metadata

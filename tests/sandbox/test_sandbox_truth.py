@@ -151,9 +151,12 @@ def test_the_log_holds_every_valid_message_where_it_stood_and_the_rejected_ones_
     untimed = change("4", "Delete", at=None, asset_type=None)
     rejected = ["text", change(None), change("3", "Archive")]
     truth = after(given(change("1", "Updated", DAY + "1", uri="https://e/1"), untimed, *rejected))
-    where = {"channel_id": 3001, "change_set_id": "10", "changed_at": DAY + "1.000000+00:00"}
-    names = ("position", "asset_id", "asset_lifecycle", "asset_type", "is_time_inferred", "uri")
-    rows = [(0, "1", "Update", "Image", False, "https://e/1"), (1, "4", "Delete", None, True, None)]
+    where = {"channel_id": 3001, "change_set_id": "10"}
+    names = ("position", "asset_id", "asset_lifecycle", "asset_type", "changed_at", "is_time_inferred", "uri")
+    rows = [
+        (0, "1", "Update", "Image", DAY + "1.000000+00:00", False, "https://e/1"),
+        (1, "4", "Delete", None, DAY + "0.000000+00:00", True, None),  # the next time, that of a rejected message
+    ]
     assert truth["asset_changes"] == [where | dict(zip(names, row, strict=True)) for row in rows]
     reasons = [tuple(row.values())[2:6] for row in truth["rejected_changes"]]
     assert reasons == [
@@ -203,3 +206,11 @@ def test_progress_tells_total_delivered_confirmed_and_pending(opened):
     assert row["oldest_pending_at"]
     kept = ("channel_id", "total", "delivered", "confirmed", "pending")
     assert [row[name] for name in kept] == [3001, 100, 50, 30, 70]
+
+
+def test_what_has_no_time_errs_towards_removal(change):
+    truth = after(given(change("1", at=None), change("2", at=DAY + "1"), change("3", at=None), change("4", "Delete", None)))
+    assert [row["asset_id"] for row in truth["rejected_changes"]] == ["1"]
+    times = {row["asset_id"]: row["changed_at"] for row in truth["asset_changes"]}
+    assert times["3"] == DAY + "1.000000+00:00"
+    assert times["4"] == FETCHED.isoformat(timespec="microseconds")

@@ -12,7 +12,7 @@ from asset_changes.monitoring.monitor import MonitorResult, watch
 from asset_changes.monitoring.notifications import Alert
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import transaction
 from getty_sandbox.sandbox import Sandbox

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asset_changes.models import ChangeSetRef
 from asset_changes.monitoring.alerts import note_nightly_replay, note_retirement
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.monitoring.settings import WatchSettings
-from asset_changes.pipeline import steps as channel_steps
 from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import transaction
@@ -42,14 +45,14 @@ def _nothing(feed: Feed) -> None:
 
 def _fetch(feed: Feed) -> None:
     feed.says("Delete")
-    assert channel_steps.fetch(feed.steps, batch_size=100)
+    assert fetch(feed.steps, batch_size=100)
 
 
 def _load(feed: Feed) -> None:
     feed.says("Update")
-    fetched = channel_steps.fetch(feed.steps, batch_size=100)
+    fetched = fetch(feed.steps, batch_size=100)
     assert fetched
-    channel_steps.load(feed.steps, fetched)
+    load(feed.steps, fetched)
 
 
 def _reject(feed: Feed) -> None:
@@ -121,7 +124,7 @@ def _strange_confirmation(feed: Feed) -> None:
     outstanding = feed.sandbox.outstanding(3001)
     assert outstanding
     assert feed.steps.source.confirm_change_set(str(outstanding.change_set_id)).is_known
-    channel_steps.confirm(feed.steps, _in_hand(feed, str(outstanding.change_set_id)))
+    confirm(feed.steps, _in_hand(feed, str(outstanding.change_set_id)))
 
 
 def _strange_reading(feed: Feed) -> None:
@@ -149,11 +152,11 @@ def _strange_sets(feed: Feed) -> None:
     feed.catch_up()
 
 
-def _in_hand(feed: Feed, change_set_id: str) -> channel_steps.FetchedSet:
+def _in_hand(feed: Feed, change_set_id: str) -> ChangeSetRef:
     with transaction(feed.steps.warehouse) as connection:
         row = ledger.lookup(connection, 3001, change_set_id)
     assert row
-    return row.fetched
+    return row.ref
 
 
 CASES = (
@@ -257,9 +260,9 @@ def test_where_nothing_is_confirmed_nobody_is_told_that_nothing_is_confirmed(fee
     watchdog.confirms = False
     looking = replace(feed.steps, confirms=False)
     feed.says("Update", "Delete")
-    fetched = channel_steps.fetch(looking, batch_size=100)
+    fetched = fetch(looking, batch_size=100)
     assert fetched
-    channel_steps.load(looking, fetched)
+    load(looking, fetched)
     watchdog.look(later=50 * MINUTES)
     assert watchdog.heard == []
 

@@ -7,7 +7,8 @@ from asset_changes.errors import ConfigurationError, SchemaMismatch
 from asset_changes.monitoring.monitor import MonitorResult
 from asset_changes.monitoring.notifications import Alert
 from asset_changes.monitoring.settings import WatchSettings
-from asset_changes.pipeline import steps as channel_steps
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import transaction
 from sqlalchemy import text
@@ -196,9 +197,9 @@ def test_a_channel_that_nobody_reads_has_a_lag_that_grows(feed: Feed, watchdog: 
 
 def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdog: Watchdog) -> None:
     feed.says("Update", at=datetime.now(UTC) - timedelta(hours=3))
-    fetched = channel_steps.fetch(feed.steps, batch_size=100)
+    fetched = fetch(feed.steps, batch_size=100)
     assert fetched
-    channel_steps.load(feed.steps, fetched)
+    load(feed.steps, fetched)
     assert minutes(watchdog.look()) == (180, 0)
     feed.catch_up()
     assert minutes(watchdog.look()) == (0, 0)

@@ -14,7 +14,7 @@ import pytest
 from asset_changes.metrics import METRICS
 from asset_changes.models import Channel
 from asset_changes.monitoring.conditions import CONDITIONS
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate

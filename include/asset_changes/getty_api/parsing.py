@@ -5,10 +5,13 @@ Getty published the same fields in snake_case (2017 to 2024, and its own samples
 underscores) and looked up in one table of aliases; unknown keys are left alone.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain, compress
 from typing import Any
 
 import msgspec
@@ -24,7 +27,13 @@ from asset_changes.getty_api.fields import (
     parse_time,
     storable,
 )
-from asset_changes.models import ChangeSet, Channel, Message, Messages
+from asset_changes.models import ChangeSet, Channel, Delivery, Messages
+
+PARSER_VERSION = 2
+"""Raise it with every change of how a message is read: a set that an older version read is then read again."""
+
+MAX_AHEAD = timedelta(hours=1)
+"""How far in the future of its delivery a time may lie: Getty's clock and ours differ by less."""
 
 _ALIASES = {
     "change_set_id": ("changesetid", "transactionid"),
@@ -43,6 +52,9 @@ _ALIASES = {
 _NAME_OF = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ADDRESS = re.compile(r"^/|://")
+# Words of a key that says that there is more: a next page, a cursor, a number of changes.
+_MORE = re.compile("next|more|cursor|continu|count|total")
 _FIELDS = ("id", "lifecycle", "type", "changed_at", "uri")
 _TEXT_OR_NULL = {str, type(None)}
 _MANY = 20
@@ -58,40 +70,67 @@ def read_json(body: bytes) -> Any:
         return msgspec.json.decode(body)  # half the time of json, which takes more than the standard allows
     except (msgspec.DecodeError, UnicodeDecodeError):
         return json.loads(
-            body.decode(json.detect_encoding(body), "surrogateescape"),
+            _text_of(body),
             strict=False,
             parse_int=lambda digits: int(digits) if len(digits) <= MAX_ID_LENGTH else digits,
         )
 
 
-def parse_change_set(document: Any) -> ChangeSet | None:
-    """Return the change set that a PUT's document holds, or None when the channel is caught up.
+def _text_of(body: bytes) -> str:
+    return body.decode(json.detect_encoding(body), "surrogateescape")
 
-    Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets; a set id with
-    an empty list is a set. Raises UnreadableChangeSet where the structure is not understood.
+
+def parse_change_set(delivery: Delivery) -> ChangeSet | None:
+    """Return the change set that a delivery holds, or None when the channel is caught up.
+
+    Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets, and nothing
+    else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the structure is
+    not understood: what holds unknown content is not empty.
     """
+    document = delivery.document
+    if document is None and delivery.body.strip():
+        try:
+            document = read_json(delivery.body)
+        except ValueError as error:
+            raise UnreadableChangeSet(_unreadable("it is not JSON")) from error
     if document is None or document == {}:
         return None
     if not isinstance(document, Mapping):
         raise UnreadableChangeSet(_unreadable(f"it is {_kind(document)}, not an object"))
+    _check_repeated_keys(document, delivery.body)
     fields = _named(document)
     if "change_set_id" not in fields and "changed_assets" not in fields:
         raise UnreadableChangeSet(_unreadable(f"its keys are {_shown(document)}"))
     assets = fields.get("changed_assets")
-    full = [value for key, value in document.items() if _NAME_OF.get(_folded(key)) == "changed_assets" and value]
-    if any(each != assets for each in full):
-        raise UnreadableChangeSet(_unreadable(f"more than one of its keys names changed assets: {_shown(document)}"))
-    if not (assets is None or isinstance(assets, list)):
+    if assets is None:
+        assets = []
+    if not isinstance(assets, list):
         raise UnreadableChangeSet(_unreadable(f"the changed assets are {_kind(assets)}, not a list"))
+    _check_other_keys(document, assets)
     change_set_id = id_text(fields.get("change_set_id"))
-    if assets is None and (change_set_id or "changed_assets" not in fields) and _holds_objects(document):
-        # Under a new name, as Getty has given them before: an empty set would be confirmed.
-        raise UnreadableChangeSet(_unreadable(f"none of its keys names the changed assets: {_shown(document)}"))
     if change_set_id in (None, "0") and not assets:
         return None
     if not change_set_id or not _CHANGE_SET_ID.fullmatch(change_set_id):
         raise UnreadableChangeSet(_unreadable(f"its id {change_set_id!r:.80} is not of letters, digits, _ and -"))
-    return ChangeSet(change_set_id=change_set_id, messages=_messages(assets or []))
+    messages = _messages(assets)
+    return ChangeSet(
+        change_set_id=change_set_id,
+        messages=messages,
+        received_at=delivery.received_at,
+        latest_time=max(delivery.received_at, delivery.server_time or delivery.received_at) + MAX_AHEAD,
+        content_hash=content_hash(contents(messages)),
+    )
+
+
+def parse_archived(deliveries: Iterable[Delivery], *, change_set_id: str) -> list[ChangeSet]:
+    """Return what the archived deliveries of one change set say; raises UnreadableChangeSet for any other body."""
+    found = []
+    for delivery in deliveries:
+        change_set = parse_change_set(delivery)
+        if change_set is None or change_set.change_set_id != change_set_id:
+            raise UnreadableChangeSet(f"The archived body of change set {change_set_id} holds another set.")
+        found.append(change_set)
+    return found
 
 
 def parse_channels(document: Any) -> list[Channel]:
@@ -104,21 +143,109 @@ def parse_channels(document: Any) -> list[Channel]:
     return sorted((_channel(item) for item in document), key=lambda channel: channel.channel_id)
 
 
-def content(message: Message) -> tuple[Any, ...]:
-    """Return what a message says, without its spelling."""
-    if message.reason is None:
-        return message[:5]
-    # The raw text has the spelling of its delivery: it counts only where nothing else was understood.
-    return (message.reason, *message[:4]) if any(message[:4]) else (message.reason, as_json(message.raw))
+def contents(messages: Messages) -> list[Any]:
+    """Return what the feed says in each message: by it messages are the same or not.
+
+    Not the address (`uri`), which may differ at each request, and not the spelling. The raw text has
+    the spelling of its delivery: it counts only where nothing else was understood.
+    """
+    said = list(zip(messages.asset_id, messages.lifecycle, messages.asset_type, messages.changed_at, strict=True))
+    if not any(messages.reason):
+        return said
+    return [
+        each if reason is None else (reason, *each) if any(each) else (reason, as_json(raw))
+        for each, reason, raw in zip(said, messages.reason, messages.raw, strict=True)
+    ]
 
 
-def _holds_objects(document: Mapping[str, Any], *, depth: int = 2) -> bool:
-    """Say whether an object has a list of objects within, under whatever name."""
-    lists = (value for value in document.values() if isinstance(value, list))
-    inner = (value for value in document.values() if isinstance(value, Mapping))
-    return any(isinstance(item, Mapping) for value in lists for item in value) or (
-        depth > 1 and any(_holds_objects(value, depth=depth - 1) for value in inner)
-    )
+def content_hash(said: Iterable[Any]) -> str:
+    """Return a hash of the contents of messages, whatever their order, with the parser's version before it."""
+    said = list(said)
+    try:
+        together = msgspec.json.encode(sorted(said))  # a third of the time that repr takes
+    except (TypeError, UnicodeEncodeError):  # a null beside a text, or a lone surrogate
+        together = "\n".join(sorted(map(repr, said))).encode()
+    return f"{PARSER_VERSION}:{hashlib.sha256(together).hexdigest()}"
+
+
+def unseen(deliveries: Sequence[ChangeSet]) -> list[list[bool]]:
+    """Return for each delivery of one change set which of its messages the earlier ones do not hold."""
+    seen, found = Counter[Any](), []
+    for delivery in deliveries:
+        left, is_unseen = seen.copy(), []
+        for message in contents(delivery.messages):
+            is_unseen.append(left[message] <= 0)
+            left[message] -= 1
+            seen[message] += is_unseen[-1]
+        found.append(is_unseen)
+    return found
+
+
+def combined_hash(deliveries: Sequence[ChangeSet]) -> str:
+    """Return the content hash of all messages that the deliveries of one change set hold together."""
+    if len(deliveries) == 1:
+        return deliveries[0].content_hash
+    said = [contents(delivery.messages) for delivery in deliveries]
+    return content_hash(chain(*(compress(*pair) for pair in zip(said, unseen(deliveries), strict=True))))
+
+
+def is_read_by_newer_parser(hash_of_row: str) -> bool:
+    """Say whether a content hash was made by a parser newer than this one."""
+    version = hash_of_row.partition(":")[0]
+    return version.isdigit() and len(version) < 9 and int(version) > PARSER_VERSION
+
+
+def _check_repeated_keys(document: Mapping[str, Any], body: bytes) -> None:
+    """Raise UnreadableChangeSet where a key of the set is there twice: JSON keeps the last, perhaps an empty one."""
+    wanted = [key for key in document if _NAME_OF.get(_folded(key)) in ("change_set_id", "changed_assets")]
+    if not any(body.count(json.dumps(key).encode()) > 1 for key in wanted):
+        return
+    repeated: set[str] = set()
+
+    def pairs_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated.update(key for key in wanted if keys.count(key) > 1)
+        return dict(pairs)
+
+    json.loads(_text_of(body), strict=False, parse_int=str, object_pairs_hook=pairs_of)
+    if repeated:
+        raise UnreadableChangeSet(_unreadable(f"it has the key {min(repeated)!r} more than once"))
+
+
+def _check_other_keys(document: Mapping[str, Any], assets: list[Any]) -> None:
+    """Raise UnreadableChangeSet where keys that are not known may hold changes, or lead to more of them.
+
+    Getty has given its lists new names before: what is taken for empty would be confirmed unread.
+    """
+    others = {}
+    for key, value in document.items():
+        name = _NAME_OF.get(_folded(key))
+        if name == "changed_assets" and value and value != assets:
+            raise UnreadableChangeSet(
+                _unreadable(f"more than one of its keys names changed assets: {_shown(document)}")
+            )
+        if name not in ("change_set_id", "changed_assets"):
+            others[key] = value
+    if not assets:
+        found = [key for key, value in others.items() if _may_hold_changes(key, value)]
+    else:
+        found = [key for key, value in others.items() if _holds_changes(value)]
+    if found:
+        raise UnreadableChangeSet(_unreadable(f"its key {found[0]!r:.60} may hold changes: {_shown(document)}"))
+
+
+def _may_hold_changes(key: str, value: Any) -> bool:
+    """Say whether a value beside an empty list is more than a remark: a list, an object, a link, a count."""
+    if isinstance(value, list | dict):
+        return bool(value)
+    says_more = bool(value) and bool(_MORE.search(_folded(key)))
+    return says_more or (isinstance(value, str) and bool(_ADDRESS.search(value.strip())))
+
+
+def _holds_changes(value: Any) -> bool:
+    """Say whether a value is a list of objects that look like changes."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, Mapping) and {"id", "lifecycle"} <= set(_named(first))
 
 
 def _messages(assets: list[Any]) -> Messages:
@@ -243,7 +370,7 @@ def _folded(key: str) -> str:
 def _unreadable(why: str) -> str:
     return (
         f"The structure of a change set is not understood: {why}. The body is kept in the archive and nothing was "
-        "confirmed, so Getty hands it out again: extend the table of aliases in parse.py, then run the channel again."
+        "confirmed, so Getty hands it out again: extend the table of aliases in parsing.py, then run the channel again."
     )
 
 

@@ -168,7 +168,7 @@ CONDITIONS = (
         title="Rejected changes",
         says="sent changes that could not be applied: {count:,} ({reasons})",
         next_step="Read `rejected_changes`: reason and raw text of each. If Getty changed its spelling, teach "
-        "`parse.py` and replay the day; else ask Getty. Nothing else of these sets is held back.",
+        "`parsing.py` and replay the day; else ask Getty. Nothing else of these sets is held back.",
         look=_sql("""
             SELECT channel_id, min(rejected_at) AS since, count(*) AS count,
                    left(string_agg(DISTINCT reason, '; '), 200) AS reasons

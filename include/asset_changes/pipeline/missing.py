@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from asset_changes.archive import Archive, ArchivedSet
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
+from asset_changes.getty_api.parsing import parse_archived, unseen
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.ledger import LedgerRow
 
@@ -41,11 +42,10 @@ def _is_missing(archived: ArchivedSet, row: LedgerRow | None, archive: Archive) 
         return True
     if not archived.later:
         return False
-    from asset_changes.pipeline.transform import count_messages  # late: pandas takes a second, and this is rare
-
     try:
         bodies = archive.read(archived.uri, later=archived.later)
-        return count_messages(bodies, change_set_id=archived.change_set_id) > row.counts.changes
+        deliveries = parse_archived(bodies, change_set_id=archived.change_set_id)
+        return sum(map(sum, unseen(deliveries))) > row.counts.changes
     except (ArchiveDamaged, UnreadableChangeSet) as error:
         log.warning("Whether change set %s is loaded as a whole, cannot be told: %s", archived.change_set_id, error)
         return False

@@ -19,13 +19,15 @@ from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive, ArchivedSet
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
-from asset_changes.models import Body, Channel, FetchedSet, PreparedSet
+from asset_changes.getty_api.parsing import is_read_by_newer_parser, parse_archived
+from asset_changes.models import ChangeSetRef, Channel, Delivery, PreparedSet
+from asset_changes.pipeline.context import already_archived
 from asset_changes.pipeline.missing import missing_sets
 from asset_changes.pipeline.transform import transform
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.ledger import LedgerRow
-from asset_changes.warehouse.loader import is_in_log, load_set, load_staged, remove_rejected
+from asset_changes.warehouse.loader import KnownSet, is_in_log, load_again, load_first, reread
 from asset_changes.warehouse.migrate import add_partitions, check_version
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Replayed:
         return f"sets={self.sets} changes={self.changes} changed={self.changed} rebuilt={self.rebuilt}"
 
 
-Ready = tuple[FetchedSet, PreparedSet]
+Ready = tuple[ChangeSetRef, PreparedSet]
 """One archived set with its rows."""
 
 
@@ -172,21 +174,19 @@ def _prepared_ahead(
 
 
 def _ready(archived: ArchivedSet, row: LedgerRow | None, *, channel: Channel, archive: Archive) -> Ready:
-    fetched = FetchedSet(
+    fetched = ChangeSetRef(
         channel_id=archived.channel_id,
         change_set_id=archived.change_set_id,
         # The ledger's time is the log's key, should a worker that died have left another object.
-        fetched_at=row.fetched.fetched_at if row else archived.fetched_at,
+        fetched_at=row.ref.fetched_at if row else archived.fetched_at,
         archive_uri=archived.uri,
-        is_redelivery=False,
     )
     return _with_rows(fetched, archive.read(archived.uri, later=archived.later), channel)
 
 
-def _with_rows(fetched: FetchedSet, bodies: Sequence[Body], channel: Channel) -> Ready:
-    return fetched, transform(
-        bodies, channel=channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at
-    )
+def _with_rows(fetched: ChangeSetRef, bodies: Sequence[Delivery], channel: Channel) -> Ready:
+    deliveries = parse_archived(bodies, change_set_id=fetched.change_set_id)
+    return fetched, transform(deliveries, channel=channel, ref=fetched)
 
 
 def _load(
@@ -201,39 +201,55 @@ def _load(
     """Load one group in the caller's transaction."""
     ledger.lock_channel(connection, channel)
     rows = ledger.lookup_many(connection, channel.channel_id, [fetched.change_set_id for fetched, _ in group])
-    held, rebuilt, changed, waited = [], 0, 0, 0
+    known: list[KnownSet] = []
+    rebuilt = changed = waited = 0
     for ready in group:
-        fetched, prepared = _as_the_ledger_has_it(ready, rows.get(ready[0].change_set_id), archive, channel)
-        row = rows.get(fetched.change_set_id)
+        ref, prepared = _as_the_ledger_has_it(ready, rows.get(ready[0].change_set_id), archive, channel)
+        row = rows.get(ref.change_set_id)
         if row is not None and row.loaded_at is not None:
-            changed += _correct(connection, row, fetched, prepared)
-            held.append((fetched, prepared))
+            if not is_read_by_newer_parser(row.content_hash):
+                is_rebuild = row.content_hash == prepared.content_hash or not is_in_log(connection, ref)
+                known.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
             continue
         if row is None:
-            ledger.insert_fetched(connection, fetched, content_hash=prepared.content_hash, run=ledger.RunRef())
-        if is_in_log(connection, fetched):
-            held.append((fetched, prepared))
-            ledger.mark_loaded(connection, fetched.channel_id, fetched.change_set_id, prepared)
-        else:
-            load_set(connection, fetched, prepared, is_first=True)
-            changed += prepared.counts.changes
-            waited += prepared.counts.changes if row else 0
-        if row is None:
-            # Getty hands out a set only after it confirmed the one before.
-            is_confirmed = last is not None and _came_before(fetched, last)
-            ledger.mark_rebuilt(connection, fetched.channel_id, fetched.change_set_id, is_confirmed=is_confirmed)
-            rows |= ledger.lookup_many(connection, fetched.channel_id, [fetched.change_set_id])
+            row = ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
             rebuilt += 1
-    done = Replayed(
+            known.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=True))
+            ledger.mark_loaded(connection, ref, prepared)
+            # Getty hands out a set only after it confirmed the one before.
+            is_confirmed = last is not None and _came_before(ref, last)
+            ledger.mark_rebuilt(connection, ref.channel_id, ref.change_set_id, is_confirmed=is_confirmed)
+            continue
+        if is_in_log(connection, ref):
+            known.append(KnownSet(ref=ref, prepared=prepared))
+        else:
+            load_first(connection, ref, prepared, wait=already_archived)
+            changed += prepared.counts.changes
+            waited += prepared.counts.changes
+        ledger.mark_loaded(connection, ref, prepared)
+    done = load_again(connection, known, wait=already_archived)
+    changed += done.rows
+    for each in known:
+        row = rows.get(each.ref.change_set_id)
+        is_differing = each.ref.change_set_id in done.differing
+        if is_differing:
+            changed += reread(connection, each.ref, each.prepared, wait=already_archived)
+        if row is None or row.loaded_at is None:
+            continue
+        if is_differing or row.content_hash != each.prepared.content_hash or row.counts != each.prepared.counts:
+            ledger.recount(connection, each.ref, each.prepared)
+        if is_differing or each.ref.change_set_id in done.change_set_ids:
+            ledger.renumber(connection, each.ref)
+    total = Replayed(
         sets=len(group),
         changes=sum(prepared.counts.changes for _, prepared in group),
-        changed=changed + load_staged(connection, held),
+        changed=changed,
         rebuilt=rebuilt,
         waited=waited,
     )
     if note is not None:
-        note(connection, done)
-    return done
+        note(connection, total)
+    return total
 
 
 def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive, channel: Channel) -> Ready:
@@ -243,28 +259,13 @@ def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive,
         return ready
     # Rebuilt a moment ago from another object, or made longer by a live worker since it was read.
     is_outdated = row.loaded_at is None and row.content_hash != prepared.content_hash
-    if row.fetched.fetched_at != fetched.fetched_at or is_outdated:
-        fetched = replace(fetched, fetched_at=row.fetched.fetched_at)
+    if row.ref.fetched_at != fetched.fetched_at or is_outdated:
+        fetched = replace(fetched, fetched_at=row.ref.fetched_at)
         return _with_rows(fetched, archive.read(fetched.archive_uri), channel)
     return ready
 
 
-def _correct(connection: Connection, row: LedgerRow, fetched: FetchedSet, prepared: PreparedSet) -> int:
-    """Tell the ledger what the archive knows better of a loaded set; return how many rejected changes are none now.
-
-    A worker may have died after it archived a longer delivery, and newer code may read what older code
-    had rejected. An object that another worker left behind beside the ledger's own may hold less.
-    """
-    is_own = fetched.archive_uri.rpartition("/")[2] == row.fetched.archive_uri.rpartition("/")[2]
-    grown, counts = prepared.counts.changes - row.counts.changes, prepared.counts
-    if grown > 0 or (is_own and grown == 0 and counts != row.counts):
-        ledger.recount(connection, row.fetched.channel_id, row.fetched.change_set_id, prepared)
-    if is_own and grown >= 0 and row.counts.rejected:
-        return remove_rejected(connection, fetched, but=[each.position for each in prepared.rejected])
-    return 0
-
-
-def _came_before(fetched: FetchedSet, last: ArchivedSet) -> bool:
+def _came_before(fetched: ChangeSetRef, last: ArchivedSet) -> bool:
     return fetched.change_set_id != last.change_set_id and fetched.fetched_at < last.fetched_at
 
 

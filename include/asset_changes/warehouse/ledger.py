@@ -1,18 +1,18 @@
 """The ledger: what became of each change set, and when each channel was last asked.
 
-A set is fetched, then loaded, then confirmed; each function stamps one of these in the caller's
-transaction. Every transaction that loads takes the row of its channel first, then rows of assets
+A set is fetched, then loaded, then confirmed; each function marks one of these in the caller's
+transaction. Every transaction that loads locks the row of its channel first, then rows of assets
 in the order of their ids: no two of them can wait for each other.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from asset_changes.models import Channel, Counts, FetchedSet, PreparedSet
+from asset_changes.models import ChangeSetRef, Channel, Counts, PreparedSet
 from asset_changes.warehouse.schema import change_sets, channels
 
 # Each set takes nine of these: as ready statements they cost a third of what composing them anew does.
@@ -35,21 +35,31 @@ _COUNTED = """
     delete_count = :delete_count, superseded_count = :superseded_count, rejected_count = :rejected_count"""
 _MARK_LOADED = text(f"""
     UPDATE change_sets
-    SET loaded_at = now(), channel_seq = coalesce(channel_seq, 1 + (
-            SELECT coalesce(max(mine.channel_seq), 0) FROM change_sets AS mine WHERE mine.channel_id = :channel_id)),
+    SET loaded_at = clock_timestamp(), content_hash = :content_hash, channel_seq = :channel_seq,
         {_COUNTED} {_THE_SET}""")
 _RECOUNT = text(f"UPDATE change_sets SET content_hash = :content_hash, {_COUNTED} {_THE_SET}")
+_RENUMBER = text(f"UPDATE change_sets SET channel_seq = :channel_seq {_THE_SET}")
 _MARK_CONFIRM_TRIED = text(f"UPDATE change_sets SET confirm_tried_at = coalesce(confirm_tried_at, now()) {_THE_SET}")
 _MARK_CONFIRMED = text(f"""
-    UPDATE change_sets SET confirmed_at = coalesce(confirmed_at, now()), is_confirm_implied = false
+    UPDATE change_sets
+    SET confirmed_at = coalesce(confirmed_at, now()), is_confirm_implied = false,
+        committed_at = coalesce(committed_at, :committed_at, now())
     {_THE_SET} AND loaded_at IS NOT NULL""")  # a longer delivery may have reopened it meanwhile
 _MARK_CONFIRMED_BY_OTHERS = text(f"""
-    UPDATE change_sets SET confirmed_at = now(), is_confirm_implied = true, confirm_tried_at = NULL
+    UPDATE change_sets
+    SET confirmed_at = now(), is_confirm_implied = true, confirm_tried_at = NULL,
+        committed_at = coalesce(committed_at, :committed_at, now())
     {_THE_SET} AND confirmed_at IS NULL AND loaded_at IS NOT NULL""")
 _MARK_REBUILT = text(f"UPDATE change_sets SET rebuilt_at = now() {_THE_SET}")
 _MARK_REBUILT_AND_CONFIRMED = text(f"""
     UPDATE change_sets SET rebuilt_at = now(), confirmed_at = now(), is_confirm_implied = true {_THE_SET}""")
-_STAMP_CHECKED = text("""
+# An empty answer later on must not wipe the trace of a gap: it gets a row before the channel's own is overwritten.
+_MARK_CHECKED = text("""
+    WITH gap AS (
+        INSERT INTO feed_gaps (channel_id, unread_from, unread_to)
+        SELECT channel_id, coalesce(last_checked_at, discovered_at), now() FROM channels
+        WHERE channel_id = :channel_id AND coalesce(last_checked_at, discovered_at) < now() - :gap
+        ON CONFLICT DO NOTHING)
     INSERT INTO channels AS known (channel_id, asset_family, asset_type, last_checked_at, caught_up_at)
     VALUES (:channel_id, :asset_family, :asset_type, now(), CASE WHEN :is_caught_up THEN now() END)
     ON CONFLICT (channel_id) DO UPDATE
@@ -59,15 +69,21 @@ _LOCK_CHANNEL = text("SELECT channel_id FROM channels WHERE channel_id = :channe
 _LOCK_NEW_CHANNEL = text("""
     INSERT INTO channels (channel_id, asset_family, asset_type) VALUES (:channel_id, :asset_family, :asset_type)
     ON CONFLICT (channel_id) DO UPDATE SET channel_id = excluded.channel_id""")
-_STAMP_NEWEST_CHANGE = text("""
-    UPDATE channels SET last_change_at = greatest(last_change_at, :newest) WHERE channel_id = :channel_id""")
+# In a statement of its own, under the channel's lock: one that locks and counts at once would count from a row that
+# another transaction is about to change. The clock lets numbers rise also after a restore of an older warehouse.
+_NEXT_CHANNEL_SEQ = text("""
+    UPDATE channels
+    SET last_channel_seq = greatest(last_channel_seq + 1, CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS bigint)),
+        last_change_at = greatest(last_change_at, :newest_change_at)
+    WHERE channel_id = :channel_id
+    RETURNING last_channel_seq""")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerRow:
     """What the ledger knows of one change set."""
 
-    fetched: FetchedSet
+    ref: ChangeSetRef
     content_hash: str
     counts: Counts
     newest_change_at: datetime | None
@@ -100,12 +116,12 @@ def lookup_many(connection: Connection, channel_id: int, change_set_ids: Sequenc
     return {row.change_set_id: _ledger_row(row) for row in connection.execute(query)}
 
 
-def insert_fetched(connection: Connection, fetched: FetchedSet, *, content_hash: str, run: RunRef) -> LedgerRow | None:
+def insert_fetched(connection: Connection, ref: ChangeSetRef, *, content_hash: str, run: RunRef) -> LedgerRow | None:
     """Write the row of a set that was fetched for the first time; None if another worker was quicker."""
     values = {
-        **_key(fetched.channel_id, fetched.change_set_id),
-        "archive_uri": fetched.archive_uri,
-        "fetched_at": fetched.fetched_at,
+        **_key(ref.channel_id, ref.change_set_id),
+        "archive_uri": ref.archive_uri,
+        "fetched_at": ref.fetched_at,
         "content_hash": content_hash,
         "dag_id": run.dag_id,
         "run_id": run.run_id,
@@ -119,24 +135,42 @@ def mark_redelivered(connection: Connection, channel_id: int, change_set_id: str
     connection.execute(_MARK_REDELIVERED, _key(channel_id, change_set_id))
 
 
-def reopen(connection: Connection, channel_id: int, change_set_id: str, *, content_hash: str) -> None:
-    """Make a set that a redelivery made longer due for loading again."""
-    connection.execute(_REOPEN, {**_key(channel_id, change_set_id), "content_hash": content_hash})
+def reopen(connection: Connection, ref: ChangeSetRef, *, content_hash: str) -> None:
+    """Make a set due for loading again: a redelivery made it longer, or it is read otherwise now."""
+    connection.execute(_REOPEN, {**_key(ref.channel_id, ref.change_set_id), "content_hash": content_hash})
 
 
-def mark_loaded(connection: Connection, channel_id: int, change_set_id: str, prepared: PreparedSet) -> None:
-    """Stamp a set as loaded, with its counts and the channel's next sequence number."""
-    connection.execute(_MARK_LOADED, {**_key(channel_id, change_set_id), **_counted(prepared)})
+def mark_loaded(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> int:
+    """Mark a set as loaded, with its counts and the channel's next sequence number, which is returned."""
+    channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=prepared.newest_change_at)
+    values = {**_key(ref.channel_id, ref.change_set_id), **_counted(prepared), "channel_seq": channel_seq}
+    connection.execute(_MARK_LOADED, values)
+    return channel_seq
 
 
-def recount(connection: Connection, channel_id: int, change_set_id: str, prepared: PreparedSet) -> None:
-    """Write what a loaded set holds anew; when it was loaded stays."""
-    values = {**_key(channel_id, change_set_id), "content_hash": prepared.content_hash, **_counted(prepared)}
-    connection.execute(_RECOUNT, values)
+def recount(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> None:
+    """Write anew what a loaded set holds; when it was loaded stays."""
+    connection.execute(_RECOUNT, {**_key(ref.channel_id, ref.change_set_id), **_counted(prepared)})
+
+
+def renumber(connection: Connection, ref: ChangeSetRef) -> None:
+    """Give a loaded set, of which the tables hold something else now, the channel's next sequence number."""
+    channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=None)
+    connection.execute(_RENUMBER, {**_key(ref.channel_id, ref.change_set_id), "channel_seq": channel_seq})
+
+
+def next_channel_seq(connection: Connection, channel_id: int, *, newest_change_at: datetime | None) -> int:
+    """Return the channel's next sequence number; the caller holds the lock of the channel's row.
+
+    Keeps the time of the channel's newest change as well.
+    """
+    values = {"channel_id": channel_id, "newest_change_at": newest_change_at}
+    return int(connection.execute(_NEXT_CHANNEL_SEQ, values).scalar_one())
 
 
 def _counted(prepared: PreparedSet) -> dict[str, object]:
     return {
+        "content_hash": prepared.content_hash,
         "oldest_change_at": prepared.oldest_change_at,
         "newest_change_at": prepared.newest_change_at,
         "change_count": prepared.counts.changes,
@@ -153,13 +187,22 @@ def mark_confirm_tried(connection: Connection, channel_id: int, change_set_id: s
     connection.execute(_MARK_CONFIRM_TRIED, _key(channel_id, change_set_id))
 
 
-def mark_confirmed(connection: Connection, channel_id: int, change_set_id: str, *, is_ours: bool = True) -> None:
-    """Stamp that a set is confirmed, also where an answer had only implied it.
+def mark_confirmed(
+    connection: Connection,
+    channel_id: int,
+    change_set_id: str,
+    *,
+    is_ours: bool = True,
+    committed_at: datetime | None = None,
+) -> None:
+    """Mark a set as confirmed, also where an answer had only implied it.
 
     One that somebody else confirmed is implied and was never tried: the sign by which the watchdog
-    tells another consumer. A second worker of ours may have stamped it before; then that stands.
+    knows another consumer. A second worker of ours may have marked it before; then that stays.
+    `committed_at` is a clock read after the commit of the load: by then it was applied.
     """
-    connection.execute(_MARK_CONFIRMED if is_ours else _MARK_CONFIRMED_BY_OTHERS, _key(channel_id, change_set_id))
+    values = {**_key(channel_id, change_set_id), "committed_at": committed_at}
+    connection.execute(_MARK_CONFIRMED if is_ours else _MARK_CONFIRMED_BY_OTHERS, values)
 
 
 def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *, is_confirmed: bool) -> None:
@@ -168,15 +211,17 @@ def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *,
     connection.execute(statement, _key(channel_id, change_set_id))
 
 
-def imply_confirmed(connection: Connection, *, channel_id: int, but: str | None, before: datetime) -> list[LedgerRow]:
-    """Stamp the loaded sets of a channel fetched `before` as confirmed, and return those that are not loaded.
+def imply_confirmed(
+    connection: Connection, *, channel_id: int, except_id: str | None, before: datetime
+) -> list[LedgerRow]:
+    """Mark the loaded sets of a channel fetched `before` as confirmed, and return those that are not loaded.
 
-    Getty hands out another set than `but`'s predecessors, or none, only after it confirmed them.
+    Getty hands out another set, `except_id`, or none, only after it confirmed those before.
     """
     is_open = (change_sets.c.channel_id == channel_id) & change_sets.c.confirmed_at.is_(None)
     is_open &= change_sets.c.fetched_at < before
-    if but is not None:
-        is_open &= change_sets.c.change_set_id != but
+    if except_id is not None:
+        is_open &= change_sets.c.change_set_id != except_id
     rows: Sequence[Row[tuple[object, ...]]] = connection.execute(
         select(change_sets).where(is_open).order_by(change_sets.c.fetched_at)
     ).all()
@@ -184,25 +229,27 @@ def imply_confirmed(connection: Connection, *, channel_id: int, but: str | None,
         connection.execute(
             update(change_sets)
             .where(is_open & change_sets.c.loaded_at.is_not(None))
-            .values(confirmed_at=func.now(), is_confirm_implied=True)
+            .values(
+                confirmed_at=func.now(),
+                is_confirm_implied=True,
+                committed_at=func.coalesce(change_sets.c.committed_at, func.now()),
+            )
         )
     return [_ledger_row(row) for row in rows if row.loaded_at is None]
 
 
-def stamp_checked(connection: Connection, channel: Channel, *, is_caught_up: bool) -> None:
-    """Stamp that the channel answered a PUT, and whether it had nothing to hand out; locks its row."""
-    connection.execute(_STAMP_CHECKED, {**_described(channel), "is_caught_up": is_caught_up})
+def mark_checked(connection: Connection, channel: Channel, *, is_caught_up: bool, gap: timedelta) -> None:
+    """Mark that the channel answered a PUT, and whether it had nothing to hand out; locks its row.
+
+    Where it was not asked for longer than `gap`, that is kept in `feed_gaps`.
+    """
+    connection.execute(_MARK_CHECKED, {**_described(channel), "is_caught_up": is_caught_up, "gap": gap})
 
 
 def lock_channel(connection: Connection, channel: Channel) -> None:
     """Hold the channel's row until the transaction ends, so that its sets are loaded one by one."""
     if connection.execute(_LOCK_CHANNEL, {"channel_id": channel.channel_id}).one_or_none() is None:
         connection.execute(_LOCK_NEW_CHANNEL, _described(channel))
-
-
-def stamp_newest_change(connection: Connection, channel_id: int, newest: datetime | None) -> None:
-    """Keep the time of the newest change of a channel; GREATEST passes over nulls."""
-    connection.execute(_STAMP_NEWEST_CHANGE, {"channel_id": channel_id, "newest": newest})
 
 
 def upsert_channels(connection: Connection, found: Sequence[Channel]) -> None:
@@ -243,12 +290,11 @@ def _described(channel: Channel) -> dict[str, object]:
 
 def _ledger_row(row: Row[tuple[object, ...]]) -> LedgerRow:
     return LedgerRow(
-        fetched=FetchedSet(
+        ref=ChangeSetRef(
             channel_id=row.channel_id,
             change_set_id=row.change_set_id,
             fetched_at=row.fetched_at,
             archive_uri=row.archive_uri,
-            is_redelivery=True,
         ),
         content_hash=row.content_hash,
         counts=Counts(

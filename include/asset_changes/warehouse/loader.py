@@ -1,190 +1,277 @@
-"""The guarded load: prepared rows into the log, the evidence and the state of each asset.
+"""The guarded load: prepared rows into the log, the states of the assets, and the evidence.
 
-One statement writes `asset_states`, one row per asset, in the order of their ids: MERGE and pairs
-of statements deadlock or collide when two channels carry the same asset.
-
-Each asset has two registers, its newest upsert and its newest Delete: the greatest by time, then
-length and text of the change set's id, then position (then the channel). So any order of arrival,
-any repetition and any replay end in the same row.
+The order within a transaction: log, states, then wait for the archive, then in later statements what
+is evidence, with one clock value that is read at that time: no lock and no slow archive makes a Delete
+look as if it had been applied earlier.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from asset_changes.models import LOG_COLUMNS, FetchedSet, PreparedSet
-from asset_changes.warehouse import ledger
+from asset_changes.models import LOG_COLUMNS, ChangeSetRef, PreparedSet
+from asset_changes.warehouse import states
+from asset_changes.warehouse.states import LOG_OF_SET, STAGED
 
 _LOG = ", ".join(LOG_COLUMNS)
-_LOADED_SET = "fetched_at = :fetched_at AND channel_id = :channel_id AND change_set_id = :change_set_id"
+_THE_SET = "channel_id = :channel_id AND change_set_id = :change_set_id"
+_IN_LOG = text(f"SELECT EXISTS ({LOG_OF_SET})")
+
+_STAGE = text(f"CREATE TEMPORARY TABLE pg_temp.staged ON COMMIT DROP AS SELECT {_LOG} FROM asset_changes WITH NO DATA")
+_READ = "asset_id, asset_lifecycle, asset_type, changed_at, is_time_inferred"
+_COMPARE = text(f"""
+    SELECT change_set_id, count(*) FILTER (WHERE logged.position IS NULL) AS lacking,
+           count(*) FILTER (WHERE logged.position IS NOT NULL) AS differing
+    FROM (
+        SELECT change_set_id, position, {_READ} FROM asset_changes
+        WHERE channel_id = :channel_id AND (fetched_at, change_set_id) IN (
+            SELECT * FROM unnest(CAST(:fetched_at AS timestamptz[]), CAST(:change_set_ids AS text[])))
+    ) AS logged
+    FULL JOIN pg_temp.staged USING (change_set_id, position)
+    WHERE logged.position IS NULL OR staged.position IS NULL
+       OR (logged.{_READ.replace(", ", ", logged.")}) IS DISTINCT FROM (staged.{_READ.replace(", ", ", staged.")})
+    GROUP BY change_set_id""")
+_UNSTAGE = text("DELETE FROM pg_temp.staged WHERE change_set_id = ANY (:change_set_ids)")
+_ADD_TO_LOG = text(f"""
+    WITH added AS (
+        INSERT INTO asset_changes ({_LOG}) SELECT {_LOG} FROM pg_temp.staged
+        WHERE change_set_id = ANY (:change_set_ids)
+        ON CONFLICT DO NOTHING RETURNING change_set_id, position, asset_lifecycle)
+    SELECT count(*) AS row_count,
+           array_agg(change_set_id) FILTER (WHERE asset_lifecycle = 'Delete') AS change_set_ids,
+           array_agg(position) FILTER (WHERE asset_lifecycle = 'Delete') AS positions
+    FROM added""")
+
+# Slots: {source}, the changes; {is_new}, whether a Delete is applied now for the first time. A Delete that is older
+# than the asset's newest upsert has not ended its live state, though another one of its set may have.
+_ADD_DELETIONS = """
+    WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS applied_at),
+    delivered AS (
+        SELECT * FROM unnest(CAST(:delivered_ids AS text[]), CAST(:first_positions AS integer[]),
+                             CAST(:received_at AS timestamptz[])) AS each (change_set_id, first_position, received_at)),
+    ended AS (
+        SELECT * FROM unnest(CAST(:ended_ids AS text[]), CAST(:ended_upserted_at AS timestamptz[]))
+        AS each (asset_id, upserted_at)),
+    deletes AS (
+        SELECT *, {is_new} AS is_new FROM ({source}) AS coming WHERE asset_lifecycle = 'Delete')
+    INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, is_time_inferred,
+                           received_at, applied_at, was_held, is_rebuilt)
+    SELECT channel_id, change_set_id, position, asset_id, changed_at, is_time_inferred,
+           (SELECT received_at FROM delivered
+            WHERE delivered.change_set_id = deletes.change_set_id AND first_position <= position
+            ORDER BY first_position DESC, received_at DESC LIMIT 1),
+           applied_at,
+           CASE WHEN is_new THEN EXISTS (
+               SELECT FROM ended WHERE ended.asset_id = deletes.asset_id AND upserted_at <= changed_at) END,
+           NOT is_new
+    FROM deletes CROSS JOIN clock
+    ON CONFLICT DO NOTHING"""
+_IS_ADDED = """(change_set_id, position) IN (
+            SELECT * FROM unnest(CAST(:new_ids AS text[]), CAST(:new_positions AS integer[])))"""
+_ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="true"))
+_ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED))
+
+_REJECTED = text("""
+    SELECT change_set_id, position, reason FROM rejected_changes
+    WHERE channel_id = :channel_id AND change_set_id = ANY (:change_set_ids)""")
+_REJECT = text("""
+    INSERT INTO rejected_changes (channel_id, change_set_id, position, reason, asset_id, asset_lifecycle, raw)
+    VALUES (:channel_id, :change_set_id, :position, :reason, :asset_id, :asset_lifecycle, :raw)
+    ON CONFLICT DO NOTHING""")
+_REMOVE_REJECTED = text(f"DELETE FROM rejected_changes WHERE {_THE_SET} AND position = ANY (:positions)")
+
+_LIST_REREAD_ASSETS = text(f"""
+    CREATE TEMPORARY TABLE pg_temp.reread_assets ON COMMIT DROP AS
+    SELECT asset_id FROM ({LOG_OF_SET}) AS logged UNION SELECT asset_id FROM pg_temp.staged""")
+_LOGGED_DELETES = text(f"SELECT asset_id FROM ({LOG_OF_SET}) AS logged WHERE asset_lifecycle = 'Delete'")
+_REMOVE_FROM_LOG = text(f"DELETE FROM asset_changes WHERE fetched_at = :fetched_at AND {_THE_SET}")
+_NEW_DELETES = text("""
+    SELECT change_set_id, position FROM pg_temp.staged
+    WHERE asset_lifecycle = 'Delete' AND NOT asset_id = ANY (CAST(:logged AS text[]))""")
+# What newer code no longer reads as the Delete that the evidence says, once per reading.
+_CORRECT_DELETIONS = text(f"""
+    INSERT INTO deletion_corrections (channel_id, change_set_id, position, asset_id, reads_as, corrected_at)
+    SELECT d.channel_id, d.change_set_id, d.position, d.asset_id, now_reads_as, clock_timestamp()
+    FROM deletions AS d
+    LEFT JOIN ({LOG_OF_SET}) AS logged USING (position)
+    LEFT JOIN rejected_changes AS r
+        ON r.channel_id = d.channel_id AND r.change_set_id = d.change_set_id AND r.position = d.position
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN logged.asset_lifecycle = 'Delete' AND logged.asset_id = d.asset_id AND logged.changed_at = d.deleted_at
+            THEN 'Delete'
+        WHEN logged.asset_lifecycle = 'Delete' AND logged.asset_id = d.asset_id
+            THEN concat('Delete at ', logged.changed_at AT TIME ZONE 'UTC', ' UTC')
+        WHEN logged.position IS NOT NULL THEN concat(logged.asset_lifecycle, ' of ', logged.asset_id)
+        WHEN r.position IS NOT NULL THEN concat('rejected: ', r.reason)
+        ELSE 'no message' END) AS reading (now_reads_as)
+    WHERE d.channel_id = :channel_id AND d.change_set_id = :change_set_id
+      AND now_reads_as <> coalesce((
+        SELECT reads_as FROM deletion_corrections AS c
+        WHERE c.channel_id = d.channel_id AND c.change_set_id = d.change_set_id AND c.position = d.position
+        ORDER BY corrected_at DESC LIMIT 1), 'Delete')""")
 
 
-def _newer(register: str, moment: str, *, channel_id: str) -> str:
-    """Return the SQL that says whether the incoming register is newer than the held one.
+@dataclass(frozen=True, kw_only=True)
+class KnownSet:
+    """A set that may be loaded already, as the archive says it.
 
-    Should two channels number their sets alike, the channel decides where all else is equal.
+    `is_rebuild` says that its evidence is made anew, so that it cannot be known what was held.
     """
 
-    def greatness(row: str) -> str:
-        change_set_id = f"{row}.{register}_change_set_id"
-        by_channel = channel_id.format(row=row)
-        return f"({row}.{moment}, length({change_set_id}), {change_set_id}, {row}.{register}_position, {by_channel})"
-
-    is_first = f"excluded.{moment} IS NOT NULL AND held.{moment} IS NULL"
-    return f"coalesce({greatness('excluded')} > {greatness('held')}, {is_first})"
+    ref: ChangeSetRef
+    prepared: PreparedSet
+    is_rebuild: bool = False
 
 
-_ARE_TOMBSTONES = "excluded.upserted_at IS NULL AND held.upserted_at IS NULL"
-_UPSERT_NEWER = _newer("upsert", "upserted_at", channel_id="{row}.channel_id")
-# The channel is that of the upsert where there is one.
-_DELETE_NEWER = _newer("delete", "deleted_at", channel_id=f"CASE WHEN {_ARE_TOMBSTONES} THEN {{row}}.channel_id END")
-# A tombstone without any upsert is described by its newest Delete.
-_DESCRIBED_ANEW = f"({_UPSERT_NEWER} OR {_ARE_TOMBSTONES} AND {_DELETE_NEWER})"
+@dataclass(frozen=True, kw_only=True)
+class Reloaded:
+    """What loading sets again wrote: how many rows, of which sets; `differing` are those to be read anew."""
+
+    rows: int
+    change_set_ids: frozenset[str]
+    differing: frozenset[str]
 
 
-def _take(columns: str, condition: str) -> str:
-    return ", ".join(
-        f"{name} = CASE WHEN {condition} THEN excluded.{name} ELSE held.{name} END" for name in columns.split()
+def is_in_log(connection: Connection, ref: ChangeSetRef) -> bool:
+    """Say whether the log holds any change of a set."""
+    return bool(connection.scalar(_IN_LOG, _key(ref)))
+
+
+def load_first(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, wait: Callable[[], None]) -> None:
+    """Load a set of which the tables hold nothing, in the caller's transaction.
+
+    `wait` returns once the body is in the archive: before that nothing may be committed.
+    """
+    _copy(connection, "asset_changes", [prepared.rows])
+    written = states.upsert_from_log(connection, _key(ref))
+    wait()
+    values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended}
+    connection.execute(_ADD_DELETIONS_FROM_LOG, values)
+    _reject(connection, ref, prepared)
+
+
+def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callable[[], None]) -> Reloaded:
+    """Add what the tables lack of sets of one channel; once per transaction.
+
+    A set whose logged rows differ from what the archive says is left alone and named: `reread` loads it.
+    """
+    if not sets:
+        return Reloaded(rows=0, change_set_ids=frozenset(), differing=frozenset())
+    ids = [each.ref.change_set_id for each in sets]
+    connection.execute(_STAGE)
+    _copy(connection, "pg_temp.staged", [each.prepared.rows for each in sets])
+    compared = connection.execute(
+        _COMPARE,
+        {
+            "channel_id": sets[0].ref.channel_id,
+            "fetched_at": [each.ref.fetched_at for each in sets],
+            "change_set_ids": ids,
+        },
+    ).all()
+    differing = frozenset(row.change_set_id for row in compared if row.differing)
+    if differing:
+        connection.execute(_UNSTAGE, {"change_set_ids": [*differing]})
+        sets = [each for each in sets if each.ref.change_set_id not in differing]
+    lacking = {row.change_set_id for row in compared if row.lacking} - differing
+    added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [*lacking]}).one() if lacking else None
+    written = states.upsert_from_staged(connection)
+    wait()
+    rebuilt = {each.ref.change_set_id for each in sets if each.is_rebuild}
+    positions = zip(added.change_set_ids or [], added.positions or [], strict=True) if added else []
+    new = [(change_set_id, position) for change_set_id, position in positions if change_set_id not in rebuilt]
+    deletions = connection.execute(
+        _ADD_DELETIONS_FROM_STAGED,
+        {
+            **_delivered([(each.ref, each.prepared) for each in sets]),
+            **written.ended,
+            "new_ids": [change_set_id for change_set_id, _ in new],
+            "new_positions": [position for _, position in new],
+        },
+    ).rowcount
+    rejected = _replace_rejected(connection, sets)
+    touched = lacking | {id_ for id_, count in rejected.items() if count} | (written.change_set_ids & {*ids})
+    return Reloaded(
+        rows=(added.row_count if added else 0) + written.rows + deletions + sum(rejected.values()),
+        # Deletions are written beside log rows, or alone where they were lost: of which set, is not asked for.
+        change_set_ids=frozenset(touched or (ids if deletions else ())),
+        differing=differing,
     )
 
 
-def _states_from(source: str, *, filters: bool = False) -> str:
-    """Return the one statement that brings `asset_states` up to the changes in `source`.
+def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, wait: Callable[[], None]) -> int:
+    """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
-    With `filters`, assets for which nothing is newer are left out before they are locked: a replay
-    finds nearly all of them so.
+    The registers of its old and new assets are computed again from the log. Evidence stays: what is no
+    longer read as a Delete gets a correction beside it.
     """
-    only_newer = f"""
-LEFT JOIN asset_states AS held USING (asset_id)
-WHERE held.asset_id IS NULL OR {_UPSERT_NEWER} OR {_DELETE_NEWER}"""
-    return f"""
-INSERT INTO asset_states AS held (
-    asset_id, asset_type, asset_family, channel_id, asset_lifecycle,
-    upserted_at, upsert_change_set_id, upsert_position, deleted_at, delete_change_set_id, delete_position)
-SELECT excluded.* FROM (
-    SELECT asset_id,
-           CASE WHEN u.asset_id IS NULL THEN d.asset_type ELSE u.asset_type END,
-           coalesce(u.asset_family, d.asset_family),
-           coalesce(u.channel_id, d.channel_id) AS channel_id,
-           u.asset_lifecycle, u.changed_at AS upserted_at, u.change_set_id AS upsert_change_set_id,
-           u.position AS upsert_position, d.changed_at AS deleted_at, d.change_set_id AS delete_change_set_id,
-           d.position AS delete_position
-    FROM ({_newest_from(source, "<>")}) AS u
-    FULL JOIN ({_newest_from(source, "=")}) AS d USING (asset_id)
-) AS excluded {only_newer if filters else ""}
-ORDER BY asset_id
-ON CONFLICT (asset_id) DO UPDATE SET
-    {_take("asset_type asset_family channel_id", _DESCRIBED_ANEW)},
-    {_take("asset_lifecycle upserted_at upsert_change_set_id upsert_position", _UPSERT_NEWER)},
-    {_take("deleted_at delete_change_set_id delete_position", _DELETE_NEWER)},
-    loaded_at = now()
-WHERE {_UPSERT_NEWER} OR {_DELETE_NEWER}
-"""
-
-
-def _newest_from(source: str, equals: str) -> str:
-    return f"""
-    SELECT DISTINCT ON (asset_id) asset_id, asset_lifecycle, coming.asset_type, asset_family, channel_id,
-           changed_at, change_set_id, position
-    FROM ({source}) AS coming JOIN channels USING (channel_id)
-    WHERE asset_lifecycle {equals} 'Delete'
-    ORDER BY asset_id, changed_at DESC, length(change_set_id) DESC, change_set_id DESC, position DESC"""
-
-
-def _deletions_from(source: str) -> str:
-    return f"""
-INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, received_at, applied_at, was_held)
-SELECT coming.channel_id, change_set_id, position, asset_id, changed_at, fetched_at, clock_timestamp(),
-       coalesce(held.upserted_at > held.deleted_at, held.upserted_at IS NOT NULL)
-FROM ({source}) AS coming LEFT JOIN asset_states AS held USING (asset_id)
-WHERE coming.asset_lifecycle = 'Delete'
-ON CONFLICT DO NOTHING
-"""
-
-
-_FROM_LOG = f"SELECT {_LOG} FROM asset_changes WHERE {_LOADED_SET}"
-_FROM_STAGED = "SELECT * FROM staged"
-
-_DELETIONS_FROM_LOG, _STATES_FROM_LOG = text(_deletions_from(_FROM_LOG)), text(_states_from(_FROM_LOG))
-_DELETIONS_FROM_STAGED, _STATES_FROM_STAGED = (
-    text(_deletions_from(_FROM_STAGED)),
-    text(_states_from(_FROM_STAGED, filters=True)),
-)
-_STAGE = text(f"CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT {_LOG} FROM asset_changes WITH NO DATA")
-_LOG_FROM_STAGED = text(
-    f"INSERT INTO asset_changes ({_LOG}) SELECT {_LOG} FROM staged WHERE NOT EXISTS (SELECT FROM asset_changes AS kept"
-    " WHERE kept.fetched_at = staged.fetched_at AND kept.channel_id = staged.channel_id"
-    " AND kept.change_set_id = staged.change_set_id AND kept.position = staged.position) ON CONFLICT DO NOTHING"
-)
-_IN_LOG = text(f"SELECT EXISTS (SELECT FROM asset_changes WHERE {_LOADED_SET})")
-_REJECT = text(
-    "INSERT INTO rejected_changes (channel_id, change_set_id, position, reason, asset_id, asset_lifecycle, raw)"
-    " VALUES (:channel_id, :change_set_id, :position, :reason, :asset_id, :asset_lifecycle, :raw)"
-    " ON CONFLICT DO NOTHING"
-)
-
-_REMOVE_REJECTED = text(
-    "DELETE FROM rejected_changes WHERE channel_id = :channel_id AND change_set_id = :change_set_id"
-    " AND position <> ALL (:but)"
-)
-
-
-def load_set(connection: Connection, fetched: FetchedSet, prepared: PreparedSet, *, is_first: bool) -> None:
-    """Load one prepared set in the caller's transaction and stamp it as loaded.
-
-    `is_first` says that no row of the set is in the log yet: then it is copied straight into it.
-    """
-    if is_first:
-        key = _key(fetched)
-        _copy(connection, "asset_changes", [prepared.rows])
-        connection.execute(_DELETIONS_FROM_LOG, key)
-        connection.execute(_STATES_FROM_LOG, key)
-        _insert_rejected(connection, [(fetched, prepared)])
-    else:
-        load_staged(connection, [(fetched, prepared)])
-    ledger.mark_loaded(connection, fetched.channel_id, fetched.change_set_id, prepared)
-    ledger.stamp_newest_change(connection, fetched.channel_id, prepared.newest_change_at)
-
-
-def load_staged(connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]]) -> int:
-    """Load sets that may be loaded already, once per transaction; return how many rows were written."""
-    if not sets:
-        return 0
+    key = _key(ref)
+    connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged"))
     connection.execute(_STAGE)
-    _copy(connection, "staged", [prepared.rows for _, prepared in sets])
-    written = [
-        connection.execute(each).rowcount for each in (_LOG_FROM_STAGED, _DELETIONS_FROM_STAGED, _STATES_FROM_STAGED)
-    ]
-    return sum(written) + _insert_rejected(connection, sets)
+    _copy(connection, "pg_temp.staged", [prepared.rows])
+    connection.execute(_LIST_REREAD_ASSETS, key)
+    states.lock_reread_assets(connection)
+    logged_deletes = connection.scalars(_LOGGED_DELETES, key).all()
+    removed = connection.execute(_REMOVE_FROM_LOG, key).rowcount
+    added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [ref.change_set_id]}).one().row_count
+    written = states.replace_from_log(connection, key)
+    wait()
+    new = connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
+    deletions = connection.execute(
+        _ADD_DELETIONS_FROM_STAGED,
+        {
+            **_delivered([(ref, prepared)]),
+            **written.ended,
+            "new_ids": [row.change_set_id for row in new],
+            "new_positions": [row.position for row in new],
+        },
+    ).rowcount
+    rejected = _replace_rejected(connection, [KnownSet(ref=ref, prepared=prepared)])
+    corrected = connection.execute(_CORRECT_DELETIONS, key).rowcount
+    return int(max(removed, added)) + written.rows + deletions + corrected + sum(rejected.values())
 
 
-def is_in_log(connection: Connection, fetched: FetchedSet) -> bool:
-    """Say whether the log holds any change of a set."""
-    return bool(connection.scalar(_IN_LOG, _key(fetched)))
+def _replace_rejected(connection: Connection, sets: Sequence[KnownSet]) -> dict[str, int]:
+    """Make the rejected changes of the sets those that the archive says; return how many rows changed per set."""
+    if not sets:
+        return {}
+    values = {"channel_id": sets[0].ref.channel_id, "change_set_ids": [each.ref.change_set_id for each in sets]}
+    kept = {(row.change_set_id, row.position, row.reason) for row in connection.execute(_REJECTED, values)}
+    changed = {}
+    for each in sets:
+        id_ = each.ref.change_set_id
+        mine = {(id_, change.position, change.reason) for change in each.prepared.rejected}
+        gone = [position for set_id, position, reason in kept if set_id == id_ and (id_, position, reason) not in mine]
+        if gone:
+            values = {"channel_id": each.ref.channel_id, "change_set_id": id_, "positions": gone}
+            connection.execute(_REMOVE_REJECTED, values)
+        changed[id_] = len(gone) + (_reject(connection, each.ref, each.prepared) if mine - kept else 0)
+    return changed
 
 
-def remove_rejected(connection: Connection, fetched: FetchedSet, *, but: Sequence[int]) -> int:
-    """Remove the rejected changes of a set that are read by now; return how many there were."""
-    return connection.execute(_REMOVE_REJECTED, {**_key(fetched), "but": [*but]}).rowcount
-
-
-def _insert_rejected(connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]]) -> int:
-    """Keep the rejected changes of the sets; those that are kept already stay. Return how many were written."""
+def _reject(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> int:
+    """Keep the rejected changes of a set; those that are kept already stay. Return how many were written."""
     rejected = [
-        {"channel_id": fetched.channel_id, "change_set_id": fetched.change_set_id, **each._asdict()}
-        for fetched, prepared in sets
-        for each in prepared.rejected
+        {"channel_id": ref.channel_id, "change_set_id": ref.change_set_id, **change._asdict()}
+        for change in prepared.rejected
     ]
     return connection.execute(_REJECT, rejected).rowcount if rejected else 0
 
 
-def _key(fetched: FetchedSet) -> dict[str, object]:
+def _key(ref: ChangeSetRef) -> dict[str, Any]:
+    return {"fetched_at": ref.fetched_at, "channel_id": ref.channel_id, "change_set_id": ref.change_set_id}
+
+
+def _delivered(sets: Sequence[tuple[ChangeSetRef, PreparedSet]]) -> dict[str, Any]:
+    """Return when each message came: per set and delivery its first position and its time."""
+    each = [(ref.change_set_id, *delivery) for ref, prepared in sets for delivery in prepared.deliveries]
     return {
-        "fetched_at": fetched.fetched_at,
-        "channel_id": fetched.channel_id,
-        "change_set_id": fetched.change_set_id,
+        "delivered_ids": [change_set_id for change_set_id, _, _ in each],
+        "first_positions": [first_position for _, first_position, _ in each],
+        "received_at": [received_at for _, _, received_at in each],
     }
 
 

@@ -3,13 +3,13 @@
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from asset_changes.channel_registry import ChannelEntry
 from asset_changes.errors import ConfigurationError
-from asset_changes.pipeline import prepared_files, steps
-from asset_changes.pipeline.catch_up import catch_up as catch_up_channel
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.prepared_files import read_prepared, remove_prepared, write_prepared
 from asset_changes.settings import Settings
 from asset_changes.settings import batch_size as checked_batch_size
 from asset_changes.warehouse.changes import last_channel_seq
@@ -20,93 +20,114 @@ from asset_changes.warehouse.ledger import RunRef
 from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
 from getty_images.resources import archive_of, warehouse_of
+from getty_images.xcom import (
+    FetchedPayload,
+    PreparedPayload,
+    TaskPayload,
+    payload_of,
+    prepared_of,
+    prepared_payload,
+    ref_of,
+)
 
-TaskPayload = dict[str, Any]
-"""What a task returns and the next one takes: ids, counts and URIs, under 1 KB."""
+Payload = TypeVar("Payload")
 
 
-def fetch(entry: ChannelEntry, context: Mapping[str, Any]) -> TaskPayload | None:
+def fetch(entry: ChannelEntry, context: Mapping[str, Any]) -> FetchedPayload | None:
     """Fetch the channel's next change set; None when it is caught up."""
+    from asset_changes.pipeline.fetch import fetch as fetch_next
+
     size = _batch_size(entry, context)
-    with _steps_of(entry, context) as channel_steps:
-        fetched = steps.fetch(channel_steps, batch_size=size)
-    return prepared_files.fetched_to_json(fetched) if fetched else None
+    with _channel_context(entry, context) as channel_context:
+        ref = fetch_next(channel_context, batch_size=size)
+    return payload_of(ref) if ref else None
 
 
-def transform(entry: ChannelEntry, context: Mapping[str, Any], passed: TaskPayload | None) -> TaskPayload:
+def transform(entry: ChannelEntry, context: Mapping[str, Any], payload: FetchedPayload | None) -> PreparedPayload:
     """Prepare the archived set and leave its rows beside the archive."""
-    passed = _handed_on(passed)
-    fetched = prepared_files.fetched_from_json(passed)
-    with _steps_of(entry, context) as channel_steps:
-        prepared = steps.transform_archived(channel_steps, fetched)
-        steps.log_transformed(fetched, prepared)
-        return {**passed, **prepared_files.write_prepared(channel_steps.archive, fetched, prepared)}
+    from asset_changes.pipeline.transform import log_transformed, transform_archived
+
+    payload = _required(payload)
+    ref = ref_of(payload)
+    with _channel_context(entry, context) as channel_context:
+        prepared = transform_archived(channel_context, ref)
+        log_transformed(ref, prepared)
+        uri = write_prepared(channel_context.archive, ref, prepared)
+    return prepared_payload(payload, prepared, prepared_uri=uri)
 
 
-def load(entry: ChannelEntry, context: Mapping[str, Any], passed: TaskPayload | None) -> TaskPayload:
-    """Load the prepared set; where its file is gone, its rows are made again."""
-    passed = _handed_on(passed)
-    fetched = prepared_files.fetched_from_json(passed)
-    with _steps_of(entry, context) as channel_steps:
-        row = steps.load(channel_steps, fetched, prepared_files.read_prepared(channel_steps.archive, passed))
-        seq = _last_seq(channel_steps)
-    told = {"change_set_id": fetched.change_set_id, "changes": row.counts.changes, "channel_seq": seq}
-    assets.tell_tables(channel_steps.warehouse.url)
-    assets.tell_loaded(context, fetched.channel_id, told)
-    metrics.send_loaded(fetched.channel_id, sets=1, counts=row.counts, channel_seq=seq)
-    return {**passed, "changes": row.counts.changes, "channel_seq": seq}
+def load(entry: ChannelEntry, context: Mapping[str, Any], payload: PreparedPayload | None) -> TaskPayload:
+    """Load the prepared set; where its files are gone, its rows are made again."""
+    from asset_changes.pipeline.load import load as load_set
+
+    payload = _required(payload)
+    ref = ref_of(payload)
+    with _channel_context(entry, context) as channel_context:
+        prepared = read_prepared(channel_context.archive, payload["prepared_uri"], prepared_of(payload))
+        row = load_set(channel_context, ref, prepared)
+    changes, channel_seq = row.counts.changes, row.channel_seq or 0
+    assets.add_table_lineage(channel_context.warehouse.url)
+    assets.announce_loaded(
+        context,
+        ref.channel_id,
+        {"change_set_id": ref.change_set_id, "changes": changes, "channel_seq": channel_seq},
+    )
+    metrics.send_loaded(ref.channel_id, sets=1, counts=row.counts, channel_seq=channel_seq)
+    return TaskPayload(**payload, changes=changes, channel_seq=channel_seq)
 
 
-def confirm(entry: ChannelEntry, context: Mapping[str, Any], passed: TaskPayload | None) -> TaskPayload:
-    """Confirm the loaded set and remove its prepared file."""
-    passed = _handed_on(passed)
-    with _steps_of(entry, context) as channel_steps:
-        is_confirmed = steps.confirm(channel_steps, prepared_files.fetched_from_json(passed))
-        prepared_files.remove_prepared(channel_steps.archive, passed)
+def confirm(entry: ChannelEntry, context: Mapping[str, Any], payload: TaskPayload | None) -> dict[str, Any]:
+    """Confirm the loaded set and remove its prepared files."""
+    from asset_changes.pipeline.confirm import confirm as confirm_set
+
+    payload = _required(payload)
+    with _channel_context(entry, context) as channel_context:
+        is_confirmed = confirm_set(channel_context, ref_of(payload))
+        remove_prepared(channel_context.archive, payload["prepared_uri"])
     return {
-        "change_set_id": passed["change_set_id"],
+        "change_set_id": payload["change_set_id"],
         "is_confirmed": is_confirmed,
-        "channel_seq": passed.get("channel_seq", 0),
+        "channel_seq": payload.get("channel_seq", 0),
     }
 
 
-def catch_up(entry: ChannelEntry, context: Mapping[str, Any], passed: TaskPayload | None) -> TaskPayload:
-    """Repeat the steps until the channel is caught up; a SIGTERM lets the set in hand finish."""
+def catch_up(entry: ChannelEntry, context: Mapping[str, Any], payload: dict[str, Any] | None) -> dict[str, Any]:
+    """Repeat the steps until the channel is caught up; a SIGTERM lets the fetched set finish."""
+    from asset_changes.pipeline.catch_up import catch_up as catch_up_channel
+
     size = _batch_size(entry, context)
-    with _steps_of(entry, context) as channel_steps, _stop_on_sigterm() as stops:
+    with _channel_context(entry, context) as channel_context, _stop_on_sigterm() as signals:
         done = catch_up_channel(
-            channel_steps,
+            channel_context,
             batch_size=size,
             minutes=Settings.from_environment().catch_up_minutes,
-            stops=lambda: bool(stops),
+            stops=lambda: bool(signals),
         )
-        seq = _last_seq(channel_steps)
-    told = {"sets": done.sets, "changes": done.counts.changes, "channel_seq": seq}
-    assets.tell_tables(channel_steps.warehouse.url)
-    # Compared with what `load` told: an earlier try of this task may have loaded sets and died.
-    if seq > (passed or {}).get("channel_seq", 0):
-        assets.tell_caught_up(context, entry.channel.channel_id, told)
-    metrics.send_loaded(entry.channel.channel_id, sets=done.sets, counts=done.counts, channel_seq=seq)
-    return {"sets": done.sets, "changes": done.counts.changes, "is_caught_up": done.is_caught_up}
+        channel_seq = done.channel_seq
+        if channel_seq is None:  # an earlier try of this task may have loaded sets and died
+            with transaction(channel_context.warehouse) as connection:
+                channel_seq = last_channel_seq(connection, entry.channel.channel_id)
+    changes = done.counts.changes
+    assets.add_table_lineage(channel_context.warehouse.url)
+    if channel_seq > (payload or {}).get("channel_seq", 0):
+        extra = {"sets": done.sets, "changes": changes, "channel_seq": channel_seq}
+        assets.announce_caught_up(context, entry.channel.channel_id, extra)
+    metrics.send_loaded(entry.channel.channel_id, sets=done.sets, counts=done.counts, channel_seq=channel_seq)
+    return {"sets": done.sets, "changes": changes, "is_caught_up": done.is_caught_up}
 
 
-def _handed_on(passed: TaskPayload | None) -> TaskPayload:
+def _required(payload: Payload | None) -> Payload:
     """Return what the task before has left; one that was marked as success by hand has left nothing."""
-    if passed is None:
+    if payload is None:
         raise ConfigurationError(
             "The task before this one was marked as success and has handed nothing on: nothing was loaded or "
             "confirmed. Trigger the DAG, and its run does the channel's next work."
         )
-    return passed
-
-
-def _last_seq(channel_steps: ChannelContext) -> int:
-    with transaction(channel_steps.warehouse) as connection:
-        return last_channel_seq(connection, channel_steps.channel.channel_id)
+    return payload
 
 
 @contextmanager
-def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[ChannelContext]:
+def _channel_context(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[ChannelContext]:
     if entry.retired_at:
         raise ConfigurationError(
             f"Channel {entry.channel.channel_id} is retired: Getty has not listed it since {entry.retired_at}, so "
@@ -125,6 +146,7 @@ def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Chann
                 confirms=settings.confirm,
                 run=RunRef(dag_id=context["dag"].dag_id, run_id=context["run_id"]),
                 clock=clock,
+                gap=timedelta(minutes=settings.gap_minutes),
             )
         finally:
             hook.close()
@@ -141,9 +163,9 @@ def _batch_size(entry: ChannelEntry, context: Mapping[str, Any]) -> int:
 @contextmanager
 def _stop_on_sigterm() -> Iterator[list[int]]:
     """Collect SIGTERMs instead of dying of them; TaskFlow tasks do nothing on their own."""
-    caught: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
     try:
-        yield caught
+        yield signals
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,191 @@
+"""The statements that write `asset_states`: what is live, what is deleted, by two registers per asset.
+
+A register is last-write-wins: the newest upsert and the newest Delete of an asset are the greatest by
+time, then length and text of the change set's id, then position (then the channel). So any order of
+arrival, any repetition and any replay end in the same row.
+
+One statement writes the rows of a transaction, one per asset, in the order of their ids: MERGE and pairs
+of statements deadlock or collide when two channels carry the same asset.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, TextClause, text
+
+from asset_changes.models import LOG_COLUMNS
+
+LOG_OF_SET = f"""
+        SELECT {", ".join(LOG_COLUMNS)} FROM asset_changes
+        WHERE fetched_at = :fetched_at AND channel_id = :channel_id AND change_set_id = :change_set_id"""
+STAGED = "SELECT * FROM pg_temp.staged"
+
+_UPSERT_IS_NEWER = """coalesce(
+            (excluded.upserted_at, length(excluded.upsert_change_set_id), excluded.upsert_change_set_id,
+             excluded.upsert_position, excluded.channel_id)
+          > (known.upserted_at, length(known.upsert_change_set_id), known.upsert_change_set_id,
+             known.upsert_position, known.channel_id),
+            excluded.upserted_at IS NOT NULL AND known.upserted_at IS NULL)"""
+# A tombstone without any upsert is described by its newest Delete; else the channel is that of the upsert.
+_ARE_TOMBSTONES = "excluded.upserted_at IS NULL AND known.upserted_at IS NULL"
+_DELETE_IS_NEWER = f"""coalesce(
+            (excluded.deleted_at, length(excluded.delete_change_set_id), excluded.delete_change_set_id,
+             excluded.delete_position, CASE WHEN {_ARE_TOMBSTONES} THEN excluded.channel_id END)
+          > (known.deleted_at, length(known.delete_change_set_id), known.delete_change_set_id,
+             known.delete_position, CASE WHEN {_ARE_TOMBSTONES} THEN known.channel_id END),
+            excluded.deleted_at IS NOT NULL AND known.deleted_at IS NULL)"""
+_IS_DESCRIBED_ANEW = f"({_UPSERT_IS_NEWER} OR {_ARE_TOMBSTONES} AND {_DELETE_IS_NEWER})"
+_KNOWN_IS_LIVE = "coalesce(known.upserted_at > known.deleted_at, known.upserted_at IS NOT NULL)"
+
+_COLUMNS = (
+    "asset_id, asset_type, asset_family, channel_id, asset_lifecycle, upserted_at, upsert_change_set_id, "
+    "upsert_position, deleted_at, delete_change_set_id, delete_position"
+)
+_NEWEST = """
+        SELECT DISTINCT ON (asset_id) asset_id, asset_lifecycle, coming.asset_type, asset_family, channel_id,
+               changed_at, change_set_id, position
+        FROM ({source}) AS coming JOIN channels USING (channel_id)
+        WHERE asset_lifecycle {operator} 'Delete'
+        ORDER BY asset_id, changed_at DESC, length(change_set_id) DESC, change_set_id DESC, position DESC"""
+_REGISTERS = """
+        SELECT asset_id,
+               CASE WHEN u.asset_id IS NULL THEN d.asset_type ELSE u.asset_type END AS asset_type,
+               coalesce(u.asset_family, d.asset_family) AS asset_family,
+               coalesce(u.channel_id, d.channel_id) AS channel_id,
+               u.asset_lifecycle, u.changed_at AS upserted_at,
+               u.change_set_id AS upsert_change_set_id, u.position AS upsert_position,
+               d.changed_at AS deleted_at, d.change_set_id AS delete_change_set_id, d.position AS delete_position
+        FROM ({upserts}) AS u FULL JOIN ({deletes}) AS d USING (asset_id)"""
+_ONLY_NEWER = f"""
+    LEFT JOIN asset_states AS known USING (asset_id)
+    WHERE known.asset_id IS NULL OR {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}"""
+
+# Slots: {registers}, the registers that are coming; {only}, which of them. It says how many rows it wrote, which assets
+# it took from live to dead (anybody who looks before or after may see what another transaction did), and whose
+# registers it wrote.
+_UPSERT = f"""
+WITH written AS (
+    INSERT INTO asset_states AS known ({_COLUMNS}, was_live)
+    SELECT excluded.*, false FROM ({{registers}}) AS excluded {{only}}
+    ORDER BY asset_id
+    ON CONFLICT (asset_id) DO UPDATE SET
+        asset_type = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.asset_type ELSE known.asset_type END,
+        asset_family = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.asset_family ELSE known.asset_family END,
+        channel_id = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.channel_id ELSE known.channel_id END,
+        asset_lifecycle = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.asset_lifecycle ELSE known.asset_lifecycle END,
+        upserted_at = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upserted_at ELSE known.upserted_at END,
+        upsert_change_set_id =
+            CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upsert_change_set_id ELSE known.upsert_change_set_id END,
+        upsert_position = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upsert_position ELSE known.upsert_position END,
+        deleted_at = CASE WHEN {_DELETE_IS_NEWER} THEN excluded.deleted_at ELSE known.deleted_at END,
+        delete_change_set_id =
+            CASE WHEN {_DELETE_IS_NEWER} THEN excluded.delete_change_set_id ELSE known.delete_change_set_id END,
+        delete_position = CASE WHEN {_DELETE_IS_NEWER} THEN excluded.delete_position ELSE known.delete_position END,
+        was_live = {_KNOWN_IS_LIVE},
+        loaded_at = now()
+    WHERE {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}
+    RETURNING asset_id, was_live, upserted_at, deleted_at, upsert_change_set_id, delete_change_set_id
+)
+SELECT count(*) AS row_count,
+       array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_ids,
+       array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_upserted_at,
+       array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
+FROM written
+"""
+
+# What the log holds of the assets, and the registers that other sets wrote: an owner may have dropped old partitions.
+_LOG_OF_ASSETS = f"""
+        SELECT {", ".join(LOG_COLUMNS)} FROM asset_changes JOIN pg_temp.reread_assets USING (asset_id)
+        UNION ALL
+        SELECT NULL, channel_id, upsert_change_set_id, upsert_position, asset_id, asset_lifecycle, asset_type,
+               upserted_at, NULL, NULL
+        FROM asset_states JOIN pg_temp.reread_assets USING (asset_id) WHERE upsert_change_set_id <> :change_set_id
+        UNION ALL
+        SELECT NULL, channel_id, delete_change_set_id, delete_position, asset_id, 'Delete', asset_type,
+               deleted_at, NULL, NULL
+        FROM asset_states JOIN pg_temp.reread_assets USING (asset_id) WHERE delete_change_set_id <> :change_set_id"""
+_LOCK_REREAD = text("""
+    SELECT FROM asset_states JOIN pg_temp.reread_assets USING (asset_id)
+    ORDER BY asset_id FOR UPDATE OF asset_states""")
+_REMOVE_UNKNOWN = text("""
+    DELETE FROM asset_states USING pg_temp.reread_assets
+    WHERE asset_states.asset_id = reread_assets.asset_id
+      AND coalesce(upsert_change_set_id, :change_set_id) = :change_set_id
+      AND coalesce(delete_change_set_id, :change_set_id) = :change_set_id
+      AND NOT EXISTS (SELECT FROM asset_changes WHERE asset_changes.asset_id = reread_assets.asset_id)""")
+# Unlike the upsert it also takes back: a register that only grows would keep a misread time for ever.
+_REPLACE = f"""
+WITH written AS (
+    INSERT INTO asset_states AS known ({_COLUMNS}, was_live)
+    SELECT excluded.*, false FROM ({{registers}}) AS excluded
+    ORDER BY asset_id
+    ON CONFLICT (asset_id) DO UPDATE SET
+        ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")}),
+        was_live = {_KNOWN_IS_LIVE},
+        loaded_at = now()
+    WHERE (known.{_COLUMNS.replace(", ", ", known.")})
+        IS DISTINCT FROM (excluded.{_COLUMNS.replace(", ", ", excluded.")})
+    RETURNING asset_id, was_live, upserted_at, deleted_at, upsert_change_set_id, delete_change_set_id
+)
+SELECT count(*) AS row_count,
+       array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_ids,
+       array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_upserted_at,
+       array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
+FROM written
+"""
+
+
+def _registers_of(source: str) -> str:
+    return _REGISTERS.format(
+        upserts=_NEWEST.format(source=source, operator="<>"), deletes=_NEWEST.format(source=source, operator="=")
+    )
+
+
+_UPSERT_FROM_LOG = text(_UPSERT.format(registers=_registers_of(LOG_OF_SET), only=""))
+# A replay finds nearly all assets as they should be: these are left out before they are locked.
+_UPSERT_FROM_STAGED = text(_UPSERT.format(registers=_registers_of(STAGED), only=_ONLY_NEWER))
+_REPLACE_FROM_LOG = text(_REPLACE.format(registers=_registers_of(_LOG_OF_ASSETS)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenStates:
+    """What one statement wrote: how many rows, and whose registers it set.
+
+    `ended` are the assets that it took from live to dead, with the time of their upserts: the values
+    `ended_ids` and `ended_upserted_at` of the statement that writes evidence.
+    """
+
+    rows: int
+    ended: dict[str, Any]
+    change_set_ids: frozenset[str]
+
+
+def upsert_from_log(connection: Connection, key: dict[str, Any]) -> WrittenStates:
+    """Bring the states up to the changes that the log holds of one set."""
+    return _written(connection, _UPSERT_FROM_LOG, key)
+
+
+def upsert_from_staged(connection: Connection) -> WrittenStates:
+    """Bring the states up to the staged changes of any number of sets."""
+    return _written(connection, _UPSERT_FROM_STAGED, {})
+
+
+def lock_reread_assets(connection: Connection) -> None:
+    """Lock the assets in `pg_temp.reread_assets`, in the order of their ids as every load does."""
+    connection.execute(_LOCK_REREAD)
+
+
+def replace_from_log(connection: Connection, key: dict[str, Any]) -> WrittenStates:
+    """Compute the registers of the assets in `pg_temp.reread_assets` again, one set of which was read anew."""
+    removed = connection.execute(_REMOVE_UNKNOWN, {"change_set_id": key["change_set_id"]}).rowcount
+    written = _written(connection, _REPLACE_FROM_LOG, {"change_set_id": key["change_set_id"]})
+    return WrittenStates(rows=written.rows + removed, ended=written.ended, change_set_ids=written.change_set_ids)
+
+
+def _written(connection: Connection, statement: TextClause, values: dict[str, Any]) -> WrittenStates:
+    row = connection.execute(statement, values).one()
+    return WrittenStates(
+        rows=row.row_count,
+        ended={"ended_ids": row.ended_ids or [], "ended_upserted_at": row.ended_upserted_at or []},
+        change_set_ids=frozenset(filter(None, row.change_set_ids or [])),
+    )

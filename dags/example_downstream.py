@@ -1,7 +1,6 @@
 """An example to copy: wake when a channel has loaded something, and read on from where the last run ended."""
 
 import json
-from collections import Counter
 from typing import Any
 
 from airflow.sdk import AssetAny, Variable, dag, task
@@ -13,16 +12,23 @@ CURSORS = "asset_changes_example_cursors"
 
 _DOC = """
 Shows how a consumer follows the warehouse. It wakes on the assets of the channels, which `load` and `catch_up` update,
-and reads the log past its own cursor, a `channel_seq` per channel kept in the Variable `asset_changes_example_cursors`.
+and reads the change sets past its own cursor, a `channel_seq` per channel kept in the Variable
+`asset_changes_example_cursors`.
 
 * **The event is only a bell.** Airflow may join several events into one run, so what is read comes from the cursor.
+* **A change set may come again**, with more or otherwise read: it then has a new number. Replace what you have of it.
+* **What is live** is what the view `assets` says, never the order in which changes arrive.
 * **The cursor moves last**, after the work is done: a run that dies is done again. Make the work bear that; best keep
-  the cursor where the results go, and move it in the same transaction.
-* **What it does**: counts the changes by lifecycle. Put your search index, your image store or your files here.
+  the cursor where the results are, and move it in the same transaction.
+* **What it does**: keeps, of the newest 20 sets of each channel, how many of their assets are live and how many are
+  gone. Put your search index, your image store or your files here.
 * **What it writes**: the Variable alone.
 * **To read everything again**, delete the Variable.
 * **When it is red**, the last line of its log says why; the next run reads on from the same cursor.
 """
+
+LIVE = "SELECT count(*) FROM assets WHERE asset_id = ANY (:asset_ids)"
+KEPT_SETS = 20
 
 
 def channel_ids() -> list[int]:
@@ -52,19 +58,26 @@ def example_downstream() -> None:
     def read_on() -> dict[str, Any]:
         """Read what each channel has loaded since the last run."""
         from asset_changes.settings import Settings
-        from asset_changes.warehouse.changes import changes_after
+        from asset_changes.warehouse.changes import changed_sets_after
         from asset_changes.warehouse.engine import transaction
         from getty_images.resources import warehouse_of
+        from sqlalchemy import text
 
-        cursors = json.loads(Variable.get(CURSORS, default="{}"))
-        found: Counter[str] = Counter()
+        kept = json.loads(Variable.get(CURSORS, default="{}"))
+        read = 0
         with warehouse_of(Settings.from_environment()) as engine, transaction(engine) as connection:
             for channel_id in known:
-                for change in changes_after(connection, channel_id, cursors.get(str(channel_id), 0)):
-                    found[change.asset_lifecycle] += 1  # your work goes here
-                    cursors[str(channel_id)] = change.channel_seq
-        Variable.set(CURSORS, json.dumps(cursors))
-        return {"found": dict(found), "cursors": cursors}
+                mine = kept.setdefault(str(channel_id), {"cursor": 0, "sets": {}})
+                for changed in list(changed_sets_after(connection, channel_id, mine["cursor"])):
+                    asset_ids = {change.asset_id for change in changed.changes}  # your work goes here
+                    live = connection.scalar(text(LIVE), {"asset_ids": [*asset_ids]}) or 0
+                    mine["sets"].pop(changed.change_set_id, None)  # replaced, should it have come before
+                    mine["sets"][changed.change_set_id] = {"live": live, "gone": len(asset_ids) - live}
+                    mine["cursor"] = changed.channel_seq
+                    read += 1
+                mine["sets"] = dict(list(mine["sets"].items())[-KEPT_SETS:])
+        Variable.set(CURSORS, json.dumps(kept))
+        return {"sets": read, "cursors": {channel_id: each["cursor"] for channel_id, each in kept.items()}}
 
     read_on()
 

@@ -209,7 +209,9 @@ def test_progress_tells_total_delivered_confirmed_and_pending(opened):
 
 
 def test_what_has_no_time_errs_towards_removal(change):
-    truth = after(given(change("1", at=None), change("2", at=DAY + "1"), change("3", at=None), change("4", "Delete", None)))
+    truth = after(
+        given(change("1", at=None), change("2", at=DAY + "1"), change("3", at=None), change("4", "Delete", None))
+    )
     assert [row["asset_id"] for row in truth["rejected_changes"]] == ["1"]
     times = {row["asset_id"]: row["changed_at"] for row in truth["asset_changes"]}
     assert times["3"] == DAY + "1.000000+00:00"

@@ -303,9 +303,7 @@ def test_of_a_blindness_that_nobody_heard_of_nobody_hears_that_it_is_over(
     assert "ASSET_CHANGES_WATCH_LAG_MINUTES is &#x27;soon&#x27;" in text_of(letter)
 
 
-def test_consumers_wake_only_when_something_was_loaded_and_read_each_change_once(
-    installed: Installation, sandbox: Sandbox
-) -> None:
+def test_consumers_wake_when_something_was_loaded(installed: Installation, sandbox: Sandbox, warehouse: Engine) -> None:
     events = "SELECT asset.name, source_task_id, asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_id"
 
     def follow() -> dict[str, Any]:
@@ -313,23 +311,37 @@ def test_consumers_wake_only_when_something_was_loaded_and_read_each_change_once
         ((told,),) = metadata(installed, f"SELECT value FROM xcom WHERE run_id = '{run_id}' AND key = 'return_value'")
         return dict(json.loads(told))
 
+    def numbers() -> list[int]:
+        with transaction(warehouse) as connection:
+            return [*connection.scalars(text("SELECT channel_seq FROM change_sets ORDER BY 1"))]
+
+    def kept() -> Any:
+        ((value,),) = metadata(installed, "SELECT val FROM variable WHERE key = 'asset_changes_example_cursors'")
+        return json.loads(value)
+
     sandbox.append(3001, [change(1), change(2), change(2, "Delete"), change(3)])
     installed.test_dag(CHANNEL, {"batch_size": 2})
+    first, second = numbers()
     assert [(name, task, json.loads(extra)) for name, task, extra in metadata(installed, events)] == [
         (
             "asset_changes_3001",
             "load",
-            {"channel_id": 3001, "change_set_id": sandbox.confirmed_ids(3001)[0], "changes": 2, "channel_seq": 1},
+            {"channel_id": 3001, "change_set_id": sandbox.confirmed_ids(3001)[0], "changes": 2, "channel_seq": first},
         ),
-        ("asset_changes_3001", "catch_up", {"channel_id": 3001, "sets": 1, "changes": 2, "channel_seq": 2}),
+        ("asset_changes_3001", "catch_up", {"channel_id": 3001, "sets": 1, "changes": 2, "channel_seq": second}),
     ]
-    assert follow() == {"found": {"New": 3, "Delete": 1}, "cursors": {"3001": 2}}
-    assert follow() == {"found": {}, "cursors": {"3001": 2}}
+    assert follow() == {"sets": 2, "cursors": {"3001": second}}
+    assert follow() == {"sets": 0, "cursors": {"3001": second}}
+    assert kept()["3001"]["sets"] == {
+        sandbox.confirmed_ids(3001)[0]: {"live": 1, "gone": 1},
+        sandbox.confirmed_ids(3001)[1]: {"live": 1, "gone": 1},
+    }
 
     sandbox.append(3001, [change(4)])
     installed.test_dag(CHANNEL)
     assert [task for _, task, _ in metadata(installed, events)[2:]] == ["load"]
-    assert follow() == {"found": {"New": 1}, "cursors": {"3001": 3}}
+    third = numbers()[-1]
+    assert follow() == {"sets": 1, "cursors": {"3001": third}}
 
     installed.test_dag(CHANNEL)
     assert len(metadata(installed, events)) == 3

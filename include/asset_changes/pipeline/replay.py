@@ -257,8 +257,9 @@ def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive,
     fetched, prepared = ready
     if row is None:
         return ready
-    # Rebuilt a moment ago from another object, or made longer by a live worker since it was read.
-    is_outdated = row.loaded_at is None and row.content_hash != prepared.content_hash
+    # Rebuilt a moment ago from another object, made longer by a live worker since it was read, or read otherwise now:
+    # under the lock the archive has all that is known of the set.
+    is_outdated = row.content_hash != prepared.content_hash
     if row.ref.fetched_at != fetched.fetched_at or is_outdated:
         fetched = replace(fetched, fetched_at=row.ref.fetched_at)
         return _with_rows(fetched, archive.read(fetched.archive_uri), channel)

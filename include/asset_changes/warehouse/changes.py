@@ -9,27 +9,38 @@ rows of transactions that commit late.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
 from asset_changes.models import ChangeSetRef
-from asset_changes.warehouse.schema import asset_changes, change_sets
+from asset_changes.warehouse.schema import change_sets
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedChange:
-    """One change of the log, with the number of its set."""
+    """One change of the log."""
 
-    channel_seq: int
-    change_set_id: str
     position: int
     asset_id: str
     asset_lifecycle: str
     asset_type: str | None
     changed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedSet:
+    """A change set past a cursor, with all that the log holds of it now; perhaps nothing any more.
+
+    Superseded changes are among them: of several changes of an asset the newest counts.
+    """
+
+    channel_seq: int
+    change_set_id: str
+    changes: tuple[LoadedChange, ...]
 
 
 def last_channel_seq(connection: Connection, channel_id: int) -> int:
@@ -38,36 +49,29 @@ def last_channel_seq(connection: Connection, channel_id: int) -> int:
     return connection.scalar(query) or 0
 
 
-def changes_after(connection: Connection, channel_id: int, channel_seq: int) -> Iterator[LoadedChange]:
-    """Yield the changes of a channel's sets numbered above `channel_seq`, in the order of their load.
-
-    Superseded changes are among them: of several changes of an asset the newest counts.
-    """
-    log, sets = asset_changes.c, change_sets.c
-    query = (
-        select(
-            sets.channel_seq,
-            sets.change_set_id,
-            log.position,
-            log.asset_id,
-            log.asset_lifecycle,
-            log.asset_type,
-            log.changed_at,
-        )
-        .join_from(
-            change_sets,
-            asset_changes,
-            # The time is part of the log's key, and picks the partition.
-            (log.fetched_at == sets.fetched_at)
-            & (log.channel_id == sets.channel_id)
-            & (log.change_set_id == sets.change_set_id),
-        )
-        .where((sets.channel_id == channel_id) & (sets.channel_seq > channel_seq))
-        .order_by(sets.channel_seq, log.position)
+def changed_sets_after(connection: Connection, channel_id: int, channel_seq: int) -> Iterator[ChangedSet]:
+    """Yield the change sets of a channel numbered above `channel_seq`, in the order of their numbers."""
+    rows = connection.execution_options(yield_per=5000).execute(
+        _CHANGED_AFTER, {"channel_id": channel_id, "channel_seq": channel_seq}
     )
-    for row in connection.execution_options(yield_per=5000).execute(query):
-        yield LoadedChange(**row._mapping)
+    for (number, change_set_id), found in groupby(rows, key=lambda row: (row.channel_seq, row.change_set_id)):
+        changes = (row._mapping for row in found if row.position is not None)
+        yield ChangedSet(
+            channel_seq=number,
+            change_set_id=change_set_id,
+            changes=tuple(LoadedChange(**{name: each[name] for name in _OF_A_CHANGE}) for each in changes),
+        )
 
+
+_OF_A_CHANGE = tuple(field.name for field in fields(LoadedChange))
+# The time is part of the log's key, and picks the partition. In one statement a set is seen as one commit left it.
+_CHANGED_AFTER = text("""
+    SELECT s.channel_seq, s.change_set_id, c.position, c.asset_id, c.asset_lifecycle, c.asset_type, c.changed_at
+    FROM change_sets AS s
+    LEFT JOIN asset_changes AS c
+        ON c.fetched_at = s.fetched_at AND c.channel_id = s.channel_id AND c.change_set_id = s.change_set_id
+    WHERE s.channel_id = :channel_id AND s.channel_seq > :channel_seq
+    ORDER BY s.channel_seq, c.position""")
 
 _LOGGED = text("""
     SELECT position, asset_id, asset_lifecycle, asset_type,

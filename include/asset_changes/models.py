@@ -183,14 +183,15 @@ class Delivery:
     """One answer to a PUT that was whole.
 
     `body` is what came over the wire, `document` the same read as JSON (None for an empty body).
-    `received_at` is the later of this machine's clock and the server's: a clock that lags would
-    make fresh changes look as if they came from the future.
+    `received_at` is when it came, by our clock. `server_time` is the answer's own time where that is ahead
+    of our clock, at most by a day: a change up to then is not from the future.
     """
 
     status: int
     body: bytes
     document: Any
     received_at: datetime
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ def imports_of_parsing(file: str) -> list[str]:
     """Return which heavy libraries are there after parsing a file."""
     errors = bag(file).import_errors
     assert not errors, errors
-    return sorted({"pandas", "numpy", "requests", "authlib", "psycopg", "alembic"} & set(sys.modules))
+    return sorted({"pandas", "numpy", "requests", "psycopg", "alembic"} & set(sys.modules))
 
 
 def parse_for_task(file: str, dag_id: str) -> list[str]:

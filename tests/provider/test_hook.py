@@ -85,7 +85,9 @@ def test_an_older_account_comes_in_by_the_password_grant(airflow: Installation, 
 
     airflow.environment[GETTY] = as_uri(sandbox, **(user | {"user_password": "wrong"}))
     told = airflow.run(inside.failure, "get_channels")
-    assert told.startswith("CredentialsRefused: The list of channels: Getty does not accept the credentials of connection")
+    assert told.startswith(
+        "CredentialsRefused: The list of channels: Getty does not accept the credentials of connection"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 2201, "x", True])

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from asset_changes.channel_registry import ChannelEntry
-from asset_changes.errors import ConfigurationError
+from asset_changes.errors import ConfigurationError, UnknownChannel
 from asset_changes.pipeline import prepared_files, steps
 from asset_changes.pipeline.catch_up import catch_up as catch_up_channel
 from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.settings import Settings
 from asset_changes.settings import batch_size as checked_batch_size
+from asset_changes.warehouse import ledger
 from asset_changes.warehouse.changes import last_channel_seq
 from asset_changes.warehouse.clock import WarehouseClock
-from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.ledger import RunRef
 
 from getty_images import assets, metrics
@@ -109,8 +110,9 @@ def _last_seq(channel_steps: ChannelContext) -> int:
 def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[ChannelContext]:
     if entry.retired_at:
         raise ConfigurationError(
-            f"Channel {entry.channel.channel_id} is retired: Getty has not listed it since {entry.retired_at}, so "
-            "it is not called. If Getty lists it again, run asset_changes_discovery."
+            f"Channel {entry.channel.channel_id} is retired: Getty has not listed it since "
+            f"{entry.missing_since or entry.retired_at}, so it is not called. If Getty lists it again, run "
+            "asset_changes_discovery."
         )
     settings = Settings.from_environment()
     with warehouse_of(settings) as engine:
@@ -126,6 +128,10 @@ def _steps_of(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[Chann
                 run=RunRef(dag_id=context["dag"].dag_id, run_id=context["run_id"]),
                 clock=clock,
             )
+        except UnknownChannel:
+            # Discovery retires the channel if Getty's list lacks it as well.
+            in_transaction(engine, lambda connection: ledger.mark_refused(connection, entry.channel))
+            raise
         finally:
             hook.close()
 

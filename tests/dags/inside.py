@@ -207,6 +207,25 @@ def backfill_refusal(dag_id: str) -> str:
     return ""
 
 
+def days_of_backfill(*arguments: str) -> list[str]:
+    """Return the days for which a documented command would make runs of replay, by its dry run."""
+    import contextlib
+    import io
+    import re
+
+    from airflow.cli.cli_parser import get_parser
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag("replay.py"), "dags-folder", None)
+    args = get_parser().parse_args([*arguments, "--dry-run"])
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        args.func(args)
+    runs = output.getvalue().partition("Runs to be attempted:")[2]
+    return re.findall(r"(\d{4}-\d\d-\d\d) 00:00:00\+00:00", runs)
+
+
 def _context(dag: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
     from collections import defaultdict
     from unittest.mock import MagicMock

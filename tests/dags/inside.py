@@ -207,6 +207,23 @@ def backfill_refusal(dag_id: str) -> str:
     return ""
 
 
+def problems_of(dag_id: str) -> list[str]:
+    """Return what the status page says of a DAG's runs."""
+    from getty_images.status.airflow_runs import problems_of
+
+    return [problem.reason for problem in problems_of([dag_id])[dag_id]]
+
+
+def stored_xcoms() -> list[str]:
+    """Return the XComs as the metadata database holds them."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return [str(each) for each in session.scalars(select(XComModel.value))]
+
+
 def days_of_backfill(*arguments: str) -> list[str]:
     """Return the days for which a documented command would make runs of replay, by its dry run."""
     import contextlib

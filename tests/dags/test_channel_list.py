@@ -62,7 +62,7 @@ def test_an_empty_list_makes_every_channel_missing() -> None:
     assert merged(both) == [{**each, "missing_since": NOON.isoformat()} for each in both]
 
 
-def test_a_channel_that_a_put_was_refused_for_is_retired_at_once() -> None:
+def test_a_refused_put_retires_a_channel_at_once() -> None:
     [entry] = merged([ENTRY], refused=(3001,))
     assert entry == {**ENTRY, "missing_since": NOON.isoformat(), "retired_at": NOON.isoformat()}
 
@@ -85,7 +85,7 @@ def test_a_missing_since_without_a_zone_is_utc() -> None:
     assert "retired_at" in merged([{**ENTRY, "missing_since": "2026-03-01T12:00:00"}], FILM, hours=24)[0]
 
 
-def test_a_channel_of_a_connection_that_was_not_asked_is_not_missing() -> None:
+def test_a_connection_that_was_not_asked_misses_no_channel() -> None:
     other = {**ENTRY, "conn_id": "other"}
     assert merged([other], FILM)[0] == other
     assert "missing_since" in merged([other], FILM, asked=("other",))[0]

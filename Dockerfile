@@ -8,7 +8,7 @@ COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir --requirement requirements.txt --constraint constraints.txt
 
 COPY --chown=airflow:root pyproject.toml README.md LICENSE /tmp/project/
-COPY --chown=airflow:root include /tmp/project/include
+COPY --chown=airflow:root include/asset_changes /tmp/project/include/asset_changes
 COPY --chown=airflow:root plugins/getty_images /tmp/project/plugins/getty_images
 RUN pip install --no-cache-dir --no-deps /tmp/project
 
@@ -18,6 +18,8 @@ RUN mkdir -p archive logs state
 # What Airflow scans. The package getty_images is installed above, not scanned.
 COPY plugins/.airflowignore plugins/getty_images_plugin.py plugins/
 COPY dags dags
+# Airflow has this folder on its path: what its processes import at their start.
+COPY config config
 
 # The base image runs as the user airflow, and so does this one.
 USER airflow

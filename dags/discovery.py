@@ -10,11 +10,17 @@ Prepares everything that the channel DAGs need: `migrate` brings the warehouse's
 makes the partitions of the coming months; `discover` asks Getty for the account's channels and keeps them in the
 table `channels` and in the Variable `asset_changes_channels`, from which each channel gets its DAG within a minute.
 
-Runs when it is first switched on and every Sunday. **Trigger it** after an upgrade, after Getty changed your
+Runs when it is first switched on and every day. **Trigger it** after an upgrade, after Getty changed your
 channels, or when a channel DAG says that Getty does not know its channel.
 
-The Variable never shrinks: what you set there (`schedule`, `batch_size`, `conn_id`) stays, and a channel that Getty no
-longer lists keeps its DAG and history, marked as retired.
+The Variable never shrinks: what you set there (`schedule`, `batch_size`, `conn_id`) stays, and so does every channel.
+One answer of Getty's is not believed for more: a channel that its list lacks is marked `missing_since` and **is still
+read**. It is retired (`retired_at`) and no longer called when a list at least a day later lacks it too, or when Getty
+has answered the channel's own DAG that it does not know it. A retired channel keeps its DAG and history. A channel that
+is listed again is read again.
+
+A Variable that is shadowed, by `AIRFLOW_VAR_ASSET_CHANGES_CHANNELS` or in a secrets backend, cannot be written: the
+error names what wins, and the list to keep there.
 
 **What it writes**: the warehouse's tables and partitions, `channels`, and the Variable. **When it is red**, the last
 line of the log says what to fix. No channel is touched by a failed run.
@@ -27,7 +33,7 @@ line of the log says what to fix. No channel is touched by a failed run.
     description="Migrates the warehouse and finds the account's channels",
     doc_md=_DOC,
     # Without a start date, so that `run_immediately` holds: a new installation discovers at once.
-    schedule=CronTriggerTimetable("17 3 * * 0", timezone="UTC", run_immediately=True),
+    schedule=CronTriggerTimetable("17 3 * * *", timezone="UTC", run_immediately=True),
     catchup=False,
     max_active_runs=1,
     tags=[TAG, "upkeep"],

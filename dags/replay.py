@@ -11,8 +11,9 @@ Loads the change sets that were **fetched** in the run's interval again, from th
 * **Every night** it replays yesterday and must report `changed=0`: a standing proof that the warehouse holds what
   was delivered. Any other number is a warning: something had changed the tables, and the replay has mended them.
 * **A backfill** of this DAG (the *Trigger* dialog's *Backfill*, or `airflow backfill create --dag-id
-  asset_changes_replay --from-date ... --to-date ...`) brings a past span back, after a restore or into an empty
-  warehouse. Days that were replayed before need `--reprocess-behavior completed`.
+  asset_changes_replay --from-date 2026-11-01T00:00:00Z --to-date 2026-11-07T00:00:00Z`) brings a past span back, after
+  a restore or into an empty warehouse. The days are those of UTC: without the `Z` they would be days of Airflow's own
+  time zone, and one is left out. Days that were replayed before need `--reprocess-behavior completed`.
 * **By hand**: trigger it with `replay_from` and `replay_to`, both of them; the end is not included.
 * **After a restore** of the warehouse: trigger it with `only_missing`. It looks through the whole archive for sets that
   the warehouse lacks, names them in the log, and loads these alone.

@@ -13,7 +13,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 PRODUCT = ("include/asset_changes", "plugins", "dags")
-HEAVY = ("alembic", "authlib", "numpy", "pandas", "psycopg", "requests", "sqlalchemy")
+HEAVY = ("alembic", "numpy", "pandas", "psycopg", "requests", "sqlalchemy")
 _FORBIDDEN_WORDS = {"ack", "batch", "dump", "event", "events", "handler", "helper", "helpers", "manager", "utils"}
 # No file names them: an index or a machine that only its author has.
 _PRIVATE = re.compile(

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asset_changes.errors import ConfigurationError
@@ -21,17 +21,24 @@ _MAX_CHANNEL_ID = 2**31 - 1  # Getty's OpenAPI file: int32
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9 _-]{0,39}")
 _CRON = re.compile(r"@(hourly|daily|weekly)|[0-9*/,\-A-Za-z#L?]+( [0-9*/,\-A-Za-z#L?]+){4}")
 _CONN_ID = re.compile(r"[\w.\-:]{1,200}")
-_KEYS = {"channel_id", "asset_family", "asset_type", "retired_at", "schedule", "batch_size", "conn_id"}
+_KEYS = {"channel_id", "asset_family", "asset_type", "missing_since", "retired_at", "schedule", "batch_size", "conn_id"}
+_MARKS = ("missing_since", "retired_at")
+_MISSING_FOR = timedelta(days=1)
+"""How long Getty's lists must lack a channel before it is retired: one answer may be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelEntry:
-    """One channel of the list, with what a user may set for it."""
+    """One channel of the list, with what a user may set for it.
+
+    `missing_since`: Getty's list lacks it, it is still read. `retired_at`: it is no longer read.
+    """
 
     channel: Channel
     schedule: str | None = None
     batch_size: int | None = None
     conn_id: str = DEFAULT_CONN_ID
+    missing_since: str | None = None
     retired_at: str | None = None
 
     @property
@@ -72,26 +79,36 @@ def read(text: str) -> list[ChannelEntry | BadEntry]:
     return _with_ids_of_their_own(entries)
 
 
-def merge(text: str | None, *, found: Sequence[Channel], asked: Collection[str]) -> str:
-    """Return the list with what Getty now says, as JSON: it never shrinks.
+def merge(
+    text: str | None,
+    *,
+    found: Sequence[Channel],
+    asked: Collection[str],
+    now: datetime,
+    refused: Collection[int] = (),
+) -> str:
+    """Return the list with what Getty now says, as JSON: it never shrinks. `text` itself where nothing changes.
 
-    `found` are the channels that the connections in `asked` list. What a user set for a channel
-    stays; a channel of these connections that is listed no more is marked as retired; an entry that
-    cannot be used stays as it is.
+    `found` are the channels that the connections in `asked` list; `refused` those of which Getty said, to a
+    PUT, that it does not know them. What a user set for a channel stays; an entry that cannot be used stays
+    as it is. A channel that is listed is neither missing nor retired, whatever was written before.
     """
-    kept = [(_number(item), item) for item in _items(text or "[]")]
+    items = _items(text or "[]")
     listed = {channel.channel_id: channel for channel in found}
     merged = []
-    for number, item in kept:
+    for item in items:
+        number = _number(item)
         if number in listed:
             merged.append(_described(item, listed[number]))
         elif isinstance(number, int) and item.get("conn_id", DEFAULT_CONN_ID) in asked:
-            merged.append({"retired_at": datetime.now(UTC).isoformat(timespec="seconds"), **item})
+            merged.append(_not_listed(item, is_refused=number in refused, now=now))
         else:
             merged.append(item)
-    known = {number for number, _ in kept}
+    known = {_number(item) for item in items}
     merged += [_described({}, channel) for number, channel in listed.items() if number not in known]
-    return json.dumps(sorted(merged, key=_order), indent=2)
+    merged.sort(key=_order)
+    is_same = text is not None and merged == sorted(items, key=_order)
+    return text if is_same and text is not None else json.dumps(merged, indent=2)
 
 
 def conn_ids(text: str | None) -> dict[str, bool]:
@@ -134,16 +151,17 @@ def _entry(item: Any) -> ChannelEntry:
             asset_family=_matching(item, "asset_family", _WORD) or "",
             asset_type=_matching(item, "asset_type", _WORD) or "",
         ),
-        schedule=_matching(item, "schedule", _CRON, is_demanded=False),
+        schedule=_matching(item, "schedule", _CRON, is_required=False),
         batch_size=None if size is None else batch_size(size, where=f"the entry of channel {number}"),
-        conn_id=_matching(item, "conn_id", _CONN_ID, is_demanded=False) or DEFAULT_CONN_ID,
+        conn_id=_matching(item, "conn_id", _CONN_ID, is_required=False) or DEFAULT_CONN_ID,
+        missing_since=str(item["missing_since"])[:40] if item.get("missing_since") else None,
         retired_at=str(item["retired_at"])[:40] if item.get("retired_at") else None,
     )
 
 
-def _matching(item: dict[str, Any], key: str, pattern: re.Pattern[str], *, is_demanded: bool = True) -> str | None:
+def _matching(item: dict[str, Any], key: str, pattern: re.Pattern[str], *, is_required: bool = True) -> str | None:
     value = item.get(key)
-    if value is None and not is_demanded:
+    if value is None and not is_required:
         return None
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ConfigurationError(f"{key} is {json.dumps(value)[:80]}, which is not of the form {pattern.pattern}.")
@@ -158,13 +176,33 @@ def _number(item: Any) -> int | str:
     return json.dumps(item, sort_keys=True)
 
 
+def _not_listed(item: dict[str, Any], *, is_refused: bool, now: datetime) -> dict[str, Any]:
+    """Return the entry of a channel that Getty's list lacks: missing at first, retired when that is certain."""
+    if item.get("retired_at"):
+        return item
+    since = _time(item.get("missing_since"))
+    marked = item if since else {**item, "missing_since": now.isoformat(timespec="seconds")}
+    if is_refused or (since and now - since >= _MISSING_FOR):
+        return {**marked, "retired_at": now.isoformat(timespec="seconds")}
+    return marked
+
+
+def _time(value: Any) -> datetime | None:
+    """Return a time of the list; None for what is none, as a person may write anything there."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
 def _described(item: dict[str, Any], channel: Channel) -> dict[str, Any]:
     said = {
         "channel_id": channel.channel_id,
         "asset_family": channel.asset_family,
         "asset_type": channel.asset_type,
     }
-    return {**said, **{key: value for key, value in item.items() if key not in said and key != "retired_at"}}
+    return {**said, **{key: value for key, value in item.items() if key not in said and key not in _MARKS}}
 
 
 def _order(item: Any) -> tuple[bool, int, str]:

@@ -91,6 +91,8 @@ def airflow_environment(
         **fixed,
         "AIRFLOW_HOME": str(state.airflow_home),
         "AIRFLOW_CONFIG": str(state.airflow_home / "airflow.cfg"),
+        # Behind the caller's own: whoever has an airflow_local_settings.py of theirs keeps it.
+        "PYTHONPATH": os.pathsep.join(filter(None, (environ.get("PYTHONPATH"), str(PROJECT / "config")))),
         # Calls to this machine must not go through a company's proxy.
         **{name: _without_proxy(environ.get(name, "")) for name in ("NO_PROXY", "no_proxy")},
         "PYTHONUNBUFFERED": "1",

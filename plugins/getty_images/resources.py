@@ -1,5 +1,7 @@
 """The one place where Airflow's connections, paths and Variables become what the core works with."""
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +72,30 @@ def warehouse_of(settings: Settings) -> Iterator[Engine]:
 def channel_variable() -> str | None:
     """Return the list of channels as it stands, or None where discovery has not written it yet."""
     return variable(channel_registry.VARIABLE)
+
+
+def write_channel_variable(text: str) -> None:
+    """Write the list of channels; one that cannot be read back is an error that names what wins over it."""
+    name = channel_registry.VARIABLE
+    Variable.set(
+        name, text, description="Channels of the Asset Changes API; schedule, batch_size and conn_id are yours to set"
+    )
+    read_back = channel_variable()
+    if read_back == text:
+        return
+    environment = f"AIRFLOW_VAR_{name.upper()}"
+    backend = conf.get("workers", "secrets_backend", fallback="") or conf.get("secrets", "backend", fallback="")
+    if os.environ.get(environment) == read_back:
+        winner = f"the environment variable {environment}"
+    elif backend:
+        winner = f"the secrets backend {backend}"
+    else:
+        winner = f"{environment} or a secrets backend of the API server"
+    raise ConfigurationError(
+        f"The Variable {name} was written, and something else is read: {winner} wins over it. Remove the list there; "
+        "or keep it there yourself, as follows, and discovery has nothing to write: "
+        f"{json.dumps(json.loads(text))}"
+    )
 
 
 def variable(name: str) -> str | None:

@@ -123,7 +123,7 @@ class Cluster:
             return inside | said
         for target, volume in service.mounts.items():
             _link(home / Path(target).relative_to(HOME), self.folder / "volumes" / volume)
-        for copied in ("dags", "plugins"):
+        for copied in ("dags", "plugins", "config"):
             (home / copied).symlink_to(PROJECT / copied)
         listens = {"AIRFLOW__API__HOST": "127.0.0.1", "AIRFLOW__API__PORT": str(self._places.get(("api-server", 8080)))}
         own = {"AIRFLOW_HOME": str(home), "PYTHONPATH": str(Path(__file__).parent / "host"), "PYTHONUNBUFFERED": "1"}

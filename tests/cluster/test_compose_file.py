@@ -1,10 +1,6 @@
 """What docker-compose.yaml, .env.example and the Dockerfile promise, and what their player refuses."""
 
 import re
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,16 +98,11 @@ def test_the_image_is_this_airflow_its_packages_are_pinned_and_its_user_is_not_r
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)[-1] not in ("root", "0")
 
 
-def test_the_image_holds_the_packages_and_what_workers_import_before_they_fork(tmp_path: Path) -> None:
-    for line in re.findall(r"^COPY (?:--chown=\S+ )?(.*) \S+$", DOCKERFILE, re.MULTILINE):
-        assert all((PROJECT / source).exists() for source in line.split()), line
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "airflow_local_settings.py" in names  # beside the packages: Airflow imports it from there
-    assert "getty_images/resources.py" in names
-    assert "asset_changes/warehouse/migrations/versions/0001_first_tables.py" in names
+def test_the_image_holds_all_that_its_lines_copy() -> None:
+    copied = re.findall(r"^COPY (?:--chown=\S+ )?(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    assert all((PROJECT / source).exists() for line in copied for source in line.split())
+    assert "config" in copied  # beside the DAGs: Airflow imports airflow_local_settings.py from there
+    assert (PROJECT / "config/airflow_local_settings.py").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
@@ -26,10 +27,11 @@ from asset_changes.errors import (
 )
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
+from asset_changes.getty_api.session import GettySession
 from getty_sandbox.sandbox import Sandbox
 
 from tests.conftest import credentials_for
-from tests.core.doubles import CANNED, SECRET, TOKEN, Answer, CannedApi, body_of, client_of, served, token, told
+from tests.core.doubles import CANNED, NOON, SECRET, TOKEN, Answer, CannedApi, body_of, client_of, served, token, told
 
 SET = Answer(201, body_of("7", told("1", "New", 0)))
 
@@ -103,13 +105,14 @@ def test_one_token_serves_all_calls_until_it_ends(as_text: bool) -> None:
         assert [request.method for request in sandbox.requests] == ["POST", "PUT", "PUT", "PUT"]
 
 
-def test_a_token_is_renewed_before_it_ends() -> None:
-    ended = token("first", expires_in=1800, expires_at=int(time.time()) + 250)
-    api = CannedApi(SET, tokens=[ended, token("second")])
-    client = client_of(api)
-    client.get_change_set(1, batch_size=1)
-    client.get_change_set(1, batch_size=1)
-    assert [call.headers["Authorization"] for call in api.calls] == ["Bearer first", "Bearer second"]
+@pytest.mark.parametrize(("minutes", "second"), [(24, "first"), (25, "second")])
+def test_a_token_is_renewed_five_minutes_before_it_ends(minutes: int, second: str) -> None:
+    api = CannedApi(SET, tokens=[token("first", expires_in=1800), token("second")])
+    times = [NOON, *[NOON + timedelta(minutes=minutes)] * 2]
+    session = GettySession(CANNED, name="getty", clock=lambda: times.pop(0), adapter=api)
+    session.send("GET", "/")
+    session.send("GET", "/")
+    assert [call.headers["Authorization"] for call in api.calls] == ["Bearer first", f"Bearer {second}"]
 
 
 def test_a_token_of_a_minute_is_used_for_most_of_it() -> None:
@@ -180,9 +183,28 @@ def test_a_token_answer_that_holds_no_token_may_be_better_later(answer: Answer |
     assert api.calls == []
 
 
-@pytest.mark.parametrize("said", [{}, {"expires_in": None}, {"expires_in": 900.5}, {"expires_in": "900"}])
-def test_what_a_token_answer_leaves_out_is_as_getty_has_it(said: dict[str, object]) -> None:
-    api = CannedApi(SET, SET, tokens=[Answer(200, json.dumps({"access_token": "sparse", **said}).encode())])
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        {},
+        {"expires_in": None},
+        {"expires_in": ""},
+        {"expires_in": 900.5},
+        {"expires_in": "900"},
+        {"error": None},
+        {"error": "", "error_description": None},
+        {"error": "none"},
+        {"token_type": "bearer"},
+        {"token_type": "BEARER"},
+        {"token_type": None},
+        {"expires_at": 0},
+        {"expires_at": "soon", "scope": ["a"], "refresh_token": 7, "new": {"deep": []}},
+    ],
+    ids=repr,
+)
+def test_of_a_token_answer_three_members_are_read(rest: dict[str, object], status: int) -> None:
+    api = CannedApi(SET, SET, tokens=[Answer(status, json.dumps({"access_token": "sparse", **rest}).encode())])
     client = client_of(api)
     for _ in range(2):
         client.get_change_set(1, batch_size=1)
@@ -197,6 +219,15 @@ def test_what_a_token_answer_leaves_out_is_as_getty_has_it(said: dict[str, objec
 def test_what_is_no_token_address_is_not_the_keys_fault(answer: Answer) -> None:
     with pytest.raises(ConfigurationError, match=r"Correct token_url in connection 'getty'"):
         client_of(CannedApi(SET, tokens=[answer])).get_change_set(1, batch_size=1)
+
+
+def test_a_password_in_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine api.test login me password mine\nmachine auth.test login me password mine\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    api = CannedApi(SET)
+    client_of(api).get_change_set(1, batch_size=1)
+    assert [request.headers.get("Authorization") for request in api.requests] == [None, f"Bearer {TOKEN}"]
 
 
 def test_an_account_without_channels_has_an_empty_list() -> None:
@@ -261,7 +292,7 @@ def test_every_shape_of_nothing_is_an_answer(status: int, body: bytes) -> None:
     assert answer.body == body
 
 
-@pytest.mark.parametrize(("status", "is_known"), [(200, True), (202, True), (204, True), (404, False)])
+@pytest.mark.parametrize(("status", "is_known"), [(200, True), (201, True), (202, True), (204, True), (404, False)])
 def test_a_confirmation_is_known_or_not(status: int, is_known: bool) -> None:
     answer = client_of(CannedApi(Answer(status, b"" if status == 204 else b"<html>"))).confirm_change_set("7")
     assert (answer.is_known, answer.tries) == (is_known, 1)
@@ -518,11 +549,25 @@ def test_a_server_that_says_nothing_is_left() -> None:
             AssetChangesClient(deaf, retry_seconds=0).get_change_set(1, batch_size=1)
 
 
-def test_a_clock_that_lags_takes_the_servers_time(caplog: pytest.LogCaptureFixture) -> None:
-    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
+def test_our_clock_says_when_an_answer_came(caplog: pytest.LogCaptureFixture) -> None:
+    ahead = NOON + timedelta(hours=20)
     api = CannedApi(Answer(201, SET.body, {"Date": format_datetime(ahead, usegmt=True)}))
-    assert client_of(api).get_change_set(1, batch_size=1).received_at == ahead
-    assert "is followed: set the warehouse's clock right" in caplog.text
+    delivery = client_of(api, clock=lambda: NOON).get_change_set(1, batch_size=1)
+    assert (delivery.received_at, delivery.server_time) == (NOON, ahead)
+    assert "Getty's clock is 20:00:00 ahead of the warehouse's" in caplog.text
+
+
+@pytest.mark.parametrize("written", ["Sun, 01 Mar 2026 15:00:00 -0000", "Sun Mar  1 15:00:00 2026"])
+def test_a_date_without_a_zone_is_utc_everywhere(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    time.tzset()
+    try:
+        api = CannedApi(Answer(201, SET.body, {"Date": written}))
+        delivery = client_of(api, clock=lambda: NOON).get_change_set(1, batch_size=1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert delivery.server_time == NOON + timedelta(hours=3)
 
 
 def test_where_the_server_is_days_ahead_nothing_is_taken() -> None:
@@ -531,13 +576,25 @@ def test_where_the_server_is_days_ahead_nothing_is_taken() -> None:
         client_of(api, clock=lambda: datetime(2026, 3, 1, tzinfo=UTC)).get_change_set(1, batch_size=1)
 
 
-@pytest.mark.parametrize("said", ["", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 99 Xxx 2026 00:00:00 GMT"])
-def test_an_odd_date_of_the_server_is_passed_over(said: str) -> None:
-    before = datetime.now(UTC)
-    received_at = (
-        client_of(CannedApi(Answer(201, SET.body, {"Date": said}))).get_change_set(1, batch_size=1).received_at
-    )
-    assert before <= received_at <= datetime.now(UTC)
+@pytest.mark.parametrize(
+    "written",
+    [
+        "", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT", "Sat, 99 Xxx 2026 00:00:00 GMT", "2026-03-01T15:00:00Z",
+        "1772377200", "Sun, 01 Mar 2026 12:00:59 GMT", "Sun, 01 Mar 2026 08:00:00 -2500", "\xff",
+    ],
+)  # fmt: skip
+def test_an_odd_date_of_the_server_is_passed_over(written: str) -> None:
+    api = CannedApi(Answer(201, SET.body, {"Date": written}))
+    delivery = client_of(api, clock=lambda: NOON).get_change_set(1, batch_size=1)
+    assert (delivery.received_at, delivery.server_time) == (NOON, None)
+
+
+def test_an_error_says_once_what_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    api = CannedApi(Answer(503), Answer(403))
+    with pytest.raises(AccessDenied) as caught:
+        client_of(api, retry_seconds=5).get_change_set(3001, batch_size=1)
+    for text in (str(caught.value), caplog.text):
+        assert text.count("The next change set of channel 3001: ") == 1
 
 
 # What it never says.

@@ -142,7 +142,7 @@ def imports_of_parsing(file: str) -> list[str]:
     """Return which heavy libraries are there after parsing a file."""
     errors = bag(file).import_errors
     assert not errors, errors
-    return sorted({"pandas", "numpy", "requests", "authlib", "psycopg", "alembic"} & set(sys.modules))
+    return sorted({"pandas", "numpy", "requests", "psycopg", "alembic"} & set(sys.modules))
 
 
 def parse_for_task(file: str, dag_id: str) -> list[str]:
@@ -205,6 +205,42 @@ def backfill_refusal(dag_id: str) -> str:
     except Exception as error:  # noqa: BLE001 - told to the test
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def problems_of(dag_id: str) -> list[str]:
+    """Return what the status page says of a DAG's runs."""
+    from getty_images.status.airflow_runs import problems_of
+
+    return [problem.reason for problem in problems_of([dag_id])[dag_id]]
+
+
+def stored_xcoms() -> list[str]:
+    """Return the XComs as the metadata database holds them."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return [str(each) for each in session.scalars(select(XComModel.value))]
+
+
+def days_of_backfill(*arguments: str) -> list[str]:
+    """Return the days for which a documented command would make runs of replay, by its dry run."""
+    import contextlib
+    import io
+    import re
+
+    from airflow.cli.cli_parser import get_parser
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag("replay.py"), "dags-folder", None)
+    args = get_parser().parse_args([*arguments, "--dry-run"])
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        args.func(args)
+    runs = output.getvalue().partition("Runs to be attempted:")[2]
+    return re.findall(r"(\d{4}-\d\d-\d\d) 00:00:00\+00:00", runs)
 
 
 def _context(dag: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:

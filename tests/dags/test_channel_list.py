@@ -1,6 +1,7 @@
 """How discovery keeps the list of channels: it adds, it marks, it never takes away."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,14 +11,24 @@ from asset_changes.models import Channel
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.doubles import NOON
+
 IMAGES = Channel(channel_id=3001, asset_family="Editorial", asset_type="Image")
 FILM = Channel(channel_id=3003, asset_family="Editorial", asset_type="Film")
 ENTRY = {"channel_id": 3001, "asset_family": "Editorial", "asset_type": "Image"}
 
 
-def merged(entries: list[Any] | None, *found: Channel, asked: tuple[str, ...] = (DEFAULT_CONN_ID,)) -> list[Any]:
-    """Return the merged list."""
-    return list(json.loads(merge(None if entries is None else json.dumps(entries), found=found, asked=asked)))
+def merged(
+    entries: list[Any] | None,
+    *found: Channel,
+    asked: tuple[str, ...] = (DEFAULT_CONN_ID,),
+    hours: float = 0,
+    refused: tuple[int, ...] = (),
+) -> list[Any]:
+    """Return the list as discovery merges it, some hours after noon."""
+    text = None if entries is None else json.dumps(entries)
+    now = NOON + timedelta(hours=hours)
+    return list(json.loads(merge(text, found=found, asked=asked, now=now, refused=refused)))
 
 
 def test_a_first_discovery_writes_what_getty_lists_by_id() -> None:
@@ -30,23 +41,54 @@ def test_what_a_user_set_survives_and_what_getty_says_is_renewed() -> None:
     assert merged([entry], IMAGES, asked=(DEFAULT_CONN_ID, "other")) == [{**ENTRY, **mine}]
 
 
-def test_a_channel_that_is_listed_no_more_stays_marked_as_retired_since_the_first_time() -> None:
+def test_a_channel_that_one_list_lacks_is_missing_and_read() -> None:
     once = merged([ENTRY], FILM)
-    assert [each["channel_id"] for each in once] == [3001, 3003]
-    assert once[0]["retired_at"]
-    assert merged(once, FILM) == once
+    assert once[0] == {**ENTRY, "missing_since": NOON.isoformat()}
+    assert merged(once, FILM, hours=23.9) == once
+    [entry, _] = read(json.dumps(once))
+    assert isinstance(entry, ChannelEntry)
+    assert (entry.missing_since, entry.retired_at) == (NOON.isoformat(), None)
 
 
-def test_a_retired_channel_that_is_listed_again_is_retired_no_more() -> None:
-    assert merged([{**ENTRY, "retired_at": "2026-02-01T00:00:00+00:00", "batch_size": 5}], IMAGES) == [
-        {**ENTRY, "batch_size": 5}
-    ]
+def test_a_second_list_a_day_later_retires_a_channel() -> None:
+    missing = merged([ENTRY], FILM)
+    retired = merged(missing, FILM, hours=24)
+    assert retired[0] == {**missing[0], "retired_at": "2026-03-02T12:00:00+00:00"}
+    assert merged(retired, FILM, hours=100) == retired
 
 
-def test_a_channel_of_a_connection_that_was_not_asked_is_not_retired() -> None:
+def test_an_empty_list_makes_every_channel_missing() -> None:
+    both = merged(None, IMAGES, FILM)
+    assert merged(both) == [{**each, "missing_since": NOON.isoformat()} for each in both]
+
+
+def test_a_refused_put_retires_a_channel_at_once() -> None:
+    [entry] = merged([ENTRY], refused=(3001,))
+    assert entry == {**ENTRY, "missing_since": NOON.isoformat(), "retired_at": NOON.isoformat()}
+
+
+def test_a_refused_put_retires_no_channel_that_is_listed() -> None:
+    assert merged([ENTRY], IMAGES, refused=(3001,)) == [ENTRY]
+
+
+def test_a_channel_that_is_listed_again_is_read_again() -> None:
+    marks = {"missing_since": "2026-01-31T00:00:00+00:00", "retired_at": "2026-02-01T00:00:00+00:00"}
+    assert merged([{**ENTRY, **marks, "batch_size": 5}], IMAGES) == [{**ENTRY, "batch_size": 5}]
+
+
+@pytest.mark.parametrize("written", ["yesterday", 5, "", ["x"], "0000-00-00"])
+def test_a_missing_since_that_is_no_time_begins_anew(written: object) -> None:
+    assert merged([{**ENTRY, "missing_since": written}], FILM)[0] == {**ENTRY, "missing_since": NOON.isoformat()}
+
+
+def test_a_missing_since_without_a_zone_is_utc() -> None:
+    assert "retired_at" in merged([{**ENTRY, "missing_since": "2026-03-01T12:00:00"}], FILM, hours=24)[0]
+
+
+def test_a_connection_that_was_not_asked_misses_no_channel() -> None:
     other = {**ENTRY, "conn_id": "other"}
     assert merged([other], FILM)[0] == other
-    assert "retired_at" in merged([other], FILM, asked=("other",))[0]
+    assert "missing_since" in merged([other], FILM, asked=("other",))[0]
 
 
 def test_an_entry_that_cannot_be_used_stays_as_it_is() -> None:
@@ -57,19 +99,30 @@ def test_an_entry_that_cannot_be_used_stays_as_it_is() -> None:
 
 
 def test_merging_what_is_merged_changes_nothing() -> None:
-    text = merge(None, found=[IMAGES, FILM], asked=[DEFAULT_CONN_ID])
-    assert merge(text, found=[IMAGES, FILM], asked=[DEFAULT_CONN_ID]) == text
+    text = merge(None, found=[IMAGES, FILM], asked=[DEFAULT_CONN_ID], now=NOON)
+    for written in (text, json.dumps(json.loads(text)), json.dumps(json.loads(text)[::-1])):
+        assert merge(written, found=[IMAGES, FILM], asked=[DEFAULT_CONN_ID], now=NOON) == written
 
 
 def test_a_list_that_is_none_is_not_overwritten() -> None:
     with pytest.raises(ConfigurationError, match="is no JSON list: correct it under Admin > Variables"):
-        merge("nonsense", found=[IMAGES], asked=[DEFAULT_CONN_ID])
+        merge("nonsense", found=[IMAGES], asked=[DEFAULT_CONN_ID], now=NOON)
 
 
 _values = st.none() | st.booleans() | st.integers(-5, 6) | st.sampled_from(["", "x", "0 * * * *", DEFAULT_CONN_ID])
 _entries = st.dictionaries(
     st.sampled_from(
-        ["channel_id", "asset_family", "asset_type", "retired_at", "schedule", "batch_size", "conn_id", "q"]
+        [
+            "channel_id",
+            "asset_family",
+            "asset_type",
+            "missing_since",
+            "retired_at",
+            "schedule",
+            "batch_size",
+            "conn_id",
+            "q",
+        ]
     ),
     _values | st.lists(_values, max_size=2) | st.dictionaries(st.just("a"), _values, max_size=1),
 )

@@ -128,9 +128,9 @@ def test_a_terminal_error_fails_at_once_and_a_transient_one_is_tried_again(
     assert not tree["fail"] & tree["retry"]
 
 
-def test_discovery_runs_at_once_and_weekly_and_migrates_before_it_asks(dags: dict[str, Any]) -> None:
+def test_discovery_migrates_then_asks_at_once_and_daily(dags: dict[str, Any]) -> None:
     discovery = dags["asset_changes_discovery"]
-    assert "17 3 * * 0" in discovery["schedule"]
+    assert "17 3 * * *" in discovery["schedule"]
     assert "run_immediately=True" in discovery["schedule"]
     assert discovery["start_date"] is None
     assert discovery["tasks"]["migrate"]["downstream"] == ["discover"]

@@ -90,7 +90,8 @@ def running_stack(state_dir: Path, options: str) -> Iterator[Path]:
 
 def backfill(airflow: Path, day: date) -> None:
     """Create a backfill of one day, once the one before is marked as over, which takes Airflow half a minute."""
-    span = ["--dag-id", DAG, "--from-date", str(day), "--to-date", str(day), "--reprocess-behavior", "completed"]
+    midnight = f"{day}T00:00:00Z"
+    span = ["--dag-id", DAG, "--from-date", midnight, "--to-date", midnight, "--reprocess-behavior", "completed"]
 
     def is_created() -> bool:
         done = subprocess.run(

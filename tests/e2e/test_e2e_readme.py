@@ -147,7 +147,7 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     r"""grep -rhoE 'Replayed channel=[^"]*' .local/airflow/logs/dag_id=asset_changes_replay | sort""": Shows(
         r"Replayed channel=3001: sets=\d+ changes=\d+ changed=[1-9]\d* ", again=True
     ),
-    'day=$(date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F) && .local/bin/airflow backfill create --dag-id asset_changes_replay --from-date "$day" --to-date "$day" --reprocess-behavior completed': Shows(  # noqa: E501
+    'day=$(date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F) && .local/bin/airflow backfill create --dag-id asset_changes_replay --from-date "${day}T00:00:00Z" --to-date "${day}T00:00:00Z" --reprocess-behavior completed': Shows(  # noqa: E501
         r"", again=True
     ),
     "SELECT asset_type, count(*) FROM getty_images.assets GROUP BY 1;": Shows(LOADED),

@@ -57,3 +57,13 @@ def test_a_login_is_asked_for_only_on_demand(login: bool, all_admins: str) -> No
     values = {setting.key: setting.value for setting in wired(login=login)}
     assert values["simple_auth_manager_all_admins"] == all_admins
     assert values["host"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("inherited", "before"), [({}, []), ({"PYTHONPATH": "/mine"}, ["/mine"])])
+def test_airflow_finds_our_local_settings_behind_the_callers(
+    tmp_path: Path, inherited: dict[str, str], before: list[str]
+) -> None:
+    environment = airflow_environment(StateDir(tmp_path), (), inherited)
+    *callers, config = environment["PYTHONPATH"].split(":")
+    assert callers == before
+    assert (Path(config) / "airflow_local_settings.py").exists()

@@ -1,10 +1,13 @@
 """The imports that tasks inherit from the process that forks them."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "config")}
 WARNING = (
     "import warnings, airflow_local_settings; warnings.warn('GitWildMatchPattern (...) is deprecated', {category})"
 )
@@ -29,12 +32,12 @@ print("pandas" in sys.modules, airflow_local_settings.__all__)
 )
 def test_only_processes_that_fork_tasks_import_what_tasks_need(arguments: list[str], imports: bool) -> None:
     program = [sys.executable, "-c", PROBE.format(arguments=arguments)]
-    output = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
     assert output == f"{imports} []\n"
 
 
 @pytest.mark.parametrize(("category", "is_told"), [("DeprecationWarning", False), ("UserWarning", True)])
 def test_a_tasks_log_does_not_begin_with_airflows_own_deprecation(category: str, is_told: bool) -> None:
     program = [sys.executable, "-W", "default", "-c", WARNING.format(category=category)]
-    told = subprocess.run(program, capture_output=True, text=True, check=True).stderr
+    told = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, check=True).stderr
     assert ("GitWildMatchPattern" in told) is is_told

@@ -85,7 +85,9 @@ def test_an_older_account_comes_in_by_the_password_grant(airflow: Installation, 
 
     airflow.environment[GETTY] = as_uri(sandbox, **(user | {"user_password": "wrong"}))
     told = airflow.run(inside.failure, "get_channels")
-    assert told.startswith("CredentialsRefused: Getty does not accept the credentials of connection")
+    assert told.startswith(
+        "CredentialsRefused: The list of channels: Getty does not accept the credentials of connection"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 2201, "x", True])
@@ -164,7 +166,9 @@ def test_a_host_that_nobody_answers_at_tests_false_within_seconds(airflow: Insta
     started = time.monotonic()
     ok, told = airflow.run(inside.try_out)
     assert not ok
-    assert told == "No token: no whole answer from token_url of connection 'getty_images_default' (ConnectionError)."
+    assert told == (
+        "The list of channels: No whole answer from token_url of connection 'getty_images_default' (ConnectionError)."
+    )
     assert time.monotonic() - started < 30
 
 

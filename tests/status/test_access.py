@@ -12,6 +12,19 @@ from tests.status.conftest import PROJECT, AirflowServer
 from tests.status.seeds import channel
 
 IMAGES = "asset_changes_editorial_image_3001"
+REDIRECTS = [
+    ("", "/asset-changes", "/asset-changes/?span=7d"),
+    ("/team/airflow", "/team/airflow/asset-changes", "/team/airflow/asset-changes/?span=7d"),
+    ("/team/airflow", "/asset-changes", "/team/airflow/asset-changes/?span=7d"),
+    ("/team/airflow", "/asset-changes/compliance/", "/team/airflow/asset-changes/compliance?span=7d"),
+    ("", "/asset-changes/channels/a?b#c/", "/asset-changes/channels/a%3Fb%23c?span=7d"),
+    ("", "/asset-changes//evil.test/", "/asset-changes//evil.test?span=7d"),
+    ("", "//evil.test/asset-changes", None),
+    ("", "/asset-changes/", None),
+    ("", "/asset-changes-else", None),
+    ("/asset", "/asset-changes", "/asset/asset-changes/?span=7d"),
+    ("/team/airflow", "/team/airflow/dags/", None),
+]
 _WALK = """
 import json
 from getty_images.status.app import app
@@ -22,9 +35,14 @@ print(json.dumps([[type(route).__name__, route.path, sorted(route.methods or ())
 @pytest.fixture(scope="session")
 def routes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, list[str]]]:
     """All that the app has: the kind, the path and the methods of each route."""
-    home = str(tmp_path_factory.mktemp("airflow_of_the_walk"))
-    told = subprocess.run(
-        [sys.executable, "-c", _WALK],
+    return [tuple(route) for route in json.loads(_printed(tmp_path_factory, _WALK))]
+
+
+def _printed(tmp_path_factory: pytest.TempPathFactory, program: str, *arguments: str) -> str:
+    """Return the last line that a program prints; Airflow is imported there, not here."""
+    home = str(tmp_path_factory.mktemp("airflow_of_the_program"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
         env=dict(os.environ) | {"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"},
         cwd=PROJECT,
         capture_output=True,
@@ -32,7 +50,32 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, lis
         check=True,
         timeout=120,
     )
-    return [tuple(route) for route in json.loads(told.stdout.splitlines()[-1])]
+    return done.stdout.splitlines()[-1]
+
+
+_REDIRECTS = """
+import asyncio, json, sys
+from getty_images.status.app import Slash
+
+async def location(root, path):
+    sent = []
+    async def passed_on(scope, receive, send):
+        pass
+    async def send(message):
+        sent.append(message)
+    scope = {"type": "http", "root_path": root, "path": path, "query_string": b"span=7d", "method": "GET"}
+    scope["headers"] = []
+    await Slash(passed_on)(scope, None, send)
+    return dict(sent[0]["headers"])[b"location"].decode() if sent else None
+
+print(json.dumps({f"{root} {path}": asyncio.run(location(root, path)) for root, path in json.loads(sys.argv[1])}))
+"""
+
+
+@pytest.fixture(scope="module")
+def redirects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """Where each address of the test below is led to; none where it is handed on."""
+    return json.loads(_printed(tmp_path_factory, _REDIRECTS, json.dumps([(root, path) for root, path, _ in REDIRECTS])))
 
 
 @pytest.fixture
@@ -71,7 +114,28 @@ def test_somebody_who_may_only_view_sees_every_page_and_changes_nothing(
     assert started.status_code == 403
 
 
-def test_the_address_without_its_last_slash_leads_to_the_page(page: AirflowServer) -> None:
-    answer = page.session.get(f"{page.address}/asset-changes", timeout=60)
-    assert answer.url == f"{page.address}/asset-changes/"
-    assert "No channels yet" in answer.text
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("", "/"),
+        ("?span=7d", "/?span=7d"),
+        ("?span=7d&theme=dark&rejected=3001", "/?span=7d&theme=dark&rejected=3001"),
+        ("/compliance/?from=2026-11-01&to=2026-11-02", "/compliance?from=2026-11-01&to=2026-11-02"),
+        (f"/channels/{IMAGES}/?span=7d", f"/channels/{IMAGES}?span=7d"),
+    ],
+)
+def test_a_slash_too_few_or_too_many_keeps_the_query(page: AirflowServer, path: str, leads_to: str) -> None:
+    answer = page.session.get(f"{page.address}/asset-changes{path}", timeout=60)
+    assert answer.url == f"{page.address}/asset-changes{leads_to}"
+    assert [each.status_code for each in answer.history] == [307]
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "leads_to"),
+    REDIRECTS,
+)
+def test_a_redirect_names_the_path_that_the_browser_knows(
+    redirects: dict[str, str | None], root: str, path: str, leads_to: str | None
+) -> None:
+    assert redirects[f"{root} {path}"] == leads_to

@@ -1,15 +1,27 @@
-"""One HTTP session with Getty: both credentials on every call, one token, redirects kept within the host."""
+"""One HTTP session with Getty: the API key and the token on every call, redirects kept within the host.
 
-import json
+Three hands share the work. A client (`client.py`, later one for lookups) has one method per endpoint and
+handles the statuses of that endpoint. This session knows tokens, redirects and timeouts, and nothing of
+endpoints. `responses.py` reads what all answers have in common. `retries.py` repeats a call.
+
+The token call is plain requests: one POST of a form, of whose answer three members are read. An OAuth
+library would read more than that (an `"error": null` beside a good token was a refusal to it) and decide
+by itself when a token has ended.
+"""
+
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from authlib.integrations.base_client import OAuthError
-from authlib.integrations.requests_client import OAuth2Session
 from requests.adapters import BaseAdapter
+from requests.auth import AuthBase
 
+from asset_changes.clock import Clock, system_clock
 from asset_changes.errors import ApiUnavailable, ConfigurationError, CredentialsRefused, UnexpectedRedirect
 from asset_changes.getty_api import responses
 from asset_changes.getty_api.credentials import Credentials
@@ -17,7 +29,9 @@ from asset_changes.getty_api.timeouts import BoundedAdapter, TotalTimeout
 
 log = logging.getLogger(__name__)
 
+_REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
+_TOKEN_SECONDS = 1800  # what a token of Getty's lives where its answer does not say it
 _RENEW_EARLY_SECONDS = 300  # Getty's SDKs renew five minutes before a token ends
 _UNSENDABLE = (
     requests.URLRequired,
@@ -28,11 +42,35 @@ _UNSENDABLE = (
 )
 
 
-class Transport:
-    """Sends requests with both credentials; knows tokens and redirects, and nothing of change sets.
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """An access token and when to fetch the next one."""
 
-    `name` stands in error sentences for what a person must correct; `on_token` is told each new
-    token; `adapter` stands in for the network where a test wants to be the API.
+    value: str = field(repr=False)
+    renew_at: datetime
+
+
+class _TokenAuth(AuthBase):
+    """Puts a token into a request, or nothing at all.
+
+    An explicit one always: without, requests looks for a password in ~/.netrc and sends that instead.
+    """
+
+    def __init__(self, token: Token | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token.value}"
+        return request
+
+
+class GettySession:
+    """Sends requests with the API key and a token; one connection pool, one token at a time.
+
+    `name` stands in error sentences for what a person must correct (the connection id); `on_token` gets
+    each new token, so that the caller can mask it in its logs; `adapter` stands in for the network where
+    a test wants to be the API.
     """
 
     def __init__(
@@ -40,119 +78,141 @@ class Transport:
         credentials: Credentials,
         *,
         name: str,
-        on_token: Callable[[str], None] | None,
-        adapter: BaseAdapter | None,
+        on_token: Callable[[str], None] | None = None,
+        clock: Clock = system_clock,
+        adapter: BaseAdapter | None = None,
     ) -> None:
+        self.name = name
         self._credentials = credentials
-        self._name = name
         self._on_token = on_token
-        self._session = OAuth2Session(
-            client_id=credentials.api_key,
-            client_secret=credentials.secret,
-            token_endpoint_auth_method="client_secret_post",  # noqa: S106 - the method's name
-            default_timeout=credentials.timeout_seconds,
-            leeway=float("-inf"),  # when to renew is decided below: Authlib would refuse a token of a minute
-        )
+        self._clock = clock
+        self._token: Token | None = None
+        self._session = requests.Session()
         self._session.headers["Api-Key"] = credentials.api_key
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, adapter or BoundedAdapter())
-        self._session.register_compliance_hook("access_token_response", self._check_token_answer)
 
     def close(self) -> None:
         """Give the connections back."""
         self._session.close()
 
-    def send(self, method: str, path: str, params: dict[str, int] | None, *, what: str) -> requests.Response:
-        """Return the answer to one request, whatever its status; its body is read whole.
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Return the answer to one request, whatever its status but 401; its body is read whole.
 
-        `what` begins the sentence of whatever goes wrong. The token is fetched when it is missing or
-        about to end, and once more where Getty refuses it.
+        The token is fetched when it is missing or about to end, and once more where Getty refuses it.
         """
+        url = self._credentials.api_url.rstrip("/") + path
         for try_number in (1, 2):
-            self._ensure_token()
-            response = self._send(method, self._credentials.api_url.rstrip("/") + path, params, what=what)
+            if self._token is None or self._clock() >= self._token.renew_at:
+                self._token = self._fetch_token()
+            response = self._follow(method, url, params=params, headers=headers, auth=_TokenAuth(self._token))
             if response.status_code != 401:
                 return response
             # Revoked early, or ended by a clock that differs: once more with a fresh one.
-            self._session.token = None
-            log.info("%s: token refused (401), try %d", what, try_number)
+            self._token = None
+            log.info("%s %s: token refused (401), try %d", method, path, try_number)
         raise CredentialsRefused(
-            f"{what}: Getty refused a fresh token twice (401). Check the API key (login) and secret (password) "
-            f"of connection {self._name!r}; nothing was confirmed."
+            "Getty refused a fresh token twice (401). Check the API key (login) and secret (password) "
+            f"of connection {self.name!r}; nothing was confirmed."
         )
 
-    def _send(self, method: str, url: str, params: dict[str, int] | None, *, what: str) -> requests.Response:
+    def _follow(
+        self, method: str, url: str, *, params: Mapping[str, str | int] | None, **options: Any
+    ) -> requests.Response:
         """Send one request and follow redirects within the host, with the same method.
 
         requests itself would turn a redirected PUT into a GET and carry `Api-Key` to any host.
         """
         origin = urlsplit(url)[:2]
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._exchange(method, url, params, what=what)
-            if response.status_code not in (301, 302, 303, 307, 308):
+            response = self._exchange(method, url, whose="Getty", params=params, **options)
+            if response.status_code not in _REDIRECTS:
                 return response
-            url, params = urljoin(response.url, response.headers.get("Location", "")), None
-            if urlsplit(url)[:2] != origin:
+            try:
+                url, params = urljoin(response.url, response.headers.get("Location", "")), None
+                target = urlsplit(url)[:2]
+            except ValueError as error:
+                raise UnexpectedRedirect("Getty redirects to something that is no address.") from error
+            if target != origin:
                 raise UnexpectedRedirect(
-                    f"{what}: Getty redirects to another address ({'://'.join(urlsplit(url)[:2])!r}), which is "
-                    f"not followed because the request carries the API key. If Getty moved its API, correct the "
-                    f"host of connection {self._name!r}."
+                    f"Getty redirects to another address ({'://'.join(target)!r}), which is not followed because "
+                    "the request carries the API key. If Getty moved its API, correct the host of connection "
+                    f"{self.name!r}."
                 )
-        raise UnexpectedRedirect(f"{what}: more than {_MAX_REDIRECTS} redirects. Report this to Getty.")
+        raise UnexpectedRedirect(f"Getty answers with more than {_MAX_REDIRECTS} redirects. Report this to Getty.")
 
-    def _exchange(self, method: str, url: str, params: dict[str, int] | None, *, what: str) -> requests.Response:
+    def _exchange(self, method: str, url: str, *, whose: str, **options: Any) -> requests.Response:
         try:
-            response: requests.Response = self._session.request(method, url, params=params, allow_redirects=False)
-        except (requests.RequestException, ValueError) as error:
-            raise _no_answer(error, f"{what}: no whole answer from Getty") from _tellable(error)
-        return response
-
-    def _ensure_token(self) -> None:
-        token = self._session.token
-        if token:
-            lifetime = int(token.get("expires_in") or 0)
-            if not token.is_expired(leeway=min(_RENEW_EARLY_SECONDS, lifetime // 6)):
-                return
-        credentials = self._credentials
-        user = {"username": credentials.username, "password": credentials.user_password}
-        try:
-            token = self._session.fetch_token(
-                credentials.token_url,
-                grant_type=credentials.grant_type,
-                allow_redirects=False,
-                **(user if credentials.grant_type == "password" else {}),
+            return self._session.request(
+                method, url, allow_redirects=False, timeout=self._credentials.timeout_seconds, **options
             )
-        except requests.RequestException as error:
-            # Not the address itself: Airflow takes every extra with `token` in its name for a secret.
-            raise _no_answer(
-                error, f"No token: no whole answer from token_url of connection {self._name!r}"
-            ) from _tellable(error)
-        except OAuthError as error:
-            raise CredentialsRefused(responses.refused_login(self._name, detail=error.error)) from error
+        except (requests.RequestException, ValueError) as error:
+            # A bare ValueError is about an address or a header: urllib and http.client know no better.
+            is_unsendable = isinstance(error, _UNSENDABLE) or not isinstance(error, requests.RequestException)
+            if is_unsendable:
+                # Without its cause: an error about a header quotes it, token and all.
+                raise ConfigurationError(
+                    f"No whole answer from {whose}: an address cannot be used ({type(error).__name__}). Correct "
+                    "the addresses of the connection and of the proxy."
+                ) from None
+            why = "too slow" if TotalTimeout.is_behind(error) else type(error).__name__
+            raise ApiUnavailable(f"No whole answer from {whose} ({why}).") from error
+
+    def _fetch_token(self) -> Token:
+        given = self._credentials
+        form = {"grant_type": given.grant_type, "client_id": given.api_key, "client_secret": given.secret}
+        if given.grant_type == "password":
+            form |= {"username": given.username or "", "password": given.user_password or ""}
+        # Not the address itself: Airflow takes every extra with `token` in its name for a secret.
+        whose = f"token_url of connection {self.name!r}"
+        response = self._exchange("POST", given.token_url, whose=whose, data=form, auth=_TokenAuth(None))
+        responses.raise_if_passing(response)
+        if response.status_code in _REDIRECTS:
+            raise UnexpectedRedirect(
+                "The token address redirects, which is not followed because the request carries the secret. "
+                f"Correct token_url in connection {self.name!r}."
+            )
+        if not responses.is_success(response):
+            raise self._refused_token(response)
+        token = _read_token(responses.document(response), now=self._clock())
         if self._on_token is not None:
-            self._on_token(token["access_token"])
+            self._on_token(token.value)
+        return token
 
-    def _check_token_answer(self, response: requests.Response) -> requests.Response:
-        response._content = json.dumps(responses.check_token(response, name=self._name)).encode()
-        return response
-
-
-def _no_answer(error: Exception, what: str) -> ConfigurationError | ApiUnavailable:
-    """Return what an error of the wire means."""
-    if _is_unsendable(error):
-        return ConfigurationError(
-            f"{what}: an address cannot be used ({type(error).__name__}). Correct the addresses of the connection "
-            "and of the proxy."
+    def _refused_token(self, response: requests.Response) -> ConfigurationError | CredentialsRefused:
+        status, detail = response.status_code, responses.detail(response)
+        if status == 404 or (status != 401 and detail == responses.NO_REASON):
+            return ConfigurationError(
+                f"What answers at token_url is no token address ({status}). Correct token_url in connection "
+                f"{self.name!r}, or leave it out for Getty's own."
+            )
+        return CredentialsRefused(
+            f"Getty does not accept the credentials of connection {self.name!r} ({detail}). Correct the API key "
+            "(login) and the secret (password), then run asset_changes_discovery again; nothing was confirmed."
         )
-    return ApiUnavailable(f"{what} ({'too slow' if TotalTimeout.is_behind(error) else type(error).__name__}).")
 
 
-def _is_unsendable(error: Exception) -> bool:
-    # A bare ValueError is about an address or a header: urllib and http.client know no better.
-    from_the_wire = isinstance(error, requests.RequestException)
-    return isinstance(error, _UNSENDABLE) or not from_the_wire
+def _read_token(document: Any, *, now: datetime) -> Token:
+    """Return the token that an answer holds; only token, type and lifetime are read, whatever else is there.
 
-
-def _tellable(error: Exception) -> Exception | None:
-    """Return an error as a cause that a log may show: one about a header quotes it, token and all."""
-    return None if _is_unsendable(error) else error
+    `expires_in` came as text and as a number.
+    """
+    answer = document if isinstance(document, dict) else {}
+    # Headers take visible ASCII; any other token would be quoted by the error it makes.
+    is_token = re.fullmatch(r"[\x21-\x7e]+", str(answer.get("access_token") or ""))
+    if not is_token or str(answer.get("token_type") or "bearer").lower() != "bearer":
+        raise ApiUnavailable("The answer of the token address holds no token.")
+    lifetime = answer.get("expires_in")
+    seconds = str(_TOKEN_SECONDS if lifetime in (None, "") else lifetime).strip()
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", seconds, re.ASCII):
+        raise ApiUnavailable("The answer of the token address does not say how long the token is valid.")
+    valid_for = float(seconds)
+    early = min(_RENEW_EARLY_SECONDS, valid_for / 6)
+    return Token(value=answer["access_token"], renew_at=now + timedelta(seconds=valid_for - early))

@@ -253,27 +253,49 @@ def lock_channel(connection: Connection, channel: Channel) -> None:
 
 
 def upsert_channels(connection: Connection, found: Sequence[Channel]) -> None:
-    """Keep what Getty says of the channels it lists; whatever was retired and is listed is so no more."""
+    """Keep what Getty says of the channels it lists; one that was missing or retired is so no more."""
     for channel in found:
-        said = {
+        listed = {
             "asset_family": channel.asset_family,
             "asset_type": channel.asset_type,
             "lifecycles": channel.lifecycles,
             "started_at": channel.started_at,
+            "missing_since": None,
             "retired_at": None,
         }
-        statement = insert(channels).values(channel_id=channel.channel_id, discovered_at=func.now(), **said)
+        statement = insert(channels).values(channel_id=channel.channel_id, discovered_at=func.now(), **listed)
         kept = {"discovered_at": func.coalesce(channels.c.discovered_at, func.now())}
-        connection.execute(statement.on_conflict_do_update(index_elements=["channel_id"], set_={**said, **kept}))
+        connection.execute(statement.on_conflict_do_update(index_elements=["channel_id"], set_={**listed, **kept}))
+
+
+def mark_missing(connection: Connection, channel_ids: Sequence[int]) -> None:
+    """Stamp channels that Getty's list lacks and that are still read; the first stamp stays."""
+    connection.execute(
+        update(channels)
+        .where(channels.c.channel_id.in_(channel_ids))
+        .values(missing_since=func.coalesce(channels.c.missing_since, func.now()), retired_at=None)
+    )
 
 
 def retire_channels(connection: Connection, channel_ids: Sequence[int]) -> None:
-    """Stamp channels that Getty no longer lists; the first stamp stands."""
+    """Stamp channels that are no longer read; the first stamp stays."""
     connection.execute(
         update(channels)
         .where(channels.c.channel_id.in_(channel_ids) & channels.c.retired_at.is_(None))
         .values(retired_at=func.now())
     )
+
+
+def mark_refused(connection: Connection, channel: Channel) -> None:
+    """Stamp that Getty answered a PUT that it does not know the channel."""
+    statement = insert(channels).values(**_described(channel), refused_at=func.now())
+    connection.execute(statement.on_conflict_do_update(index_elements=["channel_id"], set_={"refused_at": func.now()}))
+
+
+def refused_channels(connection: Connection) -> list[int]:
+    """Return the channels of which Getty's last answer to a PUT was that it does not know them."""
+    is_newest = channels.c.last_checked_at.is_(None) | (channels.c.refused_at > channels.c.last_checked_at)
+    return list(connection.scalars(select(channels.c.channel_id).where(channels.c.refused_at.is_not(None) & is_newest)))
 
 
 def _key(channel_id: int, change_set_id: str) -> dict[str, object]:

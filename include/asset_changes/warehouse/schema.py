@@ -38,6 +38,7 @@ channels = Table(
     Column("last_channel_seq", BigInteger),
     _moment("missing_since"),
     _moment("archive_checked_at"),
+    _moment("refused_at"),
 )
 
 change_sets = Table(

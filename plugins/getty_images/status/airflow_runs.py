@@ -3,6 +3,7 @@
 The warehouse learns of a failure only by its silence; Airflow knows at once which run is red.
 """
 
+import logging
 from collections.abc import Collection
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
+from airflow.sdk.execution_time.xcom import XCom
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from asset_changes.errors import AssetChangesError, error_named
@@ -19,6 +21,8 @@ from sqlalchemy.orm import Session
 
 from getty_images.defaults import FAILURE
 from getty_images.status.filters import path_part
+
+log = logging.getLogger(__name__)
 
 
 def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
@@ -68,7 +72,7 @@ def _newest_failure(session: Session, dag_id: str) -> Problem | None:
         return Problem(
             reason="Its newest run has failed.", next_step=step, since=since, link=Link(path=run, name="The run")
         )
-    kind, sentence = _said(session, dag_id, newest.run_id, task_id)
+    kind, sentence = _failure_of(session, dag_id, newest.run_id, task_id)
     return Problem(
         reason=f"Its newest run has failed in the task {task_id}{f': {sentence}' if sentence else '.'}",
         next_step=kind.next_step,
@@ -94,17 +98,27 @@ def _red_since(session: Session, dag_id: str) -> datetime | None:
     )
 
 
-def _said(session: Session, dag_id: str, run_id: str, task_id: str) -> tuple[type[AssetChangesError], str]:
+def _failure_of(session: Session, dag_id: str, run_id: str, task_id: str) -> tuple[type[AssetChangesError], str]:
     """Return what a red task left of its error: its class and its sentence, which is empty where it left none."""
-    said = session.scalar(
-        select(XComModel.value).where(
+    row = session.execute(
+        select(XComModel.value)
+        .where(
             XComModel.dag_id == dag_id,
             XComModel.run_id == run_id,
             XComModel.task_id == task_id,
             XComModel.key == FAILURE,
         )
-    )
-    return (error_named(said["error"]), said["says"]) if isinstance(said, dict) else (AssetChangesError, "")
+        .limit(1)  # of a mapped task, any one
+    ).one_or_none()
+    try:
+        # By Airflow's backend: the row may hold no more than the address of an object.
+        failure = XCom.deserialize_value(row) if row else None
+    except Exception:  # whatever the store raises: the page can do without the sentence
+        log.warning("The XCom %s of the task %s of %s cannot be read", FAILURE, task_id, run_id, exc_info=True)
+        failure = None
+    if not isinstance(failure, dict):
+        return AssetChangesError, ""
+    return error_named(failure.get("error")), str(failure.get("says") or "")
 
 
 def _paused(dag_id: str) -> Problem:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
@@ -31,6 +32,7 @@ app = FastAPI(
     openapi_url=None,
     docs_url=None,
     redoc_url=None,
+    redirect_slashes=False,  # `Slash` does it: FastAPI's would name scheme and host as they are behind a proxy
 )
 
 SpanName = Annotated[str, Query(pattern="^(24h|7d|14d)$")]
@@ -121,15 +123,34 @@ def refused(request: Request, error: HTTPException) -> Response:
 
 
 class Slash:
-    """Leads from the pages' address without its last slash to the pages: a mounted app sees only what lies below."""
+    """Leads from an address with a slash too few or too many to the page, query and all.
+
+    A mounted app sees only what lies below the slash of its prefix, so the root has to do this. The
+    redirect names the path alone, not scheme and host: behind a proxy only the browser knows them.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer that one address, and hand on every other."""
-        is_ours = scope["type"] == "http" and scope["path"] == scope.get("root_path", "") + PREFIX
-        await (RedirectResponse(f"{scope['path']}/") if is_ours else self._app)(scope, receive, send)
+        """Answer these addresses, and hand on every other."""
+        path = _right_path(scope) if scope["type"] == "http" else None
+        if path is None:
+            await self._app(scope, receive, send)
+            return
+        query = scope.get("query_string", b"").decode("latin-1")
+        await RedirectResponse(quote(path) + (f"?{query}" if query else ""))(scope, receive, send)
+
+
+def _right_path(scope: Scope) -> str | None:
+    """Return the path that a request for one of our pages should have had, None where it is right or not ours."""
+    root, path = scope.get("root_path", ""), scope["path"]
+    below = path.removeprefix(root) if path.startswith(f"{root}/") else path  # some proxies cut the root off
+    if below == PREFIX:
+        return f"{root}{PREFIX}/"
+    if below.startswith(f"{PREFIX}/") and below.endswith("/") and below != f"{PREFIX}/":
+        return f"{root}{below.rstrip('/')}"
+    return None
 
 
 def _root(request: Request) -> str:

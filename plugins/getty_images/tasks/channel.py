@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from asset_changes.channel_registry import ChannelEntry
-from asset_changes.errors import ConfigurationError
+from asset_changes.errors import ConfigurationError, UnknownChannel
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.prepared_files import read_prepared, remove_prepared, write_prepared
 from asset_changes.settings import Settings
 from asset_changes.settings import batch_size as checked_batch_size
+from asset_changes.warehouse import ledger
 from asset_changes.warehouse.changes import last_channel_seq
 from asset_changes.warehouse.clock import WarehouseClock
-from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.ledger import RunRef
 
 from getty_images import assets, metrics
@@ -130,8 +131,9 @@ def _required(payload: Payload | None) -> Payload:
 def _channel_context(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterator[ChannelContext]:
     if entry.retired_at:
         raise ConfigurationError(
-            f"Channel {entry.channel.channel_id} is retired: Getty has not listed it since {entry.retired_at}, so "
-            "it is not called. If Getty lists it again, run asset_changes_discovery."
+            f"Channel {entry.channel.channel_id} is retired: Getty has not listed it since "
+            f"{entry.missing_since or entry.retired_at}, so it is not called. If Getty lists it again, run "
+            "asset_changes_discovery."
         )
     settings = Settings.from_environment()
     with warehouse_of(settings) as engine:
@@ -148,6 +150,10 @@ def _channel_context(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterato
                 clock=clock,
                 gap=timedelta(minutes=settings.gap_minutes),
             )
+        except UnknownChannel:
+            # Discovery retires the channel if Getty's list lacks it as well.
+            in_transaction(engine, lambda connection: ledger.mark_refused(connection, entry.channel))
+            raise
         finally:
             hook.close()
 

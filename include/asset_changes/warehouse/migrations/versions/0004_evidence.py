@@ -7,7 +7,8 @@ down_revision = "0003"
 
 _COLUMNS = """
 -- A number of its own for every commit that changes what the tables hold of a set: it rises with the clock.
-ALTER TABLE channels ADD last_channel_seq bigint, ADD missing_since timestamptz, ADD archive_checked_at timestamptz;
+ALTER TABLE channels ADD last_channel_seq bigint, ADD missing_since timestamptz, ADD archive_checked_at timestamptz,
+    ADD refused_at timestamptz;
 ALTER TABLE change_sets ALTER channel_seq TYPE bigint, ADD committed_at timestamptz;
 UPDATE channels SET last_channel_seq = (
     SELECT max(channel_seq) FROM change_sets WHERE change_sets.channel_id = channels.channel_id);

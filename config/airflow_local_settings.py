@@ -1,5 +1,8 @@
 """Airflow imports this module at its start, in every process (its documented extension point).
 
+It is found by path, as the folder `config` of AIRFLOW_HOME (image) or by PYTHONPATH (`make run`), and is in no wheel:
+an Airflow may have a module of this name already, with policies of its own.
+
 The scheduler and Celery's workers fork the processes that run tasks. What they have imported, the
 tasks need not: without this, each task spends more than a second on importing the same libraries.
 

@@ -99,9 +99,9 @@ def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, ba
 
 
 def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
-    engine = connect(bare, schema=SCHEMA)
+    theirs, engine = connect(bare, schema="public"), connect(bare, schema=SCHEMA)
     execute(
-        engine,
+        theirs,
         "CREATE TABLE public.alembic_version (version_num text); INSERT INTO public.alembic_version VALUES ('x')",
     )
     migrate(engine, schema=SCHEMA)
@@ -109,6 +109,7 @@ def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
         assert context.get_current_revision() == VERSION
+    theirs.dispose()
     engine.dispose()
 
 
@@ -181,7 +182,7 @@ def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
     assert value(engine, "SHOW synchronous_commit") == "on"
     assert value(engine, "SHOW timezone") == "UTC"
     assert value(engine, "SHOW transaction_isolation") == "read committed"
-    assert value(engine, "SHOW search_path") == f'"{SCHEMA}"'
+    assert value(engine, "SHOW search_path") == f"{SCHEMA}, pg_temp"
     engine.dispose()
 
 
@@ -216,7 +217,7 @@ def test_a_database_that_does_not_exist_is_told(postgres: EmbeddedPostgres) -> N
         ("40001", None), ("40P01", None), ("57P01", WarehouseUnavailable), ("53300", WarehouseUnavailable),
         ("53100", WarehouseUnavailable), ("55P03", WarehouseUnavailable), ("08006", WarehouseUnavailable),
         ("58030", WarehouseUnavailable), ("42501", WarehouseRefused), ("42P01", WarehouseRefused),
-        ("22001", WarehouseRefused), ("23514", WarehouseRefused), ("25006", WarehouseUnavailable),
+        ("22001", WarehouseRefused), ("23505", WarehouseRefused), ("25006", WarehouseUnavailable),
     ],
 )  # fmt: skip
 def test_each_failure_of_postgres_is_refused_or_passing_or_tried_again(

@@ -37,7 +37,7 @@ def test_another_extra_is_refused_by_its_name(name: str, reason: str) -> None:
 
 
 def test_a_value_that_is_no_text_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="'sslmode' .* neither a text nor a number"):
+    with pytest.raises(ConfigurationError, match=r"'sslmode' .* neither a text nor a number"):
         url_with(sslmode={"mode": "require"})
 
 

@@ -9,7 +9,6 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from asset_changes.errors import WarehouseRefused, WarehouseUnavailable
-from asset_changes.warehouse.login import is_refused_login
 
 # Serialization failure and deadlock: Postgres rolled back, and the same work may go through now.
 _COLLISIONS = ("40001", "40P01")
@@ -17,6 +16,8 @@ _CHECK_VIOLATION = "23514"
 # Connection exceptions, a standby that is not the primary yet, insufficient resources, operator intervention, system
 # errors.
 _TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
+# A login: user or password, database, right to connect, a database that takes no connections.
+_REFUSED_STATES = re.compile(r"28|3D000|42501|55000|0A000")
 # Where there is no code: libpq's own words, which are always in English, and a server's in that language.
 _REFUSED_LOGIN = re.compile(
     r"password authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|authentication failed for user"
@@ -31,7 +32,7 @@ _STATES_OF_POOLER = re.compile(r"08|28|3D000|53|57|25")
 _POOLER_REFUSES = {
     r"unsupported startup parameter": "Set ignore_startup_parameters in its configuration to what it names.",
     r"no such database|database \"?\S+\"? is disabled|a database is required": "Add the database to its configuration.",
-    r"no such user|SASL authentication failed|\"trust\" authentication failed|unix socket login rejected"
+    r"no such user|SASL authentication failed|\"trust\" authentication failed|login rejected"
     r"|PAM authentication failed|certificate authentication failed|^password authentication failed$"
     r"|FATAL:  password authentication failed$": "Correct user and password, there or in the connection.",
     r"server login failed|cannot do (SCRAM|MD5) authentication|server refused SSL": "It cannot log in to the server "
@@ -58,6 +59,16 @@ def is_collision(error: BaseException) -> bool:
         return False
     state = error.orig.sqlstate
     return state in _COLLISIONS or (state == _CHECK_VIOLATION and not error.orig.diag.constraint_name)
+
+
+def is_refused_login(state: str) -> bool:
+    """Whether a server that answers a login with this SQLSTATE will go on doing so."""
+    return bool(_REFUSED_STATES.match(state))
+
+
+def is_understood(words: str) -> bool:
+    """Whether the words of an error without a SQLSTATE say enough."""
+    return bool(_REFUSED_LOGIN.search(words) or _of_pooler(words.splitlines()))
 
 
 def warehouse_error(error: DBAPIError) -> WarehouseRefused | WarehouseUnavailable:

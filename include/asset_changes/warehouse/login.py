@@ -1,4 +1,4 @@
-"""Connecting, with the server's own code for what it refuses.
+"""Connecting, with the server's own code for what it refuses in a language that we do not know.
 
 libpq keeps the SQLSTATE of a failed login to itself, and its words may be in any language. Its trace shows the code.
 """
@@ -15,25 +15,26 @@ from psycopg.conninfo import conninfo_attempts, make_conninfo
 from psycopg.pq import PGconn, PollingStatus
 from sqlalchemy import Engine, event
 
+from asset_changes.warehouse.failures import is_refused_login, is_understood
+
 _SECONDS = 5.0
 _NOT_LIBPQ = ("context", "autocommit", "prepare_threshold", "row_factory", "cursor_factory")
 # `failed: FATAL:  words`: the two blanks are those of a server's error; libpq's own errors have none.
 _SERVER_ANSWERED = re.compile(r": \S+:  \S")
 _SQLSTATE = re.compile(rb'ErrorResponse\s.* C "([0-9A-Z]{5})"')
-# Login and database that are refused; no right to connect; a database that takes no connections.
-_REFUSED = re.compile(r"28|3D000|42501|55000|0A000")
 
 
 def report_sqlstate_of_refused_logins(engine: Engine) -> None:
-    """Give the errors of connecting their SQLSTATE, where a server answered; a refusal of any host comes first."""
+    """Give errors of connecting their SQLSTATE, where a server answers in other words than those of failures.py."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: object, arguments: Any, parameters: dict[str, Any]) -> Any:
         try:
             return dialect.connect(*arguments, **parameters)
         except psycopg.OperationalError as error:
-            if error.sqlstate or not _SERVER_ANSWERED.search(str(error)):
-                raise
+            words = str(error)
+            if error.sqlstate or is_understood(words) or not _SERVER_ANSWERED.search(words):
+                raise  # a second login would say no more
             answers = list(_answers(parameters))
             state, words = next((each for each in answers if is_refused_login(each[0])), (answers or [("", "")])[0])
             if not state:
@@ -41,11 +42,6 @@ def report_sqlstate_of_refused_logins(engine: Engine) -> None:
             refused = psycopg.OperationalError(words)
             refused.sqlstate = state
             raise refused from error
-
-
-def is_refused_login(state: str) -> bool:
-    """Whether a server that answers a login with this SQLSTATE will go on doing so."""
-    return bool(_REFUSED.match(state))
 
 
 def _answers(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,10 @@
 """The warehouse: migrations, partitions, connections, and what it is called when it fails."""
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import asset_changes.warehouse
@@ -16,7 +18,7 @@ from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.steps import ChannelContext, fetch
 from asset_changes.warehouse.engine import connect, in_transaction, transaction
 from asset_changes.warehouse.migrate import add_partitions, check_version, migrate
-from asset_changes.warehouse.schema import VERSION, metadata
+from asset_changes.warehouse.schema import VERSION, metadata, views
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect, text
 
@@ -165,6 +167,80 @@ def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, 
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 2
     with pytest.raises(WarehouseRefused, match="23505"), transaction(warehouse) as connection:
         connection.execute(text("INSERT INTO asset_changes SELECT * FROM asset_changes"))
+
+
+IN_FLIGHT = (
+    "INSERT INTO asset_changes (fetched_at, channel_id, change_set_id, position, asset_id, asset_lifecycle, changed_at,"
+    " is_time_inferred) VALUES ('2041-05-06Z', 3001, '7', 0, '1', 'New', '2041-05-06Z', false)"
+)
+IN_MAY = datetime(2041, 5, 6, tzinfo=UTC)
+
+
+def wait_for_a_lock(warehouse: Engine) -> None:
+    """Wait until somebody waits for a lock in this database."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 30
+    while not value(warehouse, waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("own_database")
+def test_a_load_that_meets_a_new_partition_is_tried_again(warehouse: Engine, warehouse_url: URL) -> None:
+    loader, tries = connect(warehouse_url, schema=SCHEMA), []
+
+    def load(connection: Connection) -> None:
+        tries.append(1)
+        connection.execute(text(IN_FLIGHT))
+
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(warehouse) as connection:
+            add_partitions(connection, since=IN_MAY, until=IN_MAY)
+            loading = worker.submit(in_transaction, loader, load)
+            wait_for_a_lock(warehouse)
+        loading.result(timeout=30)
+    with transaction(warehouse) as connection:
+        assert partitions(connection)["asset_changes_2041_05"] == 1
+    assert len(tries) == 2
+    loader.dispose()
+
+
+@pytest.mark.usefixtures("own_database")
+def test_a_row_in_flight_is_moved_to_the_new_partition(warehouse: Engine, warehouse_url: URL) -> None:
+    migrating = connect(warehouse_url, schema=SCHEMA)
+    add = partial(add_partitions, since=IN_MAY, until=IN_MAY)
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(warehouse) as connection:
+            connection.execute(text(IN_FLIGHT))
+            adding = worker.submit(in_transaction, migrating, add)
+            wait_for_a_lock(warehouse)
+        adding.result(timeout=30)
+    with transaction(warehouse) as connection:
+        found = partitions(connection)
+    assert (found["asset_changes_2041_05"], found["asset_changes_default"]) == (1, 0)
+    migrating.dispose()
+
+
+# Comments.
+
+
+@pytest.mark.usefixtures("own_database")
+def test_the_meaning_of_each_column_is_in_the_database(warehouse: Engine) -> None:
+    execute(warehouse, "COMMENT ON COLUMN assets.asset_id IS 'changed by hand'; COMMENT ON TABLE channels IS NULL")
+    migrate(warehouse, schema=SCHEMA)
+    found = inspect(warehouse)
+    assert found.get_table_comment("channels")["text"] == metadata.tables["channels"].comment
+    for relation in (*metadata.tables.values(), *views.tables.values()):
+        meanings = {column["name"]: column["comment"] for column in found.get_columns(relation.name)}
+        assert meanings == {column.name: column.comment for column in relation.columns}
+
+
+@pytest.mark.usefixtures("own_database")
+def test_comments_that_are_right_are_not_written_again(warehouse: Engine) -> None:
+    written = "SELECT max(CAST(CAST(xmin AS text) AS bigint)) FROM pg_description"
+    before = value(warehouse, written)
+    migrate(warehouse, schema=SCHEMA)
+    assert value(warehouse, written) == before
 
 
 # Connections.

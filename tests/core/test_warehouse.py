@@ -4,7 +4,6 @@ import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import asset_changes.warehouse
@@ -208,11 +207,15 @@ def test_a_load_that_meets_a_new_partition_is_tried_again(warehouse: Engine, war
 @pytest.mark.usefixtures("own_database")
 def test_a_row_in_flight_is_moved_to_the_new_partition(warehouse: Engine, warehouse_url: URL) -> None:
     migrating = connect(warehouse_url, schema=SCHEMA)
-    add = partial(add_partitions, since=IN_MAY, until=IN_MAY)
+
+    def add() -> None:
+        with transaction(migrating) as connection:
+            add_partitions(connection, since=IN_MAY, until=IN_MAY)
+
     with ThreadPoolExecutor(1) as worker:
         with transaction(warehouse) as connection:
             connection.execute(text(IN_FLIGHT))
-            adding = worker.submit(in_transaction, migrating, add)
+            adding = worker.submit(add)
             wait_for_a_lock(warehouse)
         adding.result(timeout=30)
     with transaction(warehouse) as connection:

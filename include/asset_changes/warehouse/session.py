@@ -84,8 +84,7 @@ def _begin_on(connection: Connection, *, schema: str, application_name: str) -> 
     if not driver.autocommit:
         driver.autocommit = True  # for the driver alone: its own BEGIN would be a round trip more
     cursor = driver.execute(_statement(schema, application_name, has_transaction_timeout=_is_17_or_newer(driver)))
-    while cursor.nextset():
-        pass
+    cursor.set_result(-1)  # that of the SELECT
     connection.info[_HAS_BEGUN] = True
     found: tuple[Any, ...] = cursor.fetchone()
     return found
@@ -96,18 +95,22 @@ def _is_17_or_newer(driver: Any) -> bool:
 
 
 @cache
-def _statement(schema: str, application_name: str, *, has_transaction_timeout: bool) -> sql.Composed:
+def _statement(schema: str, application_name: str, *, has_transaction_timeout: bool) -> bytes:
     limits = {"transaction_timeout": "0"} if has_transaction_timeout else {}
     values = {**_SETTINGS, **limits, "application_name": application_name}
-    return sql.SQL("; ").join(
-        [
-            sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
-            sql.SQL('SET LOCAL search_path = {}, "pg_temp"').format(sql.Identifier(schema)),
-            *(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value) for name, value in values.items()),
-            sql.SQL("SELECT CURRENT_SCHEMA, {}").format(
-                sql.SQL(", ").join(sql.SQL("current_setting({})").format(name) for name in _EXPECTED)
-            ),
-        ]
+    return (
+        sql.SQL("; ")
+        .join(
+            [
+                sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
+                sql.SQL('SET LOCAL search_path = {}, "pg_temp"').format(sql.Identifier(schema)),
+                *(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value) for name, value in values.items()),
+                sql.SQL("SELECT CURRENT_SCHEMA, {}").format(
+                    sql.SQL(", ").join(sql.SQL("current_setting({})").format(name) for name in _EXPECTED)
+                ),
+            ]
+        )
+        .as_bytes()
     )
 
 

@@ -94,7 +94,7 @@ def test_an_answer_in_another_language_goes_by_its_code(
 
 @pytest.mark.parametrize("words", ["password authentication failed", "Kennwort falsch"], ids=["english", "german"])
 @pytest.mark.parametrize("silent_first", [True, False])
-def test_one_host_that_refuses_counts_more_than_one_that_is_silent(words: str, silent_first: bool) -> None:
+def test_a_host_that_refuses_counts_more_than_a_silent_one(words: str, silent_first: bool) -> None:
     with server_that_answers("28P01", words) as url:
         ports = [str(free_port()), str(url.port)]
         ports = ports if silent_first else ports[::-1]

@@ -65,7 +65,7 @@ def commands_of(refused: WarehouseRefused) -> list[str]:
     return found[1].split("; ")
 
 
-def test_who_owns_the_schema_alone_is_told_what_else_is_needed(admin: Connection) -> None:
+def test_who_owns_the_schema_alone_is_given_the_other_grants(admin: Connection) -> None:
     url = make_role(admin, "migrates")
     run(admin, f"CREATE SCHEMA {SCHEMA} AUTHORIZATION {url.username}")
     engine = connect(url, schema=SCHEMA)
@@ -80,7 +80,7 @@ def test_who_owns_the_schema_alone_is_told_what_else_is_needed(admin: Connection
     engine.dispose()
 
 
-def test_who_has_rights_without_owning_is_told_at_migration(admin: Connection) -> None:
+def test_rights_without_owning_are_refused_at_migration(admin: Connection) -> None:
     owner = connect(admin.engine.url, schema=SCHEMA)
     migrate(owner, schema=SCHEMA)
     url = make_role(admin, "loads")

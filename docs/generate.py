@@ -18,8 +18,8 @@ from asset_changes.monitoring import settings as watch_settings
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
 from asset_changes.warehouse.engine import connect
-from asset_changes.warehouse.glossary import COLUMNS, RELATIONS
 from asset_changes.warehouse.migrate import migrate
+from asset_changes.warehouse.schema import metadata, views
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine, text
 
@@ -36,7 +36,8 @@ sentence that names the variable. This file is generated: `python docs/generate.
 _WAREHOUSE_HEAD = """# The warehouse
 
 Schema `getty_images` (`ASSET_CHANGES_SCHEMA`). A name means the same wherever it stands. Ids compare byte by byte
-(`COLLATE "C"`). This file is generated from the migrated tables: `python docs/generate.py`.
+(`COLLATE "C"`). The meanings are comments in the database too: `\\d+ getty_images.assets` in psql shows them. This file
+is generated from the migrated tables: `python docs/generate.py`.
 """
 _DAGS_HEAD = """# The DAGs
 
@@ -48,7 +49,9 @@ EXAMPLE_CHANNEL = {"channel_id": 3001, "asset_family": "Editorial", "asset_type"
 _COLUMNS = """
 SELECT relation.relname AS relation, attname AS name,
        replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz') AS type,
-       attnotnull AS is_needed, coalesce(attnum = ANY (key.indkey), false) AS is_key
+       attnotnull AS is_needed, coalesce(attnum = ANY (key.indkey), false) AS is_key,
+       CASE relkind WHEN 'v' THEN 'View' ELSE 'Table' END AS kind,
+       obj_description(relation.oid, 'pg_class') AS relation_meaning, col_description(relation.oid, attnum) AS meaning
 FROM pg_class AS relation
 JOIN pg_attribute ON attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
 LEFT JOIN pg_index AS key ON key.indrelid = relation.oid AND key.indisprimary
@@ -132,12 +135,12 @@ def warehouse_page(engine: Engine, *, schema: str) -> str:
     with engine.connect() as connection:
         rows = connection.execute(text(_COLUMNS), {"schema": schema}).all()
     lines = [_WAREHOUSE_HEAD]
-    for relation, meaning in RELATIONS.items():
-        lines += [f"## {relation}\n", f"{meaning}\n"]
+    for relation in (*views.tables, *metadata.tables):
         columns = [row for row in rows if row.relation == relation]
+        lines += [f"## {relation}\n", f"{columns[0].kind}. {columns[0].relation_meaning}\n"]
         keys = [row.name for row in columns if row.is_key]
         lines += _table(
-            [(row.name, f"{row.type}{' NOT NULL' if row.is_needed else ''}", COLUMNS[row.name]) for row in columns],
+            [(row.name, f"{row.type}{' NOT NULL' if row.is_needed else ''}", row.meaning) for row in columns],
             head=("column", "type", "meaning"),
         )
         lines += ["", f"Primary key: {', '.join(f'`{key}`' for key in keys)}.", ""] if keys else [""]

@@ -10,7 +10,7 @@
     │   ├── RequestRefused             any other answer that another try cannot mend
     │   ├── UnreadableChangeSet        the body's structure is not understood
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
-    │   ├── WarehouseRefused           the warehouse does not take a statement
+    │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── ArchiveDamaged             an object in the archive is not what was written
     │   └── NotLoaded                  a confirmation was asked for a set that is not loaded
     └── TransientError               the same call may work later
@@ -91,9 +91,11 @@ class SchemaMismatch(TerminalError):
 
 
 class WarehouseRefused(TerminalError):
-    """The warehouse does not take a statement: missing rights, a changed table, a full disk quota."""
+    """The warehouse does not take a login or a statement: missing rights, a changed table, a full disk quota."""
 
-    next_step = "Mend what Postgres complains of: rights, a table changed by hand, a quota. Then trigger the DAG again."
+    next_step = (
+        "Correct what Postgres complains of: login, rights, a changed table, a quota. Then trigger the DAG again."
+    )
 
 
 class ArchiveDamaged(TerminalError):

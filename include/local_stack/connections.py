@@ -6,7 +6,9 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from asset_changes.errors import ConfigurationError
 from asset_changes.getty_api.credentials import API_URL, TOKEN_URL
+from asset_changes.warehouse.connection_url import connection_url
 from sqlalchemy import URL
 
 from local_stack.errors import StackError
@@ -15,8 +17,6 @@ GETTY = "AIRFLOW_CONN_GETTY_IMAGES_DEFAULT"
 WAREHOUSE = "AIRFLOW_CONN_WAREHOUSE_DEFAULT"
 # What Airflow and SQLAlchemy call a PostgreSQL; one without a type is taken for it, as our tasks do.
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg", "")
-# Extras of a Postgres connection that the driver knows.
-LIBPQ_EXTRAS = ("sslmode", "sslcert", "sslkey", "sslrootcert", "connect_timeout", "options", "keepalives")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Connection:
         if "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
             # A / ? or # of the password has cut it: read on, parts of it would be shown as host and database.
             raise ValueError("a password that is not percent-encoded")
+        query = dict(parse_qsl(parts.query))
         return cls(
             kind=parts.scheme,
             host=unquote(parts.hostname or ""),
@@ -72,7 +73,7 @@ class Connection:
             password=unquote(parts.password or ""),
             port=parts.port,
             schema=unquote(parts.path.lstrip("/")),
-            extra=dict(parse_qsl(parts.query)),
+            extra=json.loads(query["__extra__"]) if "__extra__" in query else query,  # as Airflow reads it
         )
 
     def warehouse_url(self) -> URL:
@@ -82,17 +83,18 @@ class Connection:
                 f"{WAREHOUSE} is a connection of type {self.kind[:40]!r}, but the warehouse is a PostgreSQL: "
                 "write postgresql://user:password@host:5432/database."
             )
-        query = {name: str(self.extra[name]) for name in LIBPQ_EXTRAS if name in self.extra}
-        is_socket = self.host.startswith("/")
-        return URL.create(
-            "postgresql+psycopg",
-            username=self.login or None,
-            password=self.password or None,
-            host=None if is_socket else self.host or None,
-            port=self.port,
-            database=self.schema or None,
-            query={**query, **({"host": self.host} if is_socket else {})},
-        )
+        try:
+            return connection_url(
+                host=self.host,
+                port=self.port,
+                login=self.login,
+                password=self.password,
+                database=self.schema,
+                extra=self.extra,
+                conn_id=WAREHOUSE,
+            )
+        except ConfigurationError as error:
+            raise StackError(str(error)) from error
 
     def getty_addresses(self) -> tuple[str, str]:
         """Where the API and the token of this Getty connection are asked for, as the hook reads it."""

@@ -4,13 +4,11 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-import psycopg
 import requests
-from asset_changes.errors import ConfigurationError
+from asset_changes.errors import ConfigurationError, WarehouseRefused, WarehouseUnavailable
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
-from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping
+from asset_changes.warehouse.engine import connect, errors_as_ours
 from sqlalchemy import URL
 
 from local_stack.connections import GETTY, WAREHOUSE, Connection
@@ -41,44 +39,38 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def reach_warehouse(url: URL, screen: Screen, *, seconds: float = SERVER_SECONDS) -> None:
-    """Connect once to a warehouse that was given: a server may still come up, a refusal ends it."""
-    parts = {**url.translate_connect_args(username="user", database="dbname"), **url.query}
-    conninfo = make_conninfo(**{"connect_timeout": str(CALL_SECONDS), **parts})
-    where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
-    is_up = _wait_for_server(conninfo, where, screen, seconds=seconds)
-    try:
-        psycopg.connect(conninfo).close()
-    except psycopg.Error as error:
-        if is_up:
+    """Connect once, as the tasks do, to a warehouse that was given: a server may still come up, a refusal ends it."""
+    where = f"{url.host or url.query.get('host', 'localhost')}:{url.port or 5432}"
+    deadline = time.monotonic() + seconds
+    engine = connect(url, schema="public").execution_options(isolation_level="AUTOCOMMIT")
+    has_said = False
+    while True:
+        try:
+            with errors_as_ours(), engine.connect():
+                return
+        except WarehouseRefused as error:
             raise StackError(
                 f"The warehouse at {where} does not let user {url.username!r} into database {url.database!r} "
                 f"({_servers_words(error)}). Correct {WAREHOUSE}, or create there what is missing."
             ) from error
-        raise StackError(
-            f"The warehouse at {where} (database {url.database!r}) has not answered for {seconds:.0f} seconds "
-            f"({_servers_words(error)}). Start it, or correct host and port in {WAREHOUSE}."
-        ) from error
-
-
-def _servers_words(error: psycopg.Error) -> str:
-    """What the server itself says, without the driver's words around it."""
-    _, is_servers, words = str(error).rpartition("FATAL:")
-    line = (words.strip() or type(error).__name__).splitlines()[0]
-    return line.strip() if is_servers else line.rpartition("failed: ")[2]
-
-
-def _wait_for_server(conninfo: str, where: str, screen: Screen, *, seconds: float) -> bool:
-    """Whether a server answers within the time, be it with a refusal."""
-    deadline = time.monotonic() + seconds
-    is_told = False
-    while PGconn.ping(conninfo.encode()) in (Ping.NO_RESPONSE, Ping.REJECT):
-        if time.monotonic() > deadline:
-            return False
-        if not is_told:
+        except WarehouseUnavailable as error:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"The warehouse at {where} (database {url.database!r}) has not answered for {seconds:.0f} seconds "
+                    f"({_servers_words(error)}). Start it, or correct host and port in {WAREHOUSE}."
+                ) from error
+        if not has_said:
             screen.say(f"The warehouse at {where} does not answer yet: waiting for it, {seconds:.0f} seconds at most.")
-            is_told = True
+            has_said = True
         time.sleep(0.5)
-    return True
+
+
+def _servers_words(error: Exception) -> str:
+    """Return what the server itself said, without the words of driver and library around it."""
+    words = str(getattr(error.__cause__, "orig", error))
+    _, is_servers, answer = words.rpartition("FATAL:")
+    line = (answer.strip() or type(error).__name__).splitlines()[0]
+    return line.strip() if is_servers else line.rpartition("failed: ")[2]
 
 
 def look_for_getty(connection: Connection, screen: Screen) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import requests
 from asset_changes.channel_registry import ChannelEntry
+from asset_changes.errors import WarehouseRefused, WarehouseUnavailable
 from asset_changes.models import Channel as GettyChannel
-from sqlalchemy import URL, Engine, create_engine, text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from asset_changes.warehouse.engine import connect, errors_as_ours
+from asset_changes.warehouse.session import MAY_LACK_SCHEMA
+from sqlalchemy import URL, Engine, text
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Warehouse:
     """The warehouse as the stack sees it: read only."""
 
     def __init__(self, url: URL, *, schema: str, since: datetime) -> None:
-        self._engine: Engine = create_engine(url, pool_pre_ping=True)
+        # As the tasks do it, so that a pooler or a role's defaults make no difference here either.
+        self._engine: Engine = connect(url, schema=schema).execution_options(**{MAY_LACK_SCHEMA: True})
         self._schema = self._engine.dialect.identifier_preparer.quote_identifier(schema)
         self._since = since
 
@@ -107,7 +110,7 @@ class Warehouse:
         """Every channel that is not retired; none before discovery has made the tables."""
         try:
             rows = self._rows(STANDING, since=self._since)
-        except (ProgrammingError, OperationalError):
+        except (WarehouseRefused, WarehouseUnavailable):
             return []  # no tables yet, or a warehouse that is away: Airflow's tasks say so, and retry
         return [_channel(row) for row in rows]
 
@@ -123,7 +126,7 @@ class Warehouse:
         self._engine.dispose()
 
     def _rows(self, statement: str, **values: Any) -> Sequence[dict[str, Any]]:
-        with self._engine.connect() as connection:
+        with errors_as_ours(), self._engine.begin() as connection:
             rows = connection.execute(text(statement.format(schema=self._schema)), values).mappings()
             return [dict(row) for row in rows]
 

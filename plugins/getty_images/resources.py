@@ -9,25 +9,48 @@ from typing import cast
 
 from airflow.sdk import BaseHook, ObjectStoragePath, Variable
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError, ErrorType
 from asset_changes import channel_registry
 from asset_changes.archive import Archive
 from asset_changes.errors import ConfigurationError
 from asset_changes.settings import Settings
-from asset_changes.warehouse.engine import connect
+from asset_changes.warehouse.connection_url import connection_url
+from asset_changes.warehouse.engine import APPLICATION_NAME, connect, transaction
 from asset_changes.warehouse.migrate import migrate as migrate_schema
+from asset_changes.warehouse.rights import check_rights
 from sqlalchemy import URL, Engine
 from upath import UPath
 
 WAREHOUSE_CONN_ID = "warehouse_default"
+MIGRATION_CONN_ID = "warehouse_migration"
+"""Optional: who makes and changes the tables, where the user that loads must not."""
 _FOLDERS = ("file:", "local:")
 
 
 def migrate() -> None:
-    """Bring the warehouse's schema to the version of this code."""
+    """Bring the warehouse's schema to the version of this code.
+
+    Connection `warehouse_migration` does it, where there is one: the user of `warehouse_default` then needs to own
+    nothing, and gets the rights that loading needs.
+    """
     settings = Settings.from_environment()
-    with warehouse_of(settings) as engine:
-        migrate_schema(engine, schema=settings.schema)
+    if not _is_defined(MIGRATION_CONN_ID):
+        with warehouse_of(settings) as engine:
+            migrate_schema(engine, schema=settings.schema)
+        return
+    loading_role = BaseHook.get_connection(WAREHOUSE_CONN_ID).login
+    with warehouse_of(settings, conn_id=MIGRATION_CONN_ID) as engine:
+        migrate_schema(engine, schema=settings.schema, loading_role=loading_role)
+    with warehouse_of(settings) as engine, transaction(engine) as connection:
+        check_rights(connection, schema=settings.schema)
+
+
+def _is_defined(conn_id: str) -> bool:
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return False
+    return True
 
 
 def archive_of(settings: Settings) -> Archive:
@@ -49,24 +72,29 @@ def _may_be_remote(executors: str) -> bool:
 
 
 @contextmanager
-def warehouse_of(settings: Settings) -> Iterator[Engine]:
-    """Give an engine on the warehouse that the connection names."""
-    connection = BaseHook.get_connection(WAREHOUSE_CONN_ID)
-    options = {key: str(value) for key, value in connection.extra_dejson.items() if key.startswith("ssl")}
-    url = URL.create(
-        "postgresql+psycopg",
-        username=connection.login,
-        password=connection.password,
-        host=connection.host,
-        port=connection.port,
-        database=connection.schema,
-        query=options,
-    )
-    engine = connect(url, schema=settings.schema)
+def warehouse_of(
+    settings: Settings, *, application_name: str = APPLICATION_NAME, conn_id: str = WAREHOUSE_CONN_ID
+) -> Iterator[Engine]:
+    """Give an engine on the warehouse that the connection names; `application_name` is seen in pg_stat_activity."""
+    engine = connect(warehouse_url(conn_id), schema=settings.schema, application_name=application_name)
     try:
         yield engine
     finally:
         engine.dispose()
+
+
+def warehouse_url(conn_id: str) -> URL:
+    """Return the URL of a warehouse's connection; an extra that cannot be used is a ConfigurationError."""
+    connection = BaseHook.get_connection(conn_id)
+    return connection_url(
+        host=connection.host,
+        port=connection.port,
+        login=connection.login,
+        password=connection.password,
+        database=connection.schema,
+        extra=connection.extra_dejson,
+        conn_id=conn_id,
+    )
 
 
 def channel_variable() -> str | None:

@@ -1,6 +1,7 @@
 """The warehouse: migrations, partitions, connections, and what it is called when it fails."""
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
 from asset_changes.warehouse.engine import connect, in_transaction, transaction
 from asset_changes.warehouse.migrate import add_partitions, check_version, migrate
-from asset_changes.warehouse.schema import VERSION, metadata
+from asset_changes.warehouse.schema import VERSION, metadata, views
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect, text
 
@@ -100,9 +101,9 @@ def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, ba
 
 
 def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
-    engine = connect(bare, schema=SCHEMA)
+    theirs, engine = connect(bare, schema="public"), connect(bare, schema=SCHEMA)
     execute(
-        engine,
+        theirs,
         "CREATE TABLE public.alembic_version (version_num text); INSERT INTO public.alembic_version VALUES ('x')",
     )
     migrate(engine, schema=SCHEMA)
@@ -110,6 +111,7 @@ def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
         assert context.get_current_revision() == VERSION
+    theirs.dispose()
     engine.dispose()
 
 
@@ -167,6 +169,84 @@ def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, 
         connection.execute(text("INSERT INTO asset_changes SELECT * FROM asset_changes"))
 
 
+IN_FLIGHT = (
+    "INSERT INTO asset_changes (fetched_at, channel_id, change_set_id, position, asset_id, asset_lifecycle, changed_at,"
+    " is_time_inferred) VALUES ('2041-05-06Z', 3001, '7', 0, '1', 'New', '2041-05-06Z', false)"
+)
+IN_MAY = datetime(2041, 5, 6, tzinfo=UTC)
+
+
+def wait_for_a_lock(warehouse: Engine) -> None:
+    """Wait until somebody waits for a lock in this database."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 30
+    while not value(warehouse, waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("own_database")
+def test_a_load_that_meets_a_new_partition_is_tried_again(warehouse: Engine, warehouse_url: URL) -> None:
+    loader, tries = connect(warehouse_url, schema=SCHEMA), []
+
+    def load(connection: Connection) -> None:
+        tries.append(1)
+        connection.execute(text(IN_FLIGHT))
+
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(warehouse) as connection:
+            add_partitions(connection, since=IN_MAY, until=IN_MAY)
+            loading = worker.submit(in_transaction, loader, load)
+            wait_for_a_lock(warehouse)
+        loading.result(timeout=30)
+    with transaction(warehouse) as connection:
+        assert partitions(connection)["asset_changes_2041_05"] == 1
+    assert len(tries) == 2
+    loader.dispose()
+
+
+@pytest.mark.usefixtures("own_database")
+def test_a_row_in_flight_is_moved_to_the_new_partition(warehouse: Engine, warehouse_url: URL) -> None:
+    migrating = connect(warehouse_url, schema=SCHEMA)
+
+    def add() -> None:
+        with transaction(migrating) as connection:
+            add_partitions(connection, since=IN_MAY, until=IN_MAY)
+
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(warehouse) as connection:
+            connection.execute(text(IN_FLIGHT))
+            adding = worker.submit(add)
+            wait_for_a_lock(warehouse)
+        adding.result(timeout=30)
+    with transaction(warehouse) as connection:
+        found = partitions(connection)
+    assert (found["asset_changes_2041_05"], found["asset_changes_default"]) == (1, 0)
+    migrating.dispose()
+
+
+# Comments.
+
+
+@pytest.mark.usefixtures("own_database")
+def test_the_meaning_of_each_column_is_in_the_database(warehouse: Engine) -> None:
+    execute(warehouse, "COMMENT ON COLUMN assets.asset_id IS 'changed by hand'; COMMENT ON TABLE channels IS NULL")
+    migrate(warehouse, schema=SCHEMA)
+    found = inspect(warehouse)
+    assert found.get_table_comment("channels")["text"] == metadata.tables["channels"].comment
+    for relation in (*metadata.tables.values(), *views.tables.values()):
+        meanings = {column["name"]: column["comment"] for column in found.get_columns(relation.name)}
+        assert meanings == {column.name: column.comment for column in relation.columns}
+
+
+@pytest.mark.usefixtures("own_database")
+def test_comments_that_are_right_are_not_written_again(warehouse: Engine) -> None:
+    written = "SELECT max(CAST(CAST(xmin AS text) AS bigint)) FROM pg_description"
+    before = value(warehouse, written)
+    migrate(warehouse, schema=SCHEMA)
+    assert value(warehouse, written) == before
+
+
 # Connections.
 
 
@@ -182,7 +262,7 @@ def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
     assert value(engine, "SHOW synchronous_commit") == "on"
     assert value(engine, "SHOW timezone") == "UTC"
     assert value(engine, "SHOW transaction_isolation") == "read committed"
-    assert value(engine, "SHOW search_path") == f'"{SCHEMA}"'
+    assert value(engine, "SHOW search_path") == f"{SCHEMA}, pg_temp"
     engine.dispose()
 
 
@@ -217,7 +297,7 @@ def test_a_database_that_does_not_exist_is_told(postgres: EmbeddedPostgres) -> N
         ("40001", None), ("40P01", None), ("57P01", WarehouseUnavailable), ("53300", WarehouseUnavailable),
         ("53100", WarehouseUnavailable), ("55P03", WarehouseUnavailable), ("08006", WarehouseUnavailable),
         ("58030", WarehouseUnavailable), ("42501", WarehouseRefused), ("42P01", WarehouseRefused),
-        ("22001", WarehouseRefused), ("23514", WarehouseRefused), ("25006", WarehouseUnavailable),
+        ("22001", WarehouseRefused), ("23505", WarehouseRefused), ("25006", WarehouseUnavailable),
     ],
 )  # fmt: skip
 def test_each_failure_of_postgres_is_refused_or_passing_or_tried_again(

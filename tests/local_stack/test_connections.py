@@ -4,6 +4,8 @@ import json
 
 import pytest
 from airflow.sdk import Connection as AirflowConnection
+from asset_changes.errors import ConfigurationError
+from getty_images import resources
 from getty_images.hook import credentials_of
 from local_stack.connections import (
     GETTY,
@@ -13,7 +15,7 @@ from local_stack.connections import (
     sandbox_connection,
 )
 from local_stack.errors import StackError
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 SOCKET_URL = make_url("postgresql+psycopg://postgres@/warehouse?host=/srv/postgres")
 
@@ -23,14 +25,41 @@ SOCKET_URL = make_url("postgresql+psycopg://postgres@/warehouse?host=/srv/postgr
     [
         "postgresql://me:p%40ss@db.example:5433/catalogue?sslmode=require",
         '{"conn_type": "postgres", "host": "db.example", "port": 5433, "login": "me", "password": "p@ss",'
-        ' "schema": "catalogue", "extra": {"sslmode": "require", "cursor": "dictcursor"}}',
+        ' "schema": "catalogue", "extra": {"sslmode": "require", "channel_binding": null}}',
         '{"conn_type": "postgres", "host": "db.example", "port": "5433", "login": "me", "password": "p@ss",'
         ' "schema": "catalogue", "extra": "{\\"sslmode\\": \\"require\\"}"}',
+        "postgresql://me:p%40ss@db.example:5433/catalogue?__extra__=%7B%22sslmode%22%3A%20%22require%22%7D",
     ],
 )
 def test_a_given_warehouse_is_understood_as_uri_and_as_json(text: str) -> None:
     url = Connection.read(WAREHOUSE, text).warehouse_url()
     assert url == make_url("postgresql+psycopg://me:p%40ss@db.example:5433/catalogue?sslmode=require")
+
+
+EXTRAS: list[dict[str, object]] = [
+    {"channel_binding": "require", "sslmode": None, "keepalives": False, "connect_timeout": 3},
+    {"sslpassword": "hush", "target_session_attrs": "read-write"},
+    {"sslmod": "require"},
+    {"options": "-c search_path=public"},
+    {"iam": True},
+    {"sslmode": ["require"]},
+]
+
+
+@pytest.mark.parametrize("extra", EXTRAS, ids=lambda extra: next(iter(extra)))
+def test_make_run_tries_what_the_tasks_use(extra: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"conn_type": "postgres", "host": "db.example", "login": "me", "schema": "catalogue", "extra": extra}
+    monkeypatch.setenv(WAREHOUSE, json.dumps(given))
+    results: list[URL | str] = []
+    for read in (
+        Connection.read(WAREHOUSE, json.dumps(given)).warehouse_url,
+        lambda: resources.warehouse_url("warehouse_default"),
+    ):
+        try:
+            results.append(read())
+        except (StackError, ConfigurationError) as error:
+            results.append(str(error).replace(WAREHOUSE, "warehouse_default"))
+    assert results[0] == results[1]
 
 
 def test_the_embedded_warehouse_survives_the_way_through_its_connection() -> None:

@@ -142,6 +142,19 @@ def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine)
     assert (float(first["seconds_to_removal"]), first["was_held"], first["is_rebuilt"]) == (60, "true", "false")
 
 
+def test_page_and_csv_are_right_whatever_the_roles_defaults(page: AirflowServer, warehouse: Engine) -> None:
+    in_time(warehouse)
+    lines = page.get("compliance.csv").text
+    defaults = {"datestyle": "German", "timezone": "Asia/Tokyo", "intervalstyle": "sql_standard"}
+    defaults |= {"default_transaction_isolation": "serializable", "search_path": "public", "client_encoding": "LATIN1"}
+    with warehouse.begin() as connection:
+        for name, setting in defaults.items():
+            connection.execute(text(f"ALTER DATABASE {warehouse.url.database} SET {name} = '{setting}'"))
+    assert GOOD in words(page.get("compliance").text)
+    assert page.get("compliance.csv").text == lines
+    assert len(lines.splitlines()) == 2
+
+
 def test_who_leaves_a_download_early_leaves_no_connection_to_the_warehouse(
     page: AirflowServer, warehouse: Engine
 ) -> None:

@@ -1,56 +1,61 @@
-"""Connections to the warehouse: the search path, errors as ours, transactions that are tried again."""
+"""Connections to the warehouse: one way to begin a transaction, errors as ours, collisions tried again."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from psycopg.pq import Conninfo
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from asset_changes.errors import WarehouseRefused, WarehouseUnavailable
+from asset_changes.errors import WarehouseUnavailable
+from asset_changes.warehouse.failures import is_collision, warehouse_error
+from asset_changes.warehouse.login import report_sqlstate_of_refused_logins
+from asset_changes.warehouse.session import set_up_transactions
 
 Result = TypeVar("Result")
 
-# Serialization failure and deadlock: Postgres rolled back, and the same work may go through now.
-_COLLISIONS = ("40001", "40P01")
-# What fails while connecting has no code: the driver knows the server's words alone.
-_REFUSED_LOGIN = re.compile(
-    r"FATAL:\s+(password authentication failed|no pg_hba\.conf entry|permission denied for database"
-    r"|(role|database) .* does not exist|role .* is not permitted to log in)"
-)
-# Connection exceptions, a standby that is not the primary yet, insufficient resources, operator intervention, system
-# errors.
-_TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
+APPLICATION_NAME = "asset_changes"
+_SECRETS = {option.keyword.decode() for option in Conninfo.get_defaults() if option.dispchar == b"*"}
+# What the URL says wins.
+_OPTIONS = {
+    # Without these a peer that vanished holds a task for two hours; session.py asks the server for the same.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+    "connect_timeout": "10",
+}
 
 
-def connect(url: URL | str, *, schema: str) -> Engine:
-    """Return an engine whose connections see the tables of `schema`.
+def connect(url: URL | str, *, schema: str, application_name: str = APPLICATION_NAME) -> Engine:
+    """Return an engine whose transactions see the tables of `schema`, through a pooler too.
 
-    One connection that stays open serves a whole task. Whatever the server's defaults are,
-    `synchronous_commit` is on, because Getty forgets a set once it is confirmed, and a transaction
-    sees what others committed before each of its statements, which the guarded load builds upon.
+    One connection that stays open serves a whole task. Nothing is asked for when it starts, since poolers refuse
+    or drop that, and nothing is kept in it between transactions: no prepared statement, no setting.
     """
     url = make_url(url).set(drivername="postgresql+psycopg")
-    return create_engine(
-        url,
+    secrets = {name: value for name, value in url.query.items() if name in _SECRETS}
+    engine = create_engine(
+        url.difference_update_query(secrets),  # an engine shows its URL
         pool_size=1,
         max_overflow=4,
         pool_pre_ping=False,
+        hide_parameters=True,
+        use_native_hstore=False,  # else it is looked up at the first connection
         connect_args={
-            "options": f'-c search_path="{schema}" -c synchronous_commit=on -c timezone=UTC -c client_encoding=UTF8'
-            r" -c default_transaction_isolation=read\ committed -c default_transaction_read_only=off"
-            # Without these, on both sides, a peer that vanished holds a task, or its locks, for two hours.
-            " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,
-            "connect_timeout": 10,
-            "application_name": "asset_changes",
+            **{name: value for name, value in _OPTIONS.items() if name not in url.query},
+            **secrets,
+            "options": "",  # empty, so that PGOPTIONS of the environment is not used
+            "client_encoding": "UTF8",
+            "application_name": application_name,
+            "prepare_threshold": None,
         },
     )
+    report_sqlstate_of_refused_logins(engine)
+    set_up_transactions(engine, schema=schema, application_name=application_name)
+    return engine
 
 
 @contextmanager
@@ -63,7 +68,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def in_transaction(engine: Engine, work: Callable[[Connection], Result]) -> Result:
     """Do `work` in one transaction, again from the start where Postgres gave it up for another."""
     retrying = Retrying(
-        retry=retry_if_exception(_is_collision),
+        retry=retry_if_exception(is_collision),
         stop=stop_after_attempt(5),
         wait=wait_random_exponential(multiplier=0.05, max=2),
         reraise=True,
@@ -83,29 +88,6 @@ def errors_as_ours() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        state = _sqlstate(error)
-        reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-        if not state and _REFUSED_LOGIN.search(reason):
-            raise WarehouseRefused(
-                f"The warehouse refuses the login ({reason}): nothing was loaded or confirmed. Correct user, password "
-                "and database of connection warehouse_default."
-            ) from error
-        if error.connection_invalidated or not state or _TRANSIENT.match(state):
-            raise WarehouseUnavailable(
-                f"The warehouse does not answer or gave up ({reason}): nothing was loaded. Look at "
-                "the database behind connection warehouse_default if this goes on."
-            ) from error
-        raise WarehouseRefused(
-            f"The warehouse refuses a statement ({state}: {reason}): nothing was loaded or confirmed. Check the rights "
-            "of the warehouse's user and whether its tables were changed by hand."
-        ) from error
+        raise warehouse_error(error) from error
     except SQLAlchemyError as error:
         raise WarehouseUnavailable(f"The warehouse cannot be used ({type(error).__name__}).") from error
-
-
-def _is_collision(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and _sqlstate(error) in _COLLISIONS
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""

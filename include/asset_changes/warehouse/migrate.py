@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -11,29 +12,46 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.sql import column, quoted_name, table
 
 from asset_changes.errors import SchemaMismatch
-from asset_changes.warehouse.engine import errors_as_ours, transaction
+from asset_changes.warehouse.comments import write_comments
+from asset_changes.warehouse.engine import in_transaction
+from asset_changes.warehouse.rights import check_database, check_rights, missing_grants
 from asset_changes.warehouse.schema import VERSION
+from asset_changes.warehouse.session import MAY_LACK_SCHEMA, MIGRATE_COMMAND
 
 log = logging.getLogger(__name__)
 
-MIGRATE_COMMAND = "airflow dags trigger asset_changes_discovery"
 _AHEAD = timedelta(days=92)
 _ADVISORY_LOCK = 0x67657474795F6163  # "getty_ac": one at a time, whoever starts it
 
 
-def migrate(engine: Engine, *, schema: str) -> None:
-    """Make or upgrade the schema and its monthly partitions; safe to run at any time, by many at once."""
-    with transaction(engine) as connection:
-        _one_at_a_time(connection)
-        if schema not in inspect(connection).get_schema_names():  # else a user who owns the schema alone is refused
-            quoted = connection.dialect.identifier_preparer.quote(quoted_name(schema, quote=True))
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        now = datetime.now(UTC)
-        add_partitions(connection, since=now, until=now + _AHEAD)
+def migrate(engine: Engine, *, schema: str, loading_role: str | None = None) -> None:
+    """Make or upgrade the schema and its monthly partitions; safe to run at any time, by many at once.
+
+    `loading_role` is who loads, where that is not who migrates: it gets the rights of docs/security.md. Raises
+    WarehouseRefused, with the GRANTs to give, if either lacks a right that any task will need.
+    """
+    work = partial(_migrate, schema=schema, loading_role=loading_role)
+    in_transaction(engine.execution_options(**{MAY_LACK_SCHEMA: True}), work)
+
+
+def _migrate(connection: Connection, *, schema: str, loading_role: str | None) -> None:
+    check_database(connection, schema=schema)
+    _one_at_a_time(connection)
+    if schema not in inspect(connection).get_schema_names():  # else a user who owns the schema alone is refused
+        quoted = connection.dialect.identifier_preparer.quote(quoted_name(schema, quote=True))
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted}"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    write_comments(connection)
+    now = datetime.now(UTC)
+    add_partitions(connection, since=now, until=now + _AHEAD)
+    if loading_role is None:
+        check_rights(connection, schema=schema)
+    else:
+        for grant in missing_grants(connection, role=loading_role, schema=schema):
+            connection.exec_driver_sql(grant.as_string(None))
 
 
 def check_version(connection: Connection) -> None:
@@ -63,6 +81,8 @@ def add_partitions(connection: Connection, *, since: datetime, until: datetime) 
         name = f"asset_changes_{first:%Y_%m}"
         if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}):
             continue
+        # A load that fills the default partition waits here, and tries again with the new one (is_collision).
+        connection.execute(text("LOCK TABLE asset_changes_default IN ACCESS EXCLUSIVE MODE"))
         bounds = {"first": f"{first} 00:00:00Z", "following": f"{following} 00:00:00Z"}
         connection.execute(text(f"CREATE TABLE {name} (LIKE asset_changes INCLUDING DEFAULTS)"))
         moved = connection.execute(
@@ -90,6 +110,3 @@ def _one_at_a_time(connection: Connection) -> None:
 def _month(since: datetime, offset: int) -> date:
     months = since.year * 12 + since.month - 1 + offset
     return date(months // 12, months % 12 + 1, 1)
-
-
-__all__ = ["MIGRATE_COMMAND", "add_partitions", "check_version", "errors_as_ours", "migrate"]

@@ -28,14 +28,17 @@ class PageUnavailable(Exception):
 
 @contextmanager
 def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settings]]:
-    """Give a read-only transaction on the warehouse, or raise the Obstacle that stands in the way."""
+    """Give a read-only transaction on the warehouse, or raise PageUnavailable with the reason."""
     try:
         settings = Settings.from_environment()
         with warehouse_of(settings) as engine, transaction(engine) as connection:
-            connection.execute(text("SET TRANSACTION READ ONLY"))
-            # For a statement that is slow, and for a reader of a download that neither reads nor leaves.
-            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                connection.execute(text(f"SET LOCAL {limit} = '{seconds}s'"))
+            # The limits are for a slow statement, and for a reader of a download that neither reads nor leaves.
+            connection.execute(
+                text(
+                    f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '{seconds}s';"
+                    f" SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
+                )
+            )
             check_version(connection)
             yield connection, settings
     except AirflowNotFoundException as error:
@@ -48,7 +51,9 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
             link="connections",
         ) from error
     except ConfigurationError as error:
-        raise PageUnavailable(reason=str(error), next_step="Then start Airflow's API server again.") from error
+        raise PageUnavailable(
+            reason=str(error), next_step="If it is in the environment, start Airflow's API server again."
+        ) from error
     except SchemaMismatch as error:
         raise PageUnavailable(
             str(error).removesuffix(" Nothing was fetched."),

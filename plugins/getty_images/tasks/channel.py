@@ -136,7 +136,8 @@ def _channel_context(entry: ChannelEntry, context: Mapping[str, Any]) -> Iterato
             "asset_changes_discovery."
         )
     settings = Settings.from_environment()
-    with warehouse_of(settings) as engine:
+    name = f"asset_changes channel={entry.channel.channel_id}"  # as pg_stat_activity shows the task
+    with warehouse_of(settings, application_name=name) as engine:
         clock = WarehouseClock(engine)
         hook = GettyImagesHook(entry.conn_id, clock=clock)
         try:

@@ -129,11 +129,12 @@ class PerilousConnection(psycopg.Connection[Any]):
 def surround(engine: Engine, perils: Perils) -> None:
     """Let an engine that has not connected yet make its connections with perils around their commits."""
 
-    @event.listens_for(engine, "do_connect")
-    def _connect(_dialect: object, _record: object, args: Any, options: Any) -> PerilousConnection:
+    def connect(*args: Any, **options: Any) -> PerilousConnection:
         connection = PerilousConnection.connect(*args, **options)
         connection.perils = perils
         return connection
+
+    engine.dialect.connect = connect  # type: ignore[method-assign]
 
     @event.listens_for(engine, "before_cursor_execute")
     def _notice(_connection: object, cursor: Any, statement: str, *_: object) -> None:

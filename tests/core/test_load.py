@@ -4,7 +4,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -194,22 +194,28 @@ def ready_to_load(channel: Channel, change_set_id: str, messages: list[dict[str,
 def test_any_order_of_arrival_ends_in_the_same_rows(seed: int, warehouse: Engine) -> None:
     sets = [ready_to_load(*each) for each in random_sets(seed)]
     query = text(STATE)
-    found = []
-    with warehouse.connect() as connection:
+    found: list[Any] = []
+    with warehouse.begin() as connection:
         for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM):
             ledger.lock_channel(connection, channel)
-        connection.commit()
-        for order in itertools.permutations(sets):
-            for fetched, prepared in order:
-                load_first(connection, fetched, prepared, wait=already_archived)
+
+    def load_in(order: Iterable[Any], *, at_once: bool) -> None:
+        with warehouse.connect() as connection, connection.begin() as transaction:
+            if at_once:  # as a replay does, all sets of a channel
+                for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM):
+                    mine = [each for each in order if each[0].channel_id == channel.channel_id]
+                    known = [KnownSet(ref=ref, prepared=prepared) for ref, prepared in mine]
+                    load_again(connection, known, wait=already_archived)
+                    connection.execute(text("DROP TABLE pg_temp.staged"))
+            else:
+                for ref, prepared in order:
+                    load_first(connection, ref, prepared, wait=already_archived)
             found.append(connection.execute(query).all())
-            connection.rollback()
-        for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM):  # as a replay does, all sets of a channel at once
-            known = [KnownSet(ref=ref, prepared=each) for ref, each in sets if ref.channel_id == channel.channel_id]
-            load_again(connection, known, wait=already_archived)
-            connection.execute(text("DROP TABLE pg_temp.staged"))
-        found.append(connection.execute(query).all())
-        connection.rollback()
+            transaction.rollback()
+
+    for order in itertools.permutations(sets):
+        load_in(order, at_once=False)
+    load_in(sets, at_once=True)
     assert len(found) == 25
     assert all(each == found[0] for each in found)
     assert len(found[0]) > 1

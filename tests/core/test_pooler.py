@@ -9,7 +9,7 @@ from asset_changes.errors import AssetChangesError, WarehouseRefused, WarehouseU
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.sandbox import Sandbox

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.getty_api.parsing import PARSER_VERSION
+from asset_changes.getty_api.content import PARSER_VERSION
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext

@@ -9,7 +9,7 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import SchemaMismatch, WarehouseRefused
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import add_partitions, migrate
 from asset_changes.warehouse.rights import check_rights

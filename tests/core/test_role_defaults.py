@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.steps import ChannelContext
+from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from local_stack.postgres import EmbeddedPostgres

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import UnreadableChangeSet
-from asset_changes.getty_api.parsing import PARSER_VERSION, parse_archived
+from asset_changes.getty_api.content import PARSER_VERSION
+from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.models import LOG_COLUMNS, ChangeSetRef, Delivery, PreparedSet
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from asset_changes.archive import Archive
 from asset_changes.clock import Clock, system_clock
-from asset_changes.getty_api.parsing import combined_hash
+from asset_changes.getty_api.content import combined_hash
 from asset_changes.models import ChangeSet, ChangeSetRef, Channel, Confirmation, Delivery
 from asset_changes.warehouse.ledger import LedgerRow, RunRef
 

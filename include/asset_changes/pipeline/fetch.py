@@ -9,7 +9,8 @@ from functools import partial
 from sqlalchemy import Connection
 
 from asset_changes.errors import ArchiveUnavailable, UnreadableChangeSet
-from asset_changes.getty_api.parsing import is_read_by_newer_parser, parse_change_set
+from asset_changes.getty_api.content import is_read_by_newer_parser
+from asset_changes.getty_api.parsing import parse_change_set
 from asset_changes.models import ChangeSetRef
 from asset_changes.pipeline.context import ChannelContext, DeliveryKind, ReceivedSet, already_archived
 from asset_changes.pipeline.redelivery import load_orphaned, merge_with_ledger, receive_again, receive_orphan

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from asset_changes.archive import Archive, ArchivedSet
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
-from asset_changes.getty_api.parsing import parse_archived, unseen
+from asset_changes.getty_api.content import unseen
+from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.ledger import LedgerRow
 

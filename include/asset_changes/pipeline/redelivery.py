@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 
 from asset_changes.archive import ArchivedSet
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet, WarehouseUnavailable
-from asset_changes.getty_api.parsing import parse_archived, parse_change_set, unseen
+from asset_changes.getty_api.content import unseen
+from asset_changes.getty_api.parsing import parse_archived, parse_change_set
 from asset_changes.models import ChangeSet, ChangeSetRef, Delivery
 from asset_changes.pipeline.context import ChannelContext, DeliveryKind, ReceivedSet
 from asset_changes.pipeline.load import load

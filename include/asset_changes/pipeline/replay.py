@@ -19,7 +19,8 @@ from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive, ArchivedSet
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
-from asset_changes.getty_api.parsing import is_read_by_newer_parser, parse_archived
+from asset_changes.getty_api.content import is_read_by_newer_parser
+from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.models import ChangeSetRef, Channel, Delivery, PreparedSet
 from asset_changes.pipeline.context import already_archived
 from asset_changes.pipeline.missing import missing_sets

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asset_changes.getty_api.content import combined_hash, unseen
 from asset_changes.getty_api.fields import as_json
-from asset_changes.getty_api.parsing import combined_hash, parse_archived, unseen
+from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.models import ChangeSet, ChangeSetRef, Channel, Counts, Lifecycle, PreparedSet, RejectedChange
 from asset_changes.pipeline.context import ChannelContext
 

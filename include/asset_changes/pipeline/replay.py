@@ -2,43 +2,48 @@
 
 The archive is the source, not the ledger; Getty is never called. Loaded sets go through one check
 per group of sets, which writes only what is missing or older; sets that the ledger does not hold as
-loaded go through the same load as a live one.
+loaded go through the same load as a live one. What cannot be read is named, and holds nothing up.
 """
 
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select
 
-from asset_changes.archive import Archive, ArchivedSet
-from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
-from asset_changes.models import Body, Channel, FetchedSet, PreparedSet
-from asset_changes.pipeline.missing import missing_sets
-from asset_changes.pipeline.transform import transform
-from asset_changes.warehouse import ledger
+from asset_changes.archive import Archive
+from asset_changes.archived_sets import ArchivedSet, is_within
+from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable, UnreadableChangeSet
+from asset_changes.models import Channel, FetchedSet, PreparedSet
+from asset_changes.pipeline.archive_check import compare_archive, lacking
+from asset_changes.pipeline.archived_bodies import Problems
+from asset_changes.pipeline.prepared_groups import Group, Preparing, Ready, prepared_ahead
+from asset_changes.pipeline.unreadable import ReadAgain, mark_read, read_unreadable
+from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
 from asset_changes.warehouse.ledger import LedgerRow
 from asset_changes.warehouse.loader import is_in_log, load_set, load_staged, remove_rejected
 from asset_changes.warehouse.migrate import add_partitions, check_version
 
 log = logging.getLogger(__name__)
 
-SETS_PER_TRANSACTION = 20
-"""Bounds memory (about 5 MB of rows in hand) and how long a live load of the channel waits."""
+_BEING_LOADED = timedelta(minutes=15)
+"""A set is in the archive before it is in the ledger: what came so lately is not compared."""
+
+_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
     """What a replay found and did; `changed` counts the rows that it wrote or rewrote.
 
-    `waited` of them are of sets that the ledger knew as waiting for their load.
+    `waited` of them are of sets that were known to wait for their load.
     """
 
     sets: int = 0
@@ -60,10 +65,6 @@ class Replayed:
         return f"sets={self.sets} changes={self.changes} changed={self.changed} rebuilt={self.rebuilt}"
 
 
-Ready = tuple[FetchedSet, PreparedSet]
-"""One archived set with its rows."""
-
-
 def replay(
     channel: Channel,
     *,
@@ -74,48 +75,58 @@ def replay(
     only_missing: bool = False,
     note: Callable[[Connection, Replayed], None] | None = None,
 ) -> Replayed:
-    """Load the sets of a channel with `since <= fetched_at < until` again; safe beside live runs.
+    """Load the sets of a channel that came in `since <= received_at < until` again; safe beside live runs.
 
     With `only_missing`, those alone of which the warehouse lacks something: what a restored one needs.
-    `note` is told in each transaction what it did.
+    `note` is called in each transaction with what it did. Raises, after all else is loaded, where an
+    object could not be read and nobody has dismissed it.
     """
+    channel_id = channel.channel_id
     with transaction(warehouse) as connection:
         check_version(connection)
-        last = archive.last(channel.channel_id)
-        sets = archive.sets(channel.channel_id, since=since, until=until)
-        if only_missing:
-            sets = _reported(missing_sets(connection, channel.channel_id, archive=archive, since=since, until=until))
-        if (first := next(sets, None)) and last:
-            add_partitions(connection, since=first.fetched_at, until=min(until or last.fetched_at, last.fetched_at))
+        problems = Problems(findings.open_findings(connection, channel_id))
+    again = read_unreadable(warehouse, archive, channel_id, problems=problems, since=since, until=until)
+    last = archive.last(channel_id)
+    sets = archive.sets(channel_id, since=since, until=until)
+    if only_missing:
+        sets = _reported(lacking(sets, partial(_rows, warehouse, channel_id), archive=archive))
+    sets = chain(again.sets.values(), (each for each in sets if each.change_set_id not in again.sets))
+    if (first := next(sets, None)) and last:
+        with transaction(warehouse) as connection:
+            upto = min(until or last.fetched_at, last.fetched_at)
+            add_partitions(connection, since=first.fetched_at, until=max(upto, first.fetched_at))
     gc.freeze()  # as in a catch-up
     started, total = time.monotonic(), Replayed()
-    groups = _grouped(chain(filter(None, [first]), sets), SETS_PER_TRANSACTION)
-    unread: list[str] = []
-    for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse, unread=unread):
-        load = partial(_load, channel=channel, archive=archive, group=ready, last=last, note=note)
+    preparing = Preparing(channel=channel, archive=archive, warehouse=warehouse, problems=problems)
+    for group in prepared_ahead(preparing, chain(filter(None, [first]), sets)):
+        load = partial(_load, preparing=preparing, group=group, last=last, expected=again.sets, note=note)
         total += in_transaction(warehouse, load)
     seconds = time.monotonic() - started
     if not total.sets:
         what = "no archived set that the warehouse lacks" if only_missing else "no archived set"
         span = f"from {since or 'the beginning'} to {until or 'now'}"
-        log.info("Nothing to replay: channel=%d has %s %s", channel.channel_id, what, span)
+        log.info("Nothing to replay: channel=%d has %s %s", channel_id, what, span)
     log.log(
         logging.WARNING if total.changed else logging.INFO,
         "Replayed channel=%d: %s seconds=%.1f changes_per_second=%.0f",
-        channel.channel_id,
+        channel_id,
         total,
         seconds,
         total.changes / seconds if seconds else 0,
     )
-    if unread:
-        raise ArchiveDamaged(f"{unread[0]} In all {len(unread)} archived sets cannot be read; the rest is loaded.")
+    conclude = partial(_conclude, preparing=preparing, again=again, since=since, until=until)
+    _raise_unread(in_transaction(warehouse, conclude), problems, since=since, until=until, only_missing=only_missing)
     return total
 
 
+def _rows(warehouse: Engine, channel_id: int, change_set_ids: Sequence[str]) -> dict[str, LedgerRow]:
+    with transaction(warehouse) as connection:
+        return ledger.lookup_many(connection, channel_id, change_set_ids)
+
+
 def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
-    """Return the sets that the warehouse lacks, told one by one."""
-    found = list(missing)  # before the replay makes them fewer
-    for each in found:
+    """Yield the sets that the warehouse lacks, each of them named in the log."""
+    for each in missing:
         log.warning(
             "Missing: channel=%d change set %s, fetched at %s, is in the archive and not loaded: %s",
             each.channel_id,
@@ -123,138 +134,72 @@ def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
             each.fetched_at,
             each.uri,
         )
-    return iter(found)
-
-
-def _prepared_ahead(
-    groups: Iterable[Sequence[ArchivedSet]],
-    *,
-    channel: Channel,
-    archive: Archive,
-    warehouse: Engine,
-    unread: list[str],
-) -> Iterator[list[Ready]]:
-    """Yield the sets with their rows, while the next ones are read and transformed beside the load.
-
-    Loaded sets come together: one statement writes what they lack. The others come one by one, for
-    several in one transaction would lock their assets in no order, and deadlock with another channel.
-    What cannot be read is told, added to `unread`, and holds nothing up.
-    """
-
-    def prepare(group: Sequence[ArchivedSet]) -> list[list[Ready]]:
-        with transaction(warehouse) as connection:
-            rows = ledger.lookup_many(connection, channel.channel_id, [each.change_set_id for each in group])
-        loaded: list[Ready] = []
-        others: list[list[Ready]] = []
-        for each in group:
-            row = rows.get(each.change_set_id)
-            try:
-                ready = _ready(each, row, channel=channel, archive=archive)
-            except (ArchiveDamaged, UnreadableChangeSet) as error:
-                log.error("Not replayed: channel=%d change set %s. %s", each.channel_id, each.change_set_id, error)
-                unread.append(str(error))
-                continue
-            if row is not None and row.loaded_at is not None:
-                loaded.append(ready)
-            else:
-                others.append([ready])
-        return [*others, *filter(None, [loaded])]
-
-    with ThreadPoolExecutor(1) as ahead:
-        coming = None
-        for group in groups:
-            following = ahead.submit(prepare, group)
-            if coming is not None:
-                yield from coming.result()
-            coming = following
-        if coming is not None:
-            yield from coming.result()
-
-
-def _ready(archived: ArchivedSet, row: LedgerRow | None, *, channel: Channel, archive: Archive) -> Ready:
-    fetched = FetchedSet(
-        channel_id=archived.channel_id,
-        change_set_id=archived.change_set_id,
-        # The ledger's time is the log's key, should a worker that died have left another object.
-        fetched_at=row.fetched.fetched_at if row else archived.fetched_at,
-        archive_uri=archived.uri,
-        is_redelivery=False,
-    )
-    return _with_rows(fetched, archive.read(archived.uri, later=archived.later), channel)
-
-
-def _with_rows(fetched: FetchedSet, bodies: Sequence[Body], channel: Channel) -> Ready:
-    return fetched, transform(
-        bodies, channel=channel, change_set_id=fetched.change_set_id, fetched_at=fetched.fetched_at
-    )
+        yield each
 
 
 def _load(
     connection: Connection,
     *,
-    channel: Channel,
-    archive: Archive,
-    group: Sequence[Ready],
+    preparing: Preparing,
+    group: Group,
     last: ArchivedSet | None,
+    expected: dict[str, ArchivedSet],
     note: Callable[[Connection, Replayed], None] | None,
 ) -> Replayed:
     """Load one group in the caller's transaction."""
-    ledger.lock_channel(connection, channel)
-    rows = ledger.lookup_many(connection, channel.channel_id, [fetched.change_set_id for fetched, _ in group])
-    held, rebuilt, changed, waited = [], 0, 0, 0
-    for ready in group:
-        fetched, prepared = _as_the_ledger_has_it(ready, rows.get(ready[0].change_set_id), archive, channel)
-        row = rows.get(fetched.change_set_id)
+    channel_id = preparing.channel.channel_id
+    ledger.lock_channel(connection, preparing.channel)
+    rows = ledger.lookup_many(connection, channel_id, [each.fetched.change_set_id for each in group.sets])
+    known: list[tuple[FetchedSet, PreparedSet]] = []
+    loaded: list[int] = []
+    rebuilt = changed = waited = 0
+    for ready in group.sets:
+        row = rows.get(ready.fetched.change_set_id)
+        current = preparing.as_the_ledger_has_it(ready, row)
+        if current is None:
+            continue
+        fetched, prepared = current.fetched, current.prepared
+        loaded.append(prepared.counts.changes)
         if row is not None and row.loaded_at is not None:
-            changed += _correct(connection, row, fetched, prepared)
-            held.append((fetched, prepared))
+            changed += _correct(connection, row, current)
+            known.append((fetched, prepared))
             continue
         if row is None:
             ledger.insert_fetched(connection, fetched, content_hash=prepared.content_hash, run=ledger.RunRef())
         if is_in_log(connection, fetched):
-            held.append((fetched, prepared))
+            known.append((fetched, prepared))
             ledger.mark_loaded(connection, fetched.channel_id, fetched.change_set_id, prepared)
         else:
-            load_set(connection, fetched, prepared, is_first=True)
+            # Whether a set without a row was never loaded or is forgotten, nobody can know.
+            load_set(connection, fetched, prepared, is_first=True, is_rebuild=row is None)
             changed += prepared.counts.changes
-            waited += prepared.counts.changes if row else 0
+            waited += prepared.counts.changes if row or fetched.change_set_id in expected else 0
         if row is None:
             # Getty hands out a set only after it confirmed the one before.
             is_confirmed = last is not None and _came_before(fetched, last)
             ledger.mark_rebuilt(connection, fetched.channel_id, fetched.change_set_id, is_confirmed=is_confirmed)
             rows |= ledger.lookup_many(connection, fetched.channel_id, [fetched.change_set_id])
             rebuilt += 1
+    written = load_staged(connection, known, is_rebuild=group.is_rebuild)
     done = Replayed(
-        sets=len(group),
-        changes=sum(prepared.counts.changes for _, prepared in group),
-        changed=changed + load_staged(connection, held),
+        sets=len(loaded),
+        changes=sum(loaded),
+        changed=changed + written,
         rebuilt=rebuilt,
-        waited=waited,
+        waited=waited + (written if any(fetched.change_set_id in expected for fetched, _ in known) else 0),
     )
     if note is not None:
         note(connection, done)
     return done
 
 
-def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive, channel: Channel) -> Ready:
-    """Return a set under the ledger's key, and with all that was archived of it before its row was locked."""
-    fetched, prepared = ready
-    if row is None:
-        return ready
-    # Rebuilt a moment ago from another object, or made longer by a live worker since it was read.
-    is_outdated = row.loaded_at is None and row.content_hash != prepared.content_hash
-    if row.fetched.fetched_at != fetched.fetched_at or is_outdated:
-        fetched = replace(fetched, fetched_at=row.fetched.fetched_at)
-        return _with_rows(fetched, archive.read(fetched.archive_uri), channel)
-    return ready
-
-
-def _correct(connection: Connection, row: LedgerRow, fetched: FetchedSet, prepared: PreparedSet) -> int:
-    """Tell the ledger what the archive knows better of a loaded set; return how many rejected changes are none now.
+def _correct(connection: Connection, row: LedgerRow, ready: Ready) -> int:
+    """Write into the ledger what the archive knows better of a loaded set; return how many rejected changes are gone.
 
     A worker may have died after it archived a longer delivery, and newer code may read what older code
-    had rejected. An object that another worker left behind beside the ledger's own may hold less.
+    had rejected. An object that another worker left behind may hold less than the ledger's own.
     """
+    fetched, prepared = ready.fetched, ready.prepared
     is_own = fetched.archive_uri.rpartition("/")[2] == row.fetched.archive_uri.rpartition("/")[2]
     grown, counts = prepared.counts.changes - row.counts.changes, prepared.counts
     if grown > 0 or (is_own and grown == 0 and counts != row.counts):
@@ -265,9 +210,60 @@ def _correct(connection: Connection, row: LedgerRow, fetched: FetchedSet, prepar
 
 
 def _came_before(fetched: FetchedSet, last: ArchivedSet) -> bool:
-    return fetched.change_set_id != last.change_set_id and fetched.fetched_at < last.fetched_at
+    return fetched.change_set_id != last.change_set_id and fetched.fetched_at < last.objects[-1].first_at
 
 
-def _grouped(sets: Iterator[ArchivedSet], size: int) -> Iterator[list[ArchivedSet]]:
-    while group := list(islice(sets, size)):
-        yield group
+def _conclude(
+    connection: Connection,
+    *,
+    preparing: Preparing,
+    again: ReadAgain,
+    since: datetime | None,
+    until: datetime | None,
+) -> list[ArchiveFinding]:
+    """Keep what could not be read, and what can be again; return what no person has dismissed of it."""
+    problems, channel_id = preparing.problems, preparing.channel.channel_id
+    unread = findings.note(connection, problems.findings.values())
+    for key, finding in problems.over.items():
+        if key not in problems.findings:
+            how = Settled.READ if finding.kind == FindingKind.UNREADABLE else Settled.RESTORED
+            findings.settle(connection, [finding], how=how)
+    mark_read(connection, again)
+    lately = connection.execute(select(func.now())).scalar_one() - _BEING_LOADED
+    found = compare_archive(
+        connection, preparing.archive, channel_id, since=since, until=lately if until is None else min(until, lately)
+    )
+    known = {each.key for each in unread}
+    return [*unread, *(each for each in found if each.kind == FindingKind.MISSING and each.key not in known)]
+
+
+def _raise_unread(
+    unread: Sequence[ArchiveFinding],
+    problems: Problems,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    only_missing: bool,
+) -> None:
+    """Raise where objects of the span could not be read that no person has dismissed.
+
+    With `only_missing` an object that is gone is none of them, unless its set was due: what is loaded
+    lacks nothing.
+    """
+    counted = []
+    for each in unread:
+        if is_within(each.received_at, since, until) and (each.key in problems.findings or not only_missing):
+            counted.append(each)
+        else:
+            log.warning("Still open, but not of this replay: %s", each.detail)
+    if problems.unavailable:
+        many = len(problems.unavailable)
+        raise ArchiveUnavailable(
+            f"{problems.unavailable[0]} In all {many} of the archive's objects; the rest is loaded."
+        )
+    if counted:
+        kind = UnreadableChangeSet if counted[0].kind == FindingKind.UNREADABLE else ArchiveDamaged
+        others = "".join(f" Also: {each.archive_uri}" for each in counted[1:_NAMED])
+        raise kind(
+            f"{counted[0].detail} In all {len(counted)} archived objects cannot be read; the rest is loaded.{others}"
+        )

@@ -95,9 +95,11 @@ def _newest_from(source: str, equals: str) -> str:
 
 def _deletions_from(source: str) -> str:
     return f"""
-INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, received_at, applied_at, was_held)
+INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, received_at, applied_at, was_held,
+                       is_rebuilt)
 SELECT coming.channel_id, change_set_id, position, asset_id, changed_at, fetched_at, clock_timestamp(),
-       coalesce(held.upserted_at > held.deleted_at, held.upserted_at IS NOT NULL)
+       CASE WHEN NOT :is_rebuild THEN coalesce(held.upserted_at > held.deleted_at, held.upserted_at IS NOT NULL) END,
+       :is_rebuild
 FROM ({source}) AS coming LEFT JOIN asset_states AS held USING (asset_id)
 WHERE coming.asset_lifecycle = 'Delete'
 ON CONFLICT DO NOTHING
@@ -131,31 +133,38 @@ _REMOVE_REJECTED = text(
 )
 
 
-def load_set(connection: Connection, fetched: FetchedSet, prepared: PreparedSet, *, is_first: bool) -> None:
+def load_set(
+    connection: Connection, fetched: FetchedSet, prepared: PreparedSet, *, is_first: bool, is_rebuild: bool = False
+) -> None:
     """Load one prepared set in the caller's transaction and stamp it as loaded.
 
-    `is_first` says that no row of the set is in the log yet: then it is copied straight into it.
+    `is_first` says that no row of the set is in the log yet: then it is copied straight into it. With
+    `is_rebuild` nobody knows whether its Deletes ended something live when they were first applied.
     """
     if is_first:
         key = _key(fetched)
         _copy(connection, "asset_changes", [prepared.rows])
-        connection.execute(_DELETIONS_FROM_LOG, key)
+        connection.execute(_DELETIONS_FROM_LOG, key | {"is_rebuild": is_rebuild})
         connection.execute(_STATES_FROM_LOG, key)
         _insert_rejected(connection, [(fetched, prepared)])
     else:
-        load_staged(connection, [(fetched, prepared)])
+        load_staged(connection, [(fetched, prepared)], is_rebuild=is_rebuild)
     ledger.mark_loaded(connection, fetched.channel_id, fetched.change_set_id, prepared)
     ledger.stamp_newest_change(connection, fetched.channel_id, prepared.newest_change_at)
 
 
-def load_staged(connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]]) -> int:
+def load_staged(
+    connection: Connection, sets: Sequence[tuple[FetchedSet, PreparedSet]], *, is_rebuild: bool = False
+) -> int:
     """Load sets that may be loaded already, once per transaction; return how many rows were written."""
     if not sets:
         return 0
     connection.execute(_STAGE)
     _copy(connection, "staged", [prepared.rows for _, prepared in sets])
     written = [
-        connection.execute(each).rowcount for each in (_LOG_FROM_STAGED, _DELETIONS_FROM_STAGED, _STATES_FROM_STAGED)
+        connection.execute(_LOG_FROM_STAGED).rowcount,
+        connection.execute(_DELETIONS_FROM_STAGED, {"is_rebuild": is_rebuild}).rowcount,
+        connection.execute(_STATES_FROM_STAGED).rowcount,
     ]
     return sum(written) + _insert_rejected(connection, sets)
 

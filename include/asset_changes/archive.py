@@ -126,6 +126,10 @@ class Archive:
         last_days: dict[str, date] = {}
         yielded: dict[str, int] = {}
         for day, _ in days:
+            while behind and behind[0][0] < day - REACH:
+                for change_set_id in behind.popleft()[1]:
+                    if last_days.get(change_set_id, day) < day - REACH:
+                        del objects[change_set_id], last_days[change_set_id], yielded[change_set_id]
             while ahead and ahead[0][0] <= day + REACH:
                 coming, folder = ahead.popleft()
                 of_day = self._objects_of(folder)
@@ -141,10 +145,6 @@ class Archive:
                     archived = archived_set(channel_id, change_set_id, found)
                     if archived.has_object_in(since, until):
                         yield archived
-            while behind[0][0] < day - REACH:
-                for change_set_id in behind.popleft()[1]:
-                    if last_days.get(change_set_id, day) < day - REACH:
-                        del objects[change_set_id], last_days[change_set_id], yielded[change_set_id]
 
     def unreadable(
         self, channel_id: int, *, since: datetime | None = None, until: datetime | None = None

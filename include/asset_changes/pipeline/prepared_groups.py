@@ -9,7 +9,7 @@ from itertools import islice
 from sqlalchemy import Engine
 
 from asset_changes.archive import Archive
-from asset_changes.archived_sets import ArchivedSet, first_uri
+from asset_changes.archived_sets import ArchivedSet, archived_set, first_uri
 from asset_changes.errors import UnreadableChangeSet
 from asset_changes.models import Channel, FetchedSet, PreparedSet
 from asset_changes.pipeline.archived_bodies import Problems, ReadSet, read_set, understood
@@ -70,7 +70,7 @@ class Preparing:
             # A set of rejected changes alone has no row in the log.
             is_kept = is_loaded and (bool(times) or row is None or row.counts.rejected == row.counts.changes)
             first_at = row.fetched.fetched_at if row else next(iter(times), None)
-            ready = self.ready(each, first_at=first_at, needs_all=is_kept)
+            ready = self.ready(self._with_own(each, row), first_at=first_at, needs_all=is_kept)
             if ready is None:
                 continue
             if is_loaded:
@@ -117,6 +117,14 @@ class Preparing:
             return ready
         archived = self.archive.find(row.fetched.channel_id, row.fetched.change_set_id, before=ready.fetched.fetched_at)
         return self.ready(archived or ready.archived, first_at=row.fetched.fetched_at, needs_all=False)
+
+    def _with_own(self, archived: ArchivedSet, row: LedgerRow | None) -> ArchivedSet:
+        """Return a set with the ledger's own object, should that be out of reach of the others."""
+        if row is None or any(each.first_at == row.fetched.fetched_at for each in archived.objects):
+            return archived
+        own = self.archive.find(archived.channel_id, archived.change_set_id, before=row.fetched.fetched_at)
+        objects = {*archived.objects, *(own.objects if own else ())}
+        return archived_set(archived.channel_id, archived.change_set_id, list(objects))
 
     def _transformed(self, archived: ArchivedSet, read: ReadSet, fetched_at: datetime) -> PreparedSet:
         return transform(read.bodies, channel=self.channel, change_set_id=archived.change_set_id, fetched_at=fetched_at)

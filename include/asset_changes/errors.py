@@ -18,6 +18,7 @@
         ├── RateLimited                429, or 403 that speaks of rate
         ├── WarehouseUnavailable       the warehouse does not answer, or gave up a transaction
         ├── ArchiveUnavailable         the archive cannot be read or written
+        │   └── ArchiveObjectMissing     the archive has no object where one is expected
         └── NotificationFailed         the watchdog could not tell somebody, or not look everywhere
 
 Each message is a sentence: what happened, and where. What to do next stands with the class, and at length
@@ -148,6 +149,12 @@ class ArchiveUnavailable(TransientError):
     """The archive cannot be read or written."""
 
     next_step = "Look for a full disk, missing rights or an unreachable store; the next run tries again by itself."
+
+
+class ArchiveObjectMissing(ArchiveUnavailable):
+    """The archive has no object where one is expected; a store that is shared may show it later."""
+
+    next_step = "Bring the object back from a backup of the archive; if there is none, see operations.md."
 
 
 class NotificationFailed(TransientError):

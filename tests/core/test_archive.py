@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable
+from asset_changes.errors import ArchiveDamaged, ArchiveObjectMissing, ArchiveUnavailable
 from asset_changes.models import Delivery
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
@@ -78,8 +78,8 @@ def test_later_deliveries_stand_beside_the_first_in_the_order_they_came(any_arch
     in_order = sorted(came, key=lambda body: body.received_at)
     assert any_archive.read(uri) == [Delivery(body=b"0", received_at=NOON), *in_order]
     [found, _] = any_archive.sets(3001)
-    assert (found.uri, found.later) == (uri, tuple(body.received_at for body in in_order))
-    assert any_archive.read(uri, later=found.later[:1]) == [Delivery(body=b"0", received_at=NOON), in_order[0]]
+    assert found.uri == uri
+    assert [each.received_at for each in found.objects] == [NOON, *(body.received_at for body in in_order)]
 
 
 def test_a_body_that_is_not_understood_is_kept_but_is_no_set(any_archive: Archive) -> None:
@@ -133,6 +133,42 @@ def test_what_others_left_in_the_folders_is_passed_over(tmp_path: Path) -> None:
     for name in ("fetched_date=backup", "fetched_date=2026-13-99"):
         (folder.parent / name).mkdir()
     assert [each.change_set_id for each in archive.sets(3001)] == ["7"]
+
+
+def test_all_objects_of_a_set_are_found_on_any_store(any_archive: Archive) -> None:
+    first, orphan = write(any_archive, "7", b"0"), write(any_archive, "7", b"1", days=2)
+    longer = any_archive.write_later(first, Delivery(body=b"2", received_at=NOON + timedelta(days=3)))
+    write(any_archive, "77", days=1)
+    unreadable = any_archive.write_unreadable(3001, b"[1]", received_at=NOON)
+    [found, _] = any_archive.sets(3001)
+    assert found == any_archive.find(3001, "7", before=NOON + timedelta(days=9))
+    assert [each.uri for each in found.in_order(NOON + timedelta(days=2))] == [orphan, first, longer]
+    assert [each.uri for each in any_archive.unreadable(3001)] == [unreadable]
+    assert any_archive.channel_ids() == [3001]
+    any_archive.remove(first)
+    [found, _] = any_archive.sets(3001)
+    assert [each.uri for each in found.missing] == [first]
+    with pytest.raises(ArchiveObjectMissing):
+        any_archive.read_one(first)
+
+
+def test_a_folder_of_many_objects_is_listed_once(tmp_path: Path) -> None:
+    class Counting(Archive):
+        listed = 0
+
+        def _names(self, folder: UPath, prefix: str = "") -> list[str]:
+            self.listed += 1
+            if folder.name.startswith("channel_id="):
+                return [f"fetched_date=2026-{month:02}-01" for month in range(1, 13)]
+            day = folder.name.removeprefix("fetched_date=").replace("-", "")
+            return [f"{day}T0000{number:08}Z-{day}{number}.json.gz" for number in range(20_000)]
+
+    archive = Counting(UPath(f"file://{tmp_path}/archive"))
+    sets = archive.sets(3001)
+    assert next(sets).change_set_id == "202601010"
+    assert archive.listed == 3  # the channel, its first day, and the one within reach
+    assert sum(1 for _ in sets) == 12 * 20_000 - 1
+    assert archive.listed == 13
 
 
 # What goes wrong.

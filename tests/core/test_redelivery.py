@@ -184,3 +184,41 @@ def test_a_time_without_a_value_errs_towards_removal(context: ChannelContext, wa
     assert rows(warehouse, "SELECT change_set_id, reason FROM rejected_changes") == [
         {"change_set_id": "4", "reason": "no_time"}
     ]
+
+
+@pytest.mark.parametrize("way", ["redelivery", "replay"])
+def test_a_longer_delivery_that_was_lost_is_archived_again(
+    way: str, context: ChannelContext, warehouse: Engine, archive: Archive
+) -> None:
+    a, b, c = told("a", "New", 0), told("a", "Delete", 1), told("c", "New", 2)
+    run(context, body_of("1", a))
+    run(context, body_of("1", a, b, c), status=200, received_at=NOON + MINUTE)
+    [kept] = archive.sets(3001)
+    archive.remove(kept.objects[-1].uri)
+    if way == "redelivery":
+        run(context, body_of("1", a, c), status=200, received_at=NOON + 2 * MINUTE)
+    assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
+    assert ledger_row(warehouse, "1")["change_count"] == 3
+    for table in ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets"):
+        execute(warehouse, f"TRUNCATE {table}")
+    replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
+    assert live(warehouse) == ["c"]
+
+
+def test_of_two_first_objects_each_message_counts_once(
+    context: ChannelContext, warehouse: Engine, archive: Archive
+) -> None:
+    a, b, bad = told("a", "Delete", 1), told("b", "Delete", 1), told("", "New", 1)
+    archive.write(
+        archive.uri_for(3001, "1", fetched_at=NOON - MINUTE), body_of("1", b, bad, a)
+    )  # of a worker that died
+    run(context, body_of("1", a, b, bad))
+    before = rows(warehouse, "SELECT * FROM deletions ORDER BY position")
+    assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
+    assert rows(warehouse, "SELECT * FROM deletions ORDER BY position") == before
+    assert value(warehouse, "SELECT count(*) FROM rejected_changes") == 1
+    query = "SELECT count(*) FROM asset_states LEFT JOIN asset_changes ON change_set_id = delete_change_set_id"
+    assert (
+        value(warehouse, f"{query} AND position = delete_position AND asset_changes.asset_id = asset_states.asset_id")
+        == 2
+    )

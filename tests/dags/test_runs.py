@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from asset_changes.archive import Archive
 from getty_sandbox import Sandbox
 from sqlalchemy import URL, Engine, text
+from upath import UPath
 
 from tests.dags import inside
 from tests.dags.installation import GETTY, WAREHOUSE, Installation, getty_connection, warehouse_connection
@@ -261,6 +264,64 @@ def test_a_replay_takes_its_channels_from_a_command_as_numbers_and_from_the_form
     assert run.state == "success"
     assert len(run.lines("Nothing to replay: channel=3001")) == 1
     assert run.lines("channel=3002") == []
+
+
+def archive_of(connected: Installation) -> Archive:
+    return Archive(UPath(f"file://{connected.home}/archive"))
+
+
+def archive_change(connected: Installation, channel_id: int, number: int, *changes: dict[str, Any]) -> None:
+    """Archive a set of a channel, fetched in the second of its number."""
+    archive = archive_of(connected)
+    uri = archive.uri_for(channel_id, str(number), fetched_at=datetime(2026, 1, 1, 1, 0, number, tzinfo=UTC))
+    archive.write(uri, json.dumps({"change_set_id": str(number), "changed_assets": changes}).encode())
+
+
+@pytest.mark.parametrize("variable", ["the others", "unreadable"])
+def test_a_rebuild_replays_a_channel_that_only_the_archive_knows(
+    variable: str, connected: Installation, warehouse: Engine
+) -> None:
+    if variable == "unreadable":
+        connected.set_channels("no list")
+    archive_change(connected, 3001, 1, change("1"), change("2"))
+    archive_change(connected, 3009, 2, change("1", "Delete", minute=1), change("3"))
+
+    run = connected.test_dag(REPLAY, {"only_missing": True})
+
+    assert run.state == "success"
+    assert live(warehouse) == ["2", "3"]
+    assert len(run.lines("Channel 3009 is in the archive, and nobody knows its family and type.")) == 1
+    assert rows(warehouse, "SELECT asset_family, asset_type FROM channels WHERE channel_id = 3009") == [
+        ("Unknown", "Unknown")
+    ]
+
+
+def test_a_replay_takes_family_and_type_from_where_they_are_known(connected: Installation, warehouse: Engine) -> None:
+    archive_change(connected, 3009, 2, change("3"))
+    with warehouse.begin() as connection:
+        connection.execute(text("INSERT INTO channels VALUES (3009, 'Creative', 'Film')"))
+    connected.test_dag(REPLAY, {"only_missing": True})
+    assert rows(warehouse, "SELECT asset_family FROM assets WHERE asset_id = '3'") == [("Creative",)]
+
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE channels SET asset_family = 'Unknown', asset_type = 'Unknown'"))
+    connected.set_channels(json.dumps([ENTRY | {"channel_id": 3009, "retired_at": "2026-01-01"}]))
+    connected.test_dag(REPLAY, {"only_missing": True})
+    assert rows(warehouse, "SELECT asset_family FROM channels WHERE channel_id = 3009") == [("Editorial",)]
+
+
+def test_a_replay_with_a_damaged_object_loads_the_rest_and_is_red(connected: Installation, warehouse: Engine) -> None:
+    for number in range(3):
+        archive_change(connected, 3001, number, change(str(number)))
+    (damaged,) = (connected.home / "archive").glob("channel_id=3001/*/*Z-1.json.gz")
+    damaged.write_bytes(b"damaged")
+
+    run = connected.test_dag(REPLAY, {"only_missing": True})
+
+    assert run.state == "failed"
+    assert run.tasks["replay"] == ("failed", 1)
+    assert run.lines(f"{damaged} is damaged")
+    assert live(warehouse) == ["0", "2"]
 
 
 def test_a_failed_task_keeps_its_error_for_the_status_page(connected: Installation, sandbox: Sandbox) -> None:

@@ -61,6 +61,11 @@ def combined_hash(deliveries: Sequence[ChangeSet]) -> str:
     return content_hash(chain(*(compress(*pair) for pair in zip(said, unseen(deliveries), strict=True))))
 
 
+def is_read_by_this_parser(hash_of_row: str) -> bool:
+    """Say whether a content hash was made by this version of the parser."""
+    return hash_of_row.startswith(f"{PARSER_VERSION}:")
+
+
 def is_read_by_newer_parser(hash_of_row: str) -> bool:
     """Say whether a content hash was made by a parser newer than this one."""
     version = hash_of_row.partition(":")[0]

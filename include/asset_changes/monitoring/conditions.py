@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, text
 
 from asset_changes.archive import Archive
 from asset_changes.monitoring.settings import WatchSettings
-from asset_changes.pipeline.missing import missing_sets
+from asset_changes.pipeline.archive_check import missing_sets
 from asset_changes.warehouse.schema import channels
 
 

@@ -14,15 +14,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from asset_changes.archive import ArchivedSet
+from asset_changes.archive import Archive
+from asset_changes.archived_sets import ArchivedSet
 from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet, WarehouseUnavailable
-from asset_changes.getty_api.content import unseen
+from asset_changes.getty_api.content import is_read_by_this_parser, unseen
 from asset_changes.getty_api.parsing import parse_archived, parse_change_set
 from asset_changes.models import ChangeSet, ChangeSetRef, Delivery
 from asset_changes.pipeline.context import ChannelContext, DeliveryKind, ReceivedSet
 from asset_changes.pipeline.load import load
 from asset_changes.warehouse import ledger
-from asset_changes.warehouse.changes import LoggedMessage, logged_messages
+from asset_changes.warehouse.changes import LoggedMessage, delivery_times, logged_messages
 from asset_changes.warehouse.engine import transaction
 from asset_changes.warehouse.ledger import LedgerRow
 
@@ -37,6 +38,11 @@ def receive_again(context: ChannelContext, row: LedgerRow, delivery: Delivery, c
     repair_object(context, row, delivery)
     if change_set.content_hash == row.content_hash:
         return ReceivedSet(ref=row.ref, kind=DeliveryKind.SAME, delivery=delivery, deliveries=(change_set,), row=row)
+    if is_read_by_this_parser(row.content_hash):
+        archived = parse_archived(context.archive.read(row.ref.archive_uri), change_set_id=row.ref.change_set_id)
+        if sum(map(sum, unseen(archived))) < row.counts.changes:
+            with transaction(context.warehouse) as connection:
+                restore_lost(connection, context.archive, row)
     return replace(_extend_archived(context, row.ref, delivery, change_set), row=row)
 
 
@@ -94,17 +100,17 @@ def repair_object(context: ChannelContext, row: LedgerRow, delivery: Delivery) -
         return
     with transaction(context.warehouse) as connection:
         logged = logged_messages(connection, row.ref)
-    body = _restored_body(row.ref, logged, delivery) if logged else delivery.body
+    body = restored_body(row.ref, logged, delivery) if logged else delivery.body
     log.warning("The archive's object %s was lost or damaged: it is written again", row.ref.archive_uri)
     context.archive.write(row.ref.archive_uri, body, server_time=delivery.server_time)
 
 
-def _restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery: Delivery) -> bytes:
+def restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery: Delivery | None = None) -> bytes:
     """Return a body of what the tables hold of a set, in their order, then of what a delivery adds to that.
 
     A message is taken from the delivery where it says the same: only that has it as Getty wrote it.
     """
-    change_set = parse_change_set(delivery)
+    change_set = parse_change_set(delivery) if delivery else None
     left = defaultdict(list)
     for message in change_set.messages.rows if change_set else []:
         left[message.asset_id, message.lifecycle].append(message)
@@ -118,9 +124,30 @@ def _restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery:
         else:
             items.append(known.as_item())
     items += [message.raw for messages in left.values() for message in messages]
-    if change_set and items == change_set.messages.raw:
+    if delivery and change_set and items == change_set.messages.raw:
         return delivery.body
     return json.dumps({"change_set_id": ref.change_set_id, "changed_assets": items}).encode()
+
+
+def restore_lost(connection: Connection, archive: Archive, row: LedgerRow) -> bool:
+    """Archive what the tables hold of a set, as one more delivery of it; False where they lack some of it too.
+
+    For a set of which the archive holds fewer messages than the ledger counted: a longer delivery is
+    lost there, and a rebuild would forget what it said.
+    """
+    logged = logged_messages(connection, row.ref)
+    if len(logged) < row.counts.changes:
+        return False
+    log.warning(
+        "The archive lacks messages of change set %s of channel %d which the tables hold: they are archived again",
+        row.ref.change_set_id,
+        row.ref.channel_id,
+    )
+    kept = {each.received_at for each in archive.read(row.ref.archive_uri)}
+    known = [at for at in delivery_times(connection, row.ref) if at not in kept]
+    received_at = known[0] if known else row.ref.fetched_at + timedelta(microseconds=1)
+    archive.write_later(row.ref.archive_uri, Delivery(body=restored_body(row.ref, logged), received_at=received_at))
+    return True
 
 
 def _is_readable(context: ChannelContext, uri: str) -> bool:

@@ -2,46 +2,51 @@
 
 The archive is the source, not the ledger; Getty is never called. Loaded sets go through one check
 per group of sets, which writes only what is missing or older; sets that the ledger does not hold as
-loaded go through the same load as a live one.
+loaded go through the same load as a live one. What cannot be read is named, and holds nothing up.
 """
 
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select
 
-from asset_changes.archive import Archive, ArchivedSet
-from asset_changes.errors import ArchiveDamaged, UnreadableChangeSet
-from asset_changes.getty_api.content import is_read_by_newer_parser
-from asset_changes.getty_api.parsing import parse_archived
-from asset_changes.models import ChangeSetRef, Channel, Delivery, PreparedSet
+from asset_changes.archive import Archive
+from asset_changes.archived_sets import ArchivedSet, is_within
+from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable, UnreadableChangeSet
+from asset_changes.getty_api.content import is_read_by_newer_parser, is_read_by_this_parser
+from asset_changes.models import ChangeSetRef, Channel
+from asset_changes.pipeline.archive_check import compare_archive, lacking
+from asset_changes.pipeline.archived_bodies import Problems
 from asset_changes.pipeline.context import already_archived
-from asset_changes.pipeline.missing import missing_sets
-from asset_changes.pipeline.transform import transform
-from asset_changes.warehouse import ledger
+from asset_changes.pipeline.prepared_groups import Group, Preparing, Ready, prepared_ahead
+from asset_changes.pipeline.redelivery import restore_lost
+from asset_changes.pipeline.unreadable import ReadAgain, mark_read, read_unreadable
+from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
 from asset_changes.warehouse.ledger import LedgerRow
 from asset_changes.warehouse.loader import KnownSet, is_in_log, load_again, load_first, reread
 from asset_changes.warehouse.migrate import add_partitions, check_version
 
 log = logging.getLogger(__name__)
 
-SETS_PER_TRANSACTION = 20
-"""Bounds memory (about 5 MB of rows in hand) and how long a live load of the channel waits."""
+_BEING_LOADED = timedelta(minutes=15)
+"""A set is in the archive before it is in the ledger: what came so lately is not compared."""
+
+_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
     """What a replay found and did; `changed` counts the rows that it wrote or rewrote.
 
-    `waited` of them are of sets that the ledger knew as waiting for their load.
+    `waited` of them are of sets that were known to wait for their load.
     """
 
     sets: int = 0
@@ -63,10 +68,6 @@ class Replayed:
         return f"sets={self.sets} changes={self.changes} changed={self.changed} rebuilt={self.rebuilt}"
 
 
-Ready = tuple[ChangeSetRef, PreparedSet]
-"""One archived set with its rows."""
-
-
 def replay(
     channel: Channel,
     *,
@@ -77,48 +78,61 @@ def replay(
     only_missing: bool = False,
     note: Callable[[Connection, Replayed], None] | None = None,
 ) -> Replayed:
-    """Load the sets of a channel with `since <= fetched_at < until` again; safe beside live runs.
+    """Load the sets of a channel that came in `since <= received_at < until` again; safe beside live runs.
 
     With `only_missing`, those alone of which the warehouse lacks something: what a restored one needs.
-    `note` is told in each transaction what it did.
+    `note` is called in each transaction with what it did. Raises, after all else is loaded, where an
+    object could not be read and nobody has dismissed it.
     """
+    channel_id = channel.channel_id
     with transaction(warehouse) as connection:
         check_version(connection)
-        last = archive.last(channel.channel_id)
-        sets = archive.sets(channel.channel_id, since=since, until=until)
-        if only_missing:
-            sets = _reported(missing_sets(connection, channel.channel_id, archive=archive, since=since, until=until))
-        if (first := next(sets, None)) and last:
-            add_partitions(connection, since=first.fetched_at, until=min(until or last.fetched_at, last.fetched_at))
+        problems = Problems(findings.open_findings(connection, channel_id))
+    again = read_unreadable(warehouse, archive, channel_id, problems=problems, since=since, until=until)
+    last = archive.last(channel_id)
+    sets = archive.sets(channel_id, since=since, until=until)
+    if only_missing:
+        sets = _reported(lacking(sets, partial(_rows, warehouse, channel_id), archive=archive))
+    sets = chain(again.sets.values(), (each for each in sets if each.change_set_id not in again.sets))
+    if (first := next(sets, None)) and last:
+        with transaction(warehouse) as connection:
+            upto = min(until or last.fetched_at, last.fetched_at)
+            add_partitions(connection, since=first.fetched_at, until=max(upto, first.fetched_at))
     gc.freeze()  # as in a catch-up
     started, total = time.monotonic(), Replayed()
-    groups = _grouped(chain(filter(None, [first]), sets), SETS_PER_TRANSACTION)
-    unread: list[str] = []
-    for ready in _prepared_ahead(groups, channel=channel, archive=archive, warehouse=warehouse, unread=unread):
-        load = partial(_load, channel=channel, archive=archive, group=ready, last=last, note=note)
-        total += in_transaction(warehouse, load)
+    preparing = Preparing(channel=channel, archive=archive, warehouse=warehouse, problems=problems)
+    for group in prepared_ahead(preparing, chain(filter(None, [first]), sets)):
+        load = partial(_load, preparing=preparing, group=group, last=last, expected=again.sets, note=note)
+        done, differing = in_transaction(warehouse, load)
+        total += done
+        for ready in differing:
+            total += in_transaction(warehouse, partial(_reread, preparing=preparing, ready=ready, note=note))
     seconds = time.monotonic() - started
     if not total.sets:
         what = "no archived set that the warehouse lacks" if only_missing else "no archived set"
         span = f"from {since or 'the beginning'} to {until or 'now'}"
-        log.info("Nothing to replay: channel=%d has %s %s", channel.channel_id, what, span)
+        log.info("Nothing to replay: channel=%d has %s %s", channel_id, what, span)
     log.log(
         logging.WARNING if total.changed else logging.INFO,
         "Replayed channel=%d: %s seconds=%.1f changes_per_second=%.0f",
-        channel.channel_id,
+        channel_id,
         total,
         seconds,
         total.changes / seconds if seconds else 0,
     )
-    if unread:
-        raise ArchiveDamaged(f"{unread[0]} In all {len(unread)} archived sets cannot be read; the rest is loaded.")
+    conclude = partial(_conclude, preparing=preparing, again=again, since=since, until=until)
+    _raise_unread(in_transaction(warehouse, conclude), problems, since=since, until=until, only_missing=only_missing)
     return total
 
 
+def _rows(warehouse: Engine, channel_id: int, change_set_ids: Sequence[str]) -> dict[str, LedgerRow]:
+    with transaction(warehouse) as connection:
+        return ledger.lookup_many(connection, channel_id, change_set_ids)
+
+
 def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
-    """Return the sets that the warehouse lacks, told one by one."""
-    found = list(missing)  # before the replay makes them fewer
-    for each in found:
+    """Yield the sets that the warehouse lacks, each of them named in the log."""
+    for each in missing:
         log.warning(
             "Missing: channel=%d change set %s, fetched at %s, is in the archive and not loaded: %s",
             each.channel_id,
@@ -126,151 +140,164 @@ def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
             each.fetched_at,
             each.uri,
         )
-    return iter(found)
-
-
-def _prepared_ahead(
-    groups: Iterable[Sequence[ArchivedSet]],
-    *,
-    channel: Channel,
-    archive: Archive,
-    warehouse: Engine,
-    unread: list[str],
-) -> Iterator[list[Ready]]:
-    """Yield the sets with their rows, while the next ones are read and transformed beside the load.
-
-    Loaded sets come together: one statement writes what they lack. The others come one by one, for
-    several in one transaction would lock their assets in no order, and deadlock with another channel.
-    What cannot be read is told, added to `unread`, and holds nothing up.
-    """
-
-    def prepare(group: Sequence[ArchivedSet]) -> list[list[Ready]]:
-        with transaction(warehouse) as connection:
-            rows = ledger.lookup_many(connection, channel.channel_id, [each.change_set_id for each in group])
-        loaded: list[Ready] = []
-        others: list[list[Ready]] = []
-        for each in group:
-            row = rows.get(each.change_set_id)
-            try:
-                ready = _ready(each, row, channel=channel, archive=archive)
-            except (ArchiveDamaged, UnreadableChangeSet) as error:
-                log.error("Not replayed: channel=%d change set %s. %s", each.channel_id, each.change_set_id, error)
-                unread.append(str(error))
-                continue
-            if row is not None and row.loaded_at is not None:
-                loaded.append(ready)
-            else:
-                others.append([ready])
-        return [*others, *filter(None, [loaded])]
-
-    with ThreadPoolExecutor(1) as ahead:
-        coming = None
-        for group in groups:
-            following = ahead.submit(prepare, group)
-            if coming is not None:
-                yield from coming.result()
-            coming = following
-        if coming is not None:
-            yield from coming.result()
-
-
-def _ready(archived: ArchivedSet, row: LedgerRow | None, *, channel: Channel, archive: Archive) -> Ready:
-    fetched = ChangeSetRef(
-        channel_id=archived.channel_id,
-        change_set_id=archived.change_set_id,
-        # The ledger's time is the log's key, should a worker that died have left another object.
-        fetched_at=row.ref.fetched_at if row else archived.fetched_at,
-        archive_uri=archived.uri,
-    )
-    return _with_rows(fetched, archive.read(archived.uri, later=archived.later), channel)
-
-
-def _with_rows(fetched: ChangeSetRef, bodies: Sequence[Delivery], channel: Channel) -> Ready:
-    deliveries = parse_archived(bodies, change_set_id=fetched.change_set_id)
-    return fetched, transform(deliveries, channel=channel, ref=fetched)
+        yield each
 
 
 def _load(
     connection: Connection,
     *,
-    channel: Channel,
-    archive: Archive,
-    group: Sequence[Ready],
+    preparing: Preparing,
+    group: Group,
     last: ArchivedSet | None,
+    expected: dict[str, ArchivedSet],
     note: Callable[[Connection, Replayed], None] | None,
-) -> Replayed:
-    """Load one group in the caller's transaction."""
-    ledger.lock_channel(connection, channel)
-    rows = ledger.lookup_many(connection, channel.channel_id, [fetched.change_set_id for fetched, _ in group])
-    known: list[KnownSet] = []
-    rebuilt = changed = waited = 0
-    for ready in group:
-        ref, prepared = _as_the_ledger_has_it(ready, rows.get(ready[0].change_set_id), archive, channel)
-        row = rows.get(ref.change_set_id)
+) -> tuple[Replayed, list[Ready]]:
+    """Load one group in the caller's transaction; return what it did, and the sets that are read otherwise now.
+
+    These are left alone here: each takes locks on its old and its new assets, in a transaction of its own.
+    """
+    channel_id = preparing.channel.channel_id
+    ledger.lock_channel(connection, preparing.channel)
+    rows = ledger.lookup_many(connection, channel_id, [each.ref.change_set_id for each in group.sets])
+    known: dict[str, Ready] = {}
+    sets: list[KnownSet] = []
+    total = Replayed()
+    for each in group.sets:
+        row = rows.get(each.ref.change_set_id)
+        ready = preparing.as_the_ledger_has_it(each, row)
+        if ready is None or (row is not None and is_read_by_newer_parser(row.content_hash)):
+            continue
+        if row is not None and _is_short(ready, row):
+            if not restore_lost(connection, preparing.archive, row):
+                log.error("Not replayed: archive and tables lack messages of change set %s", ready.ref.change_set_id)
+                continue
+            ready = preparing.as_the_ledger_has_it(ready, row) or ready
+        ref, prepared = ready.ref, ready.prepared
+        total += Replayed(sets=1, changes=prepared.counts.changes)
         if row is not None and row.loaded_at is not None:
-            if not is_read_by_newer_parser(row.content_hash):
-                is_rebuild = row.content_hash == prepared.content_hash or not is_in_log(connection, ref)
-                known.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
+            # Read as before, it can only lack rows that were lost.
+            is_rebuild = group.is_rebuild or row.content_hash == prepared.content_hash
+            known[ref.change_set_id] = ready
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
             continue
         if row is None:
-            row = ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
-            rebuilt += 1
-            known.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=True))
-            ledger.mark_loaded(connection, ref, prepared)
+            ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
+        if is_in_log(connection, ref):
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None))
+        else:
+            # Whether a set without a row was never loaded or is forgotten, nobody can know.
+            load_first(connection, ref, prepared, wait=already_archived, is_rebuild=row is None)
+            is_due = row is not None or ref.change_set_id in expected
+            total += Replayed(changed=prepared.counts.changes, waited=prepared.counts.changes if is_due else 0)
+        ledger.mark_loaded(connection, ref, prepared)
+        if row is None:
             # Getty hands out a set only after it confirmed the one before.
             is_confirmed = last is not None and _came_before(ref, last)
             ledger.mark_rebuilt(connection, ref.channel_id, ref.change_set_id, is_confirmed=is_confirmed)
+            total += Replayed(rebuilt=1)
+    done = load_again(connection, sets, wait=already_archived)
+    is_due = any(each.ref.change_set_id in expected for each in sets)
+    total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
+    for change_set_id, ready in known.items():
+        row = rows[change_set_id]
+        if change_set_id in done.differing:
             continue
-        if is_in_log(connection, ref):
-            known.append(KnownSet(ref=ref, prepared=prepared))
-        else:
-            load_first(connection, ref, prepared, wait=already_archived)
-            changed += prepared.counts.changes
-            waited += prepared.counts.changes
-        ledger.mark_loaded(connection, ref, prepared)
-    done = load_again(connection, known, wait=already_archived)
-    changed += done.rows
-    for each in known:
-        row = rows.get(each.ref.change_set_id)
-        is_differing = each.ref.change_set_id in done.differing
-        if is_differing:
-            changed += reread(connection, each.ref, each.prepared, wait=already_archived)
-        if row is None or row.loaded_at is None:
-            continue
-        if is_differing or row.content_hash != each.prepared.content_hash or row.counts != each.prepared.counts:
-            ledger.recount(connection, each.ref, each.prepared)
-        if is_differing or each.ref.change_set_id in done.change_set_ids:
-            ledger.renumber(connection, each.ref)
-    total = Replayed(
-        sets=len(group),
-        changes=sum(prepared.counts.changes for _, prepared in group),
-        changed=changed,
-        rebuilt=rebuilt,
-        waited=waited,
-    )
+        if row.content_hash != ready.prepared.content_hash or row.counts != ready.prepared.counts:
+            ledger.recount(connection, ready.ref, ready.prepared)
+        if change_set_id in done.change_set_ids:
+            ledger.renumber(connection, ready.ref)
     if note is not None:
         note(connection, total)
-    return total
+    return total, [known[change_set_id] for change_set_id in sorted(done.differing) if change_set_id in known]
 
 
-def _as_the_ledger_has_it(ready: Ready, row: LedgerRow | None, archive: Archive, channel: Channel) -> Ready:
-    """Return a set under the ledger's key, and with all that was archived of it before its row was locked."""
-    fetched, prepared = ready
-    if row is None:
-        return ready
-    # Rebuilt a moment ago from another object, made longer by a live worker since it was read, or read otherwise now:
-    # under the lock the archive has all that is known of the set.
-    is_outdated = row.content_hash != prepared.content_hash
-    if row.ref.fetched_at != fetched.fetched_at or is_outdated:
-        fetched = replace(fetched, fetched_at=row.ref.fetched_at)
-        return _with_rows(fetched, archive.read(fetched.archive_uri), channel)
-    return ready
+def _reread(
+    connection: Connection,
+    *,
+    preparing: Preparing,
+    ready: Ready,
+    note: Callable[[Connection, Replayed], None] | None,
+) -> Replayed:
+    """Replace what the tables hold of one loaded set by what today's parser reads in the archive."""
+    ledger.lock_channel(connection, preparing.channel)
+    row = ledger.lookup(connection, ready.ref.channel_id, ready.ref.change_set_id, lock=True)
+    current = preparing.as_the_ledger_has_it(ready, row)
+    if row is None or row.loaded_at is None or current is None or is_read_by_newer_parser(row.content_hash):
+        return Replayed()  # somebody else has it in work
+    done = Replayed(changed=reread(connection, current.ref, current.prepared, wait=already_archived))
+    ledger.recount(connection, current.ref, current.prepared)
+    ledger.renumber(connection, current.ref)
+    log.warning(
+        "Read otherwise: channel=%d change set %s: its rows are replaced by what the archive holds",
+        current.ref.channel_id,
+        current.ref.change_set_id,
+    )
+    if note is not None:
+        note(connection, done)
+    return done
 
 
-def _came_before(fetched: ChangeSetRef, last: ArchivedSet) -> bool:
-    return fetched.change_set_id != last.change_set_id and fetched.fetched_at < last.fetched_at
+def _is_short(ready: Ready, row: LedgerRow) -> bool:
+    """Say whether the archive holds fewer messages of a set than this parser once counted in it."""
+    is_counted = row.loaded_at is not None and is_read_by_this_parser(row.content_hash)
+    return is_counted and ready.prepared.counts.changes < row.counts.changes
 
 
-def _grouped(sets: Iterator[ArchivedSet], size: int) -> Iterator[list[ArchivedSet]]:
-    while group := list(islice(sets, size)):
-        yield group
+def _came_before(ref: ChangeSetRef, last: ArchivedSet) -> bool:
+    return ref.change_set_id != last.change_set_id and ref.fetched_at < last.objects[-1].first_at
+
+
+def _conclude(
+    connection: Connection,
+    *,
+    preparing: Preparing,
+    again: ReadAgain,
+    since: datetime | None,
+    until: datetime | None,
+) -> list[ArchiveFinding]:
+    """Keep what could not be read, and what can be again; return what no person has dismissed of it."""
+    problems, channel_id = preparing.problems, preparing.channel.channel_id
+    unread = findings.note(connection, problems.findings.values())
+    for key, finding in problems.over.items():
+        if key not in problems.findings:
+            how = Settled.READ if finding.kind == FindingKind.UNREADABLE else Settled.RESTORED
+            findings.settle(connection, [finding], how=how)
+    mark_read(connection, again)
+    lately = connection.execute(select(func.now())).scalar_one() - _BEING_LOADED
+    found = compare_archive(
+        connection, preparing.archive, channel_id, since=since, until=lately if until is None else min(until, lately)
+    )
+    known = {each.key for each in unread}
+    return [*unread, *(each for each in found if each.kind == FindingKind.MISSING and each.key not in known)]
+
+
+def _raise_unread(
+    unread: Sequence[ArchiveFinding],
+    problems: Problems,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    only_missing: bool,
+) -> None:
+    """Raise where objects of the span could not be read that no person has dismissed.
+
+    With `only_missing` an object that is gone is none of them, unless its set was due: what is loaded
+    lacks nothing.
+    """
+    counted = []
+    for each in unread:
+        if is_within(each.received_at, since, until) and (each.key in problems.findings or not only_missing):
+            counted.append(each)
+        else:
+            log.warning("Still open, but not of this replay: %s", each.detail)
+    if problems.unavailable:
+        many = len(problems.unavailable)
+        raise ArchiveUnavailable(
+            f"{problems.unavailable[0]} In all {many} of the archive's objects; the rest is loaded."
+        )
+    if counted:
+        kind = UnreadableChangeSet if counted[0].kind == FindingKind.UNREADABLE else ArchiveDamaged
+        others = "".join(f" Also: {each.archive_uri}" for each in counted[1:_NAMED])
+        raise kind(
+            f"{counted[0].detail} In all {len(counted)} archived objects cannot be read; the rest is loaded.{others}"
+        )

@@ -116,3 +116,14 @@ def logged_messages(connection: Connection, ref: ChangeSetRef) -> list[LoggedMes
     """Return the messages of one set, valid and rejected ones, in the order of their positions."""
     key = {"fetched_at": ref.fetched_at, "channel_id": ref.channel_id, "change_set_id": ref.change_set_id}
     return [LoggedMessage(**row._mapping) for row in connection.execute(_LOGGED, key)]
+
+
+_DELIVERY_TIMES = text("""
+    SELECT DISTINCT received_at FROM deletions
+    WHERE channel_id = :channel_id AND change_set_id = :change_set_id AND received_at > :fetched_at ORDER BY 1""")
+
+
+def delivery_times(connection: Connection, ref: ChangeSetRef) -> list[datetime]:
+    """Return when later deliveries of a set came, as far as their Deletes say."""
+    key = {"fetched_at": ref.fetched_at, "channel_id": ref.channel_id, "change_set_id": ref.change_set_id}
+    return [*connection.scalars(_DELIVERY_TIMES, key)]

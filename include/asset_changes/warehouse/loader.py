@@ -72,7 +72,7 @@ _ADD_DELETIONS = """
     ON CONFLICT DO NOTHING"""
 _IS_ADDED = """(change_set_id, position) IN (
             SELECT * FROM unnest(CAST(:new_ids AS text[]), CAST(:new_positions AS integer[])))"""
-_ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="true"))
+_ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)"))
 _ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED))
 
 _REJECTED = text("""
@@ -141,15 +141,23 @@ def is_in_log(connection: Connection, ref: ChangeSetRef) -> bool:
     return bool(connection.scalar(_IN_LOG, _key(ref)))
 
 
-def load_first(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, wait: Callable[[], None]) -> None:
+def load_first(
+    connection: Connection,
+    ref: ChangeSetRef,
+    prepared: PreparedSet,
+    *,
+    wait: Callable[[], None],
+    is_rebuild: bool = False,
+) -> None:
     """Load a set of which the tables hold nothing, in the caller's transaction.
 
-    `wait` returns once the body is in the archive: before that nothing may be committed.
+    `wait` returns once the body is in the archive: before that nothing may be committed. `is_rebuild`
+    says that the tables may have held the set before: what was live then cannot be known.
     """
     _copy(connection, "asset_changes", [prepared.rows])
     written = states.upsert_from_log(connection, _key(ref))
     wait()
-    values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended}
+    values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended, "is_new": not is_rebuild}
     connection.execute(_ADD_DELETIONS_FROM_LOG, values)
     _reject(connection, ref, prepared)
 
@@ -209,7 +217,6 @@ def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, 
     longer read as a Delete gets a correction beside it.
     """
     key = _key(ref)
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged"))
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
     connection.execute(_LIST_REREAD_ASSETS, key)

@@ -1,5 +1,7 @@
 """Where the replay DAG's span, channels and connections meet the core."""
 
+import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,24 +14,64 @@ from asset_changes.models import Channel
 from asset_changes.monitoring.alerts import note_nightly_replay
 from asset_changes.pipeline.replay import Replayed, replay
 from asset_changes.settings import Settings
+from asset_changes.warehouse.archived import UNKNOWN, describe, described_by_assets, described_channels
 from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.migrate import check_version
 from sqlalchemy import Connection
 
 from getty_images.resources import archive_of, channel_variable, warehouse_of
 
+log = logging.getLogger(__name__)
+
 
 def channels(context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the channels to replay, retired ones too: their sets are in the archive."""
+    """Return the channels to replay: by default all that have a folder in the archive, retired ones too."""
     span(context)  # a span that is wrong fails here, once, not in every channel
-    entries = channel_registry.read(channel_variable() or "[]")
-    known = {entry.channel.channel_id: entry.channel for entry in entries if isinstance(entry, ChannelEntry)}
-    wanted = {int(channel_id) for channel_id in context["params"].get("channel_ids") or known}
-    if unknown := sorted(wanted - set(known)):
-        raise ConfigurationError(
-            f"Channel {unknown[0]} is not in the Variable {channel_registry.VARIABLE}; it holds "
-            f"{', '.join(map(str, known)) or 'none: run asset_changes_discovery'}. Nothing was replayed."
-        )
-    return [_to_json(known[channel_id]) for channel_id in sorted(wanted)]
+    settings = Settings.from_environment()
+    archived = archive_of(settings).channel_ids()
+    listed = _listed()
+    with warehouse_of(settings) as engine, transaction(engine) as connection:
+        check_version(connection)
+        known = described_channels(connection) | listed
+        there_are = sorted({*archived, *known})
+        wanted = sorted({int(channel_id) for channel_id in context["params"].get("channel_ids") or there_are})
+        if unknown := [channel_id for channel_id in wanted if channel_id not in there_are]:
+            raise ConfigurationError(
+                f"Channel {unknown[0]} has no folder in the archive, and neither the Variable "
+                f"{channel_registry.VARIABLE} nor the table channels knows it. There are "
+                f"{', '.join(map(str, there_are)) or 'none: run asset_changes_discovery'}. Nothing was replayed."
+            )
+        return [
+            _to_json(channel_id, *(known.get(channel_id) or _described_elsewhere(connection, channel_id)))
+            for channel_id in wanted
+        ]
+
+
+def _listed() -> dict[int, tuple[str, str]]:
+    """Return family and type of the channels in the Variable; one that cannot be read holds no replay up."""
+    try:
+        entries = channel_registry.read(channel_variable() or "[]")
+    except ConfigurationError as error:
+        log.warning("The channels are taken from warehouse and archive alone. %s", error)
+        return {}
+    found = [entry.channel for entry in entries if isinstance(entry, ChannelEntry)]
+    return {channel.channel_id: (channel.asset_family, channel.asset_type) for channel in found}
+
+
+def _described_elsewhere(connection: Connection, channel_id: int) -> tuple[str, str]:
+    if described := described_by_assets(connection, channel_id):
+        return described
+    entry = {"channel_id": channel_id, "asset_family": "...", "asset_type": "...", "retired_at": "..."}
+    log.warning(
+        "Channel %d is in the archive, and nobody knows its family and type. It is replayed, so that what it deleted "
+        "is removed, and both are written as %r. To have them right, add %s to the Variable %s, empty the tables and "
+        "replay everything.",
+        channel_id,
+        UNKNOWN,
+        json.dumps(entry),
+        channel_registry.VARIABLE,
+    )
+    return UNKNOWN, UNKNOWN
 
 
 def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +80,8 @@ def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> di
     settings = Settings.from_environment()
     is_proof = context["dag_run"].run_type == "scheduled"  # a replay by hand may well change rows
     with warehouse_of(settings) as engine:
+        with transaction(engine) as connection:
+            describe(connection, channel["channel_id"], channel["asset_family"], channel["asset_type"])
         if is_proof and context["ti"].try_number == 1:
             with transaction(engine) as connection:
                 note_nightly_replay(connection, channel["channel_id"], changed=0, begins=True)
@@ -79,21 +123,21 @@ def span(context: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
             '{"replay_from": "2026-11-01T00:00:00Z", "replay_to": "2026-11-08T00:00:00Z"}; or {"only_missing": true} '
             "for what the warehouse lacks of the whole archive."
         )
-    since, until = (_moment(each) for each in given)
+    since, until = (_in_utc(each) for each in given)
     if since >= until:
         raise ConfigurationError(f"replay_from ({since}) must be before replay_to ({until}): nothing was replayed.")
     return since, until
 
 
-def _moment(given: Any) -> datetime:
-    moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _in_utc(given: Any) -> datetime:
+    at = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _to_json(channel: Channel) -> dict[str, Any]:
+def _to_json(channel_id: int, asset_family: str, asset_type: str) -> dict[str, Any]:
     return {
-        "channel_id": channel.channel_id,
-        "asset_family": channel.asset_family,
-        "asset_type": channel.asset_type,
-        "name": f"{channel.asset_family} {channel.asset_type} ({channel.channel_id})",
+        "channel_id": channel_id,
+        "asset_family": asset_family,
+        "asset_type": asset_type,
+        "name": f"{asset_family} {asset_type} ({channel_id})",
     }

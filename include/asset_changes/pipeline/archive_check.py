@@ -1,0 +1,168 @@
+"""Compare the archive with the ledger: what the warehouse lacks of the one, what is gone of the other."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import Connection
+
+from asset_changes.archive import Archive
+from asset_changes.archived_sets import ArchivedSet, place_of
+from asset_changes.errors import ArchiveDamaged, ArchiveObjectMissing, ArchiveUnavailable
+from asset_changes.getty_api.content import unseen
+from asset_changes.getty_api.parsing import parse_archived
+from asset_changes.pipeline.archived_bodies import check_body, finding_of, read_set, understood
+from asset_changes.warehouse import findings, ledger
+from asset_changes.warehouse.archived import known_objects
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.ledger import LedgerRow
+
+log = logging.getLogger(__name__)
+
+Lookup = Callable[[Sequence[str]], Mapping[str, LedgerRow]]
+"""Returns the ledger's rows of several change sets of one channel, by id."""
+
+_SETS_PER_QUERY = 500
+
+
+def missing_sets(
+    connection: Connection,
+    channel_id: int,
+    *,
+    archive: Archive,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[ArchivedSet]:
+    """Yield the sets of a channel that came in `since <= received_at < until` and that a replay would load.
+
+    The ledger has no row of such a set, or one that does not say loaded, or one from before a longer
+    delivery of it.
+    """
+    archived = archive.sets(channel_id, since=since, until=until)
+    return lacking(archived, lambda ids: ledger.lookup_many(connection, channel_id, ids), archive=archive)
+
+
+def lacking(archived: Iterator[ArchivedSet], look_up: Lookup, *, archive: Archive) -> Iterator[ArchivedSet]:
+    """Yield those of the archived sets that the ledger does not hold, or not as a whole, in their order."""
+    while some := list(islice(archived, _SETS_PER_QUERY)):
+        rows = look_up([each.change_set_id for each in some])
+        yield from (each for each in some if is_lacking(each, rows.get(each.change_set_id), archive))
+
+
+def is_lacking(archived: ArchivedSet, row: LedgerRow | None, archive: Archive) -> bool:
+    """Say whether the archive holds more of a set than the ledger counts as loaded."""
+    if row is None or row.loaded_at is None:
+        return True
+    if len(archived.objects) == 1:
+        return False
+    read = understood(archived, read_set(archive, archived, first_at=row.ref.fetched_at))
+    deliveries = parse_archived(read.deliveries, change_set_id=archived.change_set_id)
+    if sum(map(sum, unseen(deliveries))) > row.counts.changes:
+        return True
+    if not read.is_whole:
+        why = read.unavailable or read.findings[0].detail
+        log.warning("Could not check whether change set %s is loaded as a whole: %s", archived.change_set_id, why)
+    return False
+
+
+def compare_archive(
+    connection: Connection,
+    archive: Archive,
+    channel_id: int,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[ArchiveFinding]:
+    """Keep what archive and ledger of a channel lack of each other, by their names; return what is open.
+
+    Looks at what came in `since <= received_at < until`, and again at every finding that is open. A
+    ledger's row of another root (another deployment's, or from before the archive was moved) says
+    nothing of this archive. `until` should leave out what is being loaded now.
+    """
+    before = findings.open_findings(connection, channel_id)
+    found = [*_unread(connection, archive, channel_id, since=since, until=until)]
+    archived_ids: set[str] = set()
+
+    def look_up(ids: Sequence[str]) -> Mapping[str, LedgerRow]:
+        archived_ids.update(ids)
+        return ledger.lookup_many(connection, channel_id, ids)
+
+    def noted(archived: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
+        for each in archived:
+            found.extend(
+                finding_of(each, gone, FindingKind.MISSING, _gone(gone.uri, each.change_set_id))
+                for gone in each.missing
+            )
+            yield each
+
+    archived = noted(archive.sets(channel_id, since=since, until=until))
+    for each in lacking(archived, look_up, archive=archive):
+        detail = f"Change set {each.change_set_id} is in the archive and not loaded as a whole: {each.uri}"
+        newest = each.objects[-1]
+        found.append(finding_of(each, newest, FindingKind.NOT_IN_LEDGER, detail))
+    for known in known_objects(connection, channel_id, since=since, until=until):
+        is_ours = known.change_set_id not in archived_ids and archive.is_below(known.archive_uri)
+        if is_ours and not archive.exists(known.archive_uri):
+            found.append(
+                ArchiveFinding(
+                    channel_id=channel_id,
+                    archive_uri=known.archive_uri,
+                    kind=FindingKind.MISSING,
+                    received_at=known.fetched_at,
+                    change_set_id=known.change_set_id,
+                    detail=_gone(known.archive_uri, known.change_set_id),
+                )
+            )
+    findings.note(connection, found)
+    found_now = {finding.key for finding in found}
+    for finding in before:
+        how = None if finding.key in found_now else _over(connection, archive, finding)
+        if how is not None:
+            findings.settle(connection, [finding], how=how)
+    findings.stamp_archive_checked(connection, channel_id)
+    return findings.open_findings(connection, channel_id)
+
+
+def _unread(
+    connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
+) -> Iterator[ArchiveFinding]:
+    """Yield the bodies that no replay has read; what they hold is not looked at."""
+    read = findings.settled_places(connection, channel_id, FindingKind.UNREADABLE, how=Settled.READ)
+    for body in archive.unreadable(channel_id, since=since, until=until):
+        if place_of(body.uri) not in read:
+            yield ArchiveFinding(
+                channel_id=channel_id,
+                archive_uri=body.uri,
+                kind=FindingKind.UNREADABLE,
+                received_at=body.received_at,
+                detail=f"The structure of the body {body.uri} was not understood, and no replay has read it since.",
+            )
+
+
+def _over(connection: Connection, archive: Archive, finding: ArchiveFinding) -> Settled | None:
+    """Return how a finding came to its end, None where it has not."""
+    if finding.kind == FindingKind.MISSING:
+        return Settled.RESTORED if archive.exists(finding.archive_uri) else None
+    change_set_id = finding.change_set_id
+    row = ledger.lookup(connection, finding.channel_id, change_set_id) if change_set_id else None
+    is_loaded = row is not None and row.loaded_at is not None
+    if finding.kind == FindingKind.NOT_IN_LEDGER and change_set_id and is_loaded:
+        archived = archive.find(finding.channel_id, change_set_id, before=finding.received_at)
+        return None if archived and is_lacking(archived, row, archive) else Settled.LOADED
+    if finding.kind == FindingKind.DAMAGED:
+        try:
+            content = archive.read_one(finding.archive_uri)
+        except ArchiveObjectMissing:
+            return Settled.REMOVED if is_loaded else None  # what nobody has loaded is lost with it
+        except (ArchiveDamaged, ArchiveUnavailable):
+            return None
+        return Settled.RESTORED if change_set_id is None or check_body(content, change_set_id) is None else None
+    return None  # only a replay reads what was not understood
+
+
+def _gone(uri: str, change_set_id: str) -> str:
+    return (
+        f"The archive's object {uri} of change set {change_set_id} is missing: a rebuild would lack what it held. "
+        "Bring it back from a backup of the archive; if there is none, dismiss this finding."
+    )

@@ -96,8 +96,7 @@ def export_metrics() -> None:
 
 def _send(what: str) -> None:
     from asset_changes.models import Counts
-    from asset_changes.monitoring.lag import Reading
-    from asset_changes.monitoring.monitor import MonitorResult
+    from asset_changes.monitoring.monitor import MonitorResult, Reading
     from getty_images import metrics
 
     if what == "loaded":

@@ -129,7 +129,7 @@ def test_mail_that_was_refused_arrives_with_the_next_watch(
     job = mailing.start(inside.run_dag, "watch.py", "asset_changes_watch")
     state, _ = job.result()
     assert state == "failed"
-    assert "Not told 'Channel vanished, Channel 3001 (Editorial Image)', tried again by the next watch" in job.log
+    assert "The alert 'Channel vanished, Channel 3001 (Editorial Image)' was not sent" in job.log
 
     mail.is_away = False
     assert watch(mailing) == "success"
@@ -161,7 +161,7 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
 
     for channel_id, says in (
         (3002, "Channel 3002 is read: Getty lists it"),
-        (9, "Channel 9 is no channel that vanished"),
+        (9, "Channel 9 is not a retired channel"),
     ):
         state, log = take_note(mailing, channel_id)
         assert (state, says in log) == ("failed", True)
@@ -236,7 +236,7 @@ def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
     assert [watch(mailing), watch(mailing), watch(mailing)] == ["failed"] * 3
     (letter,) = mail.letters
     assert letter["Subject"] == "Watchdog blind"
-    assert "The watchdog cannot look, so no other alert is told: The warehouse does not answer" in text_of(letter)
+    assert "The watchdog cannot check, so no other alert is sent: The warehouse does not answer" in text_of(letter)
     assert "What to do: Look whether the database is up" in text_of(letter)
     assert "More: docs/operations.md#blind" in text_of(letter)
 

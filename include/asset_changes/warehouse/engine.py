@@ -87,16 +87,16 @@ def errors_as_ours() -> Iterator[None]:
         reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         if not state and _REFUSED_LOGIN.search(reason):
             raise WarehouseRefused(
-                f"The warehouse refuses the login ({reason}): nothing was loaded or confirmed. Correct user, password "
+                f"The warehouse refuses the login ({reason}). Correct user, password "
                 "and database of connection warehouse_default."
             ) from error
         if error.connection_invalidated or not state or _TRANSIENT.match(state):
             raise WarehouseUnavailable(
-                f"The warehouse does not answer or gave up ({reason}): nothing was loaded. Look at "
+                f"The warehouse does not answer or gave up ({reason}). Look at "
                 "the database behind connection warehouse_default if this goes on."
             ) from error
         raise WarehouseRefused(
-            f"The warehouse refuses a statement ({state}: {reason}): nothing was loaded or confirmed. Check the rights "
+            f"The warehouse refuses a statement ({state}: {reason}). Check the rights "
             "of the warehouse's user and whether its tables were changed by hand."
         ) from error
     except SQLAlchemyError as error:

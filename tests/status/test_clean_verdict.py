@@ -90,7 +90,7 @@ def outranked(warehouse: Engine) -> None:
         (partial(seeds.gap, days=0.2), "unread", 1),
         (partial(channel_was, last_checked_at=None, caught_up_at=None, discovered_at=NOW), "without_reader", 1),
         (partial(channel_was, missing_since=NOW), "missing_channels", 1),
-        (partial(channel_was, retired_at=NOW, last_checked_at=NOW), "unread", 1),
+        (partial(channel_was, retired_at=NOW - HOUR, last_checked_at=NOW - HOUR), "unread", 1),
         (confirmed_by_somebody_else, "confirmed_elsewhere", 1),
         (partial(deleted, is_rebuilt=True), "rebuilt", 1),
         (partial(deleted, was_held=None), "was_held_unknown", 1),

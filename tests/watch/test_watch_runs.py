@@ -27,6 +27,7 @@ from tests.dags.installation import (
     GETTY,
     WAREHOUSE,
     Installation,
+    JobFailed,
     base_environment,
     getty_connection,
     warehouse_connection,
@@ -183,6 +184,26 @@ def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
         "No answer, Channel 3009 (Editorial Image)",
         "All clear: No answer, Channel 3009 (Editorial Image)",
     ]
+
+
+def test_a_finding_is_dismissed_by_the_watchdogs_parameter(
+    mailing: Installation, mail: MailServer, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    sandbox.append(3001, [change(1), change(2, "Removed")])
+    mailing.test_dag(CHANNEL)
+    assert watch(mailing) == "success"
+    set_id = sandbox.confirmed_ids(3001)[0]
+    job = mailing.start(inside.dismiss, f"3001/{set_id}/1")
+    assert job.result() == "success"
+    assert f"1 rejected changes of 3001/{set_id}/1 are dismissed, by " in job.log
+    assert [each["Subject"] for each in mail.letters if "Rejected" in str(each["Subject"])] == [
+        "Rejected changes, Channel 3001 (Editorial Image)",
+        "All clear: Rejected changes, Channel 3001 (Editorial Image)",
+    ]
+    with transaction(warehouse) as connection:
+        assert connection.scalar(text("SELECT dismissed_by FROM rejected_changes"))
+    job = mailing.start(inside.dismiss, "3001/no-such-set")
+    assert (job.result(), "There is nothing to dismiss at '3001/no-such-set'" in job.log) == ("failed", True)
 
 
 @pytest.mark.parametrize(
@@ -362,6 +383,26 @@ def test_a_nightly_replay_leaves_word_of_what_it_changed(
     assert left() == 0  # that set waited for its load
     with transaction(warehouse) as connection:
         assert connection.scalar(text("SELECT count(*) FROM assets")) == 2
+
+
+def test_a_nightly_replay_that_is_red_is_not_completed(
+    installed: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    def completed_at() -> Any:
+        with transaction(warehouse) as connection:
+            return connection.scalar(text("SELECT replayed_at FROM channels"))
+
+    sandbox.append(3001, [change(1)])
+    installed.test_dag(CHANNEL)
+    [body] = (installed.home / "archive").rglob("*.json.gz")
+    kept = body.read_bytes()
+    body.write_bytes(b"")
+    with pytest.raises(JobFailed, match="damaged"):
+        installed.run(inside.nightly_replay, 3001)
+    assert completed_at() is None
+    body.write_bytes(kept)
+    installed.run(inside.nightly_replay, 3001)
+    assert completed_at() is not None
 
 
 def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(

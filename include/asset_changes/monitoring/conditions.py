@@ -31,8 +31,7 @@ class Condition:
 
     `says` is what the channel does or has, with the names of the row and `span` (from `since` to now); `over` what is
     said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
-    condition is meaningless where nothing is confirmed, `needs_archive` that only a comparison with the archive finds
-    it.
+    condition is meaningless where nothing is confirmed.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Condition:
     query: str
     over: str = "is over"
     needs_confirming: bool = False
-    needs_archive: bool = False
 
     def check(self, context: CheckContext) -> Sequence[Row]:
         """Return a row for each channel for which it is true."""
@@ -264,7 +262,6 @@ CONDITIONS = (
         next_step="Read it, teach `parsing.py` and replay its day: it may hold Deletes, and nothing of it is loaded. "
         "If it is nothing, trigger asset_changes_watch with its address as `dismiss`.",
         over="is over: they were read, or somebody dismissed them",
-        needs_archive=True,
         query=_FINDINGS.format(kinds="'unreadable'"),
     ),
     Condition(
@@ -274,7 +271,6 @@ CONDITIONS = (
         next_step="If the channel is red, repair that first. After a restore of the warehouse: trigger "
         "`asset_changes_replay` with `only_missing`, which loads them. Else: does another deployment write into this "
         "archive?",
-        needs_archive=True,
         query=_FINDINGS.format(kinds="'not_in_ledger'"),
     ),
     Condition(
@@ -284,7 +280,6 @@ CONDITIONS = (
         next_step="Bring them back from a backup of the archive: the warehouse cannot be rebuilt without them. Then "
         "find what else writes there. Without a backup, trigger asset_changes_watch with the address as `dismiss`.",
         over="is over: they are back, or somebody dismissed them",
-        needs_archive=True,
         query=_FINDINGS.format(kinds="'damaged', 'missing'"),
     ),
     Condition(

@@ -68,7 +68,6 @@ def watch(
     with transaction(warehouse) as connection:
         check_version(connection)
     failures = _compare_archive(warehouse, archive, settings=settings, now=now)
-    can_check_archive = not failures
     with transaction(warehouse) as connection:
         context = CheckContext(connection=connection, settings=settings, now=now)
         findings = _findings(context, confirms=confirms)
@@ -80,10 +79,6 @@ def watch(
     still_open: set[Key] = set()
     for alert in known:
         finding = findings.get(alert.key)
-        condition = _BY_NAME.get(alert.condition)
-        if finding is None and condition and condition.needs_archive and not can_check_archive:
-            still_open.add(alert.key)  # nothing was found because nothing was compared
-            continue
         grown = finding is not None and alert.has_grown(finding, times=settings.again_times)
         message = _message(alert, finding, channels.get(alert.channel_id), now=now, page=page, grown=grown)
         if finding is not None:
@@ -116,7 +111,7 @@ def watch(
 
 
 def _compare_archive(warehouse: Engine, archive: Archive, *, settings: WatchSettings, now: datetime) -> list[str]:
-    """Compare the archive with the ledger; return what kept it from that."""
+    """Compare the archive with the ledger; return what prevented it. What was found before stays open until settled."""
     try:
         with transaction(warehouse) as connection:
             # Whoever holds a channel's row must not hold up the watchdog, which is there to name the holder.

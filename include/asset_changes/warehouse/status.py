@@ -128,9 +128,9 @@ ORDER BY 1, 2
 # The Deletes of a set share their times, so they are counted before they are sorted.
 _REMOVALS = text(f"""
 WITH removals AS (
-    SELECT channel_id, change_set_id, received_at, applied_at, is_rebuilt, count(*) AS deletes
+    SELECT channel_id, change_set_id, received_at, applied_at, bool_or(is_rebuilt) AS is_rebuilt, count(*) AS deletes
     FROM deletions WHERE received_at >= :since
-    GROUP BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4
 ), timed AS (
     SELECT d.channel_id, d.is_rebuilt, d.deletes, {REMOVED_BY} - d.received_at AS took
     FROM removals AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)

@@ -9,6 +9,7 @@ _COLUMNS = """
 -- A number of its own for every commit that changes what the tables hold of a set: it rises with the clock.
 ALTER TABLE channels ADD last_channel_seq bigint, ADD missing_since timestamptz, ADD archive_checked_at timestamptz;
 ALTER TABLE change_sets ALTER channel_seq TYPE bigint, ADD committed_at timestamptz;
+CREATE INDEX change_sets_fetched_at ON change_sets (channel_id, fetched_at);  -- the newest sets of each channel
 UPDATE channels SET last_channel_seq = (
     SELECT max(channel_seq) FROM change_sets WHERE change_sets.channel_id = channels.channel_id);
 

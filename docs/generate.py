@@ -6,17 +6,20 @@ import json
 import os
 import re
 import tempfile
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asset_changes import settings
+from asset_changes import errors, settings
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring import settings as watch_settings
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
+from asset_changes.warehouse.clean_verdict import CHECKS
+from asset_changes.warehouse.compliance import Check
 from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.migrate import migrate
 from asset_changes.warehouse.schema import metadata, views
@@ -63,7 +66,7 @@ _ELSEWHERE = (
     (
         "ASSET_CHANGES_NOTIFIER",
         "none",
-        "Who is told of alerts: an Airflow notifier as JSON, see [operations.md](operations.md#being-told).",
+        "Who is notified of alerts: an Airflow notifier as JSON, see [operations.md](operations.md#being-notified).",
     ),
 )
 
@@ -90,11 +93,45 @@ def metrics_table() -> str:
     return "\n".join(_table(rows, head=("name, in Prometheus", "kind", "tags", "sent by", "meaning")))
 
 
-def with_metrics(page: str) -> str:
-    """Return a page with the table between its markers made anew."""
+def error_classes() -> list[type[errors.AssetChangesError]]:
+    """Return the errors that are raised, in the order of their file."""
+    branches = (errors.AssetChangesError, errors.TerminalError, errors.TransientError)
+    return [
+        kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.AssetChangesError)
+        if name == kind.__name__ and kind not in branches  # not an older name of one
+    ]
+
+
+def error_entries() -> str:
+    """Return the entries of the chapter "Errors" of docs/operations.md: what is said with each class."""
+    entries = []
+    for kind in error_classes():
+        tried = "Terminal." if issubclass(kind, errors.TerminalError) else "Transient."
+        said = " ".join((kind.__doc__ or "").split())
+        text = f"{tried} {said} *What to do:* {kind.next_step}"
+        entries += [f"### {kind.__name__}", "", textwrap.fill(text, 120, break_on_hyphens=False), ""]
+    return "\n".join(entries).rstrip()
+
+
+def checks_table() -> str:
+    """Return the table of docs/compliance.md: every check of the verdict, and what settles it."""
+    rows = [(each.name, _said_in_general(each), each.settled_by) for each in CHECKS]
+    return "\n".join(_table(rows, head=("check", "what speaks against the span", "what settles it")))
+
+
+def _said_in_general(check: Check) -> str:
+    said = check.says or check.unknown
+    names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(what stood still)"}
+    return re.sub(r"\{(\w+)[^}]*\}", lambda found: names[found[1]], said)
+
+
+def with_generated(page: str, text: str) -> str:
+    """Return a page with what is between its markers made anew."""
     return re.sub(
         r"(<!-- generated -->\n).*?(\n<!-- end -->)",
-        lambda found: f"{found[1]}\n{metrics_table()}\n{found[2]}",
+        lambda found: f"{found[1]}\n{text}\n{found[2]}",
         page,
         flags=re.DOTALL,
     )
@@ -197,11 +234,17 @@ def _dags() -> Mapping[str, "DAG"]:
     return DagBag(dag_folder=DOCS.parent / "dags").dags
 
 
+def _generated_parts() -> dict[str, str]:
+    """Return what is generated within a page that is written by hand."""
+    return {"metrics.md": metrics_table(), "operations.md": error_entries(), "compliance.md": checks_table()}
+
+
 def main() -> None:
     """Write all pages anew."""
     (DOCS / "settings.md").write_text(settings_page())
-    page = DOCS / "metrics.md"
-    page.write_text(with_metrics(page.read_text()))
+    for name, text_of_it in _generated_parts().items():
+        page = DOCS / name
+        page.write_text(with_generated(page.read_text(), text_of_it))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIRFLOW_HOME"] = folder
         (DOCS / "dags.md").write_text(dags_page(_dags()))

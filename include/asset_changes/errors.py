@@ -7,7 +7,7 @@
     │   ├── AccessDenied               the account may not do this (403 that is not about rate)
     │   ├── UnknownChannel             Getty does not know the channel (400 or 404 on PUT)
     │   ├── UnexpectedRedirect         a redirect to another host, or too many of them
-    │   ├── RequestRefused             any other answer that another try cannot mend
+    │   ├── RequestRefused             any other answer that would be the same again
     │   ├── UnreadableChangeSet        the body's structure is not understood
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
@@ -19,10 +19,10 @@
         ├── WarehouseUnavailable       the warehouse does not answer, or gave up a transaction
         ├── ArchiveUnavailable         the archive cannot be read or written
         │   └── ArchiveObjectMissing     the archive has no object where one is expected
-        └── NotificationFailed         the watchdog could not tell somebody, or not look everywhere
+        └── NotificationFailed         the watchdog could not notify somebody, or not check everything
 
-Each message is a sentence: what happened, and where. What to do next stands with the class, and at length
-under its name in docs/operations.md. None holds a secret.
+Each message is the fact: what happened, and where. None holds a secret. What to do next is said once, with the
+class; the chapter "Errors" of docs/operations.md is generated from here.
 """
 
 from typing import ClassVar
@@ -39,7 +39,10 @@ class TerminalError(AssetChangesError):
 
 
 class ConfigurationError(TerminalError):
-    """A setting, parameter or Variable has a value that cannot be used."""
+    """A setting, a parameter or the Variable `asset_changes_channels` has a value that cannot be used.
+
+    The message names it and what is allowed.
+    """
 
     next_step = "Correct what it names, then trigger the DAG again; a changed environment needs a restart of Airflow."
 
@@ -54,37 +57,59 @@ class CredentialsRefused(TerminalError):
 
 
 class AccessDenied(TerminalError):
-    """The account may not do this."""
+    """The account may not do this.
+
+    The credentials are right, but Asset Changes is an agreement of its own.
+    """
 
     next_step = "Ask Getty's sales team to give this account Asset Changes, then trigger the DAG again."
 
 
 class UnknownChannel(TerminalError):
-    """Getty does not know the channel."""
+    """Getty does not know the channel.
+
+    It may have been removed: see [vanished](#vanished).
+    """
 
     next_step = "Trigger asset_changes_discovery: it asks Getty which channels there are."
 
 
 class UnexpectedRedirect(TerminalError):
-    """The API answered with a redirect that must not be followed."""
+    """The API answered with a redirect that must not be followed.
+
+    It leads to another host, or in circles. It is not followed: the key would go along.
+    """
 
     next_step = "Correct host or token URL of the connection, or the proxy in between; then trigger the DAG again."
 
 
 class RequestRefused(TerminalError):
-    """Getty refused the request for a reason that another try cannot mend."""
+    """Getty refused the request, and would refuse it again.
+
+    The message holds the status and Getty's error code.
+    """
 
     next_step = "Look the status and the code up in the release notes of Getty's API, or ask Getty."
 
 
 class UnreadableChangeSet(TerminalError):
-    """The structure of a body is not understood; it is archived, and nothing is confirmed."""
+    """The structure of a body is not understood; it is archived, and nothing is confirmed.
 
-    next_step = "Teach `parsing.py` the new structure and deploy it: Getty hands the same set out again."
+    The list of assets has a name that is not known, say, or none of many messages has an id, a lifecycle or a
+    time. The archive has it beside the others (`...unreadable.gz`), so nothing is lost.
+    Should another consumer have confirmed it meanwhile, a replay reads it once the code understands it: of its
+    span, or of an open finding. What is still not understood makes a replay of its span red until a person
+    dismisses the finding.
+    """
+
+    next_step = "Read it, teach `parsing.py` the new structure and deploy it: Getty hands the same set out again."
 
 
 class SchemaMismatch(TerminalError):
-    """The warehouse's schema is older or newer than this code."""
+    """The warehouse's schema is older or newer than this code.
+
+    It is found before anything is fetched.
+    """
 
     next_step = (
         "Trigger asset_changes_discovery, which migrates; if the warehouse is the newer one, deploy the newer code."
@@ -92,7 +117,12 @@ class SchemaMismatch(TerminalError):
 
 
 class WarehouseRefused(TerminalError):
-    """The warehouse does not take a login or a statement: missing rights, a changed table, a full disk quota."""
+    """The warehouse, or a pooler in front of it, does not take a login or a statement.
+
+    User or password, TLS, `pg_hba.conf`, rights, a table changed by hand, a full quota. The message holds
+    Postgres' own words, and the commands to run where rights are missing
+    ([security.md](security.md#the-warehouses-user)).
+    """
 
     next_step = (
         "Correct what Postgres complains of: login, rights, a changed table, a quota. Then trigger the DAG again."
@@ -100,13 +130,24 @@ class WarehouseRefused(TerminalError):
 
 
 class ArchiveDamaged(TerminalError):
-    """An object in the archive is not what was written: cut, emptied or overwritten."""
+    """An object in the archive is not what was written: cut, emptied or overwritten.
 
-    next_step = "Bring the object back from a backup, or remove it; then find out what else writes into the archive."
+    A set that Getty still hands out is archived anew once the object is removed; one that is loaded already is
+    complete in the warehouse. A replay loads all other sets of its span before it ends with this error; its log
+    names each that it could not read.
+    """
+
+    next_step = (
+        "Bring the object back from a backup. Where there is none, remove it. Then find out what else writes into the "
+        "archive."
+    )
 
 
 class NotLoaded(TerminalError):
-    """A confirmation was asked for a change set whose load is not committed."""
+    """A confirmation was asked for a change set whose load is not committed.
+
+    So it is when `confirm` is cleared alone.
+    """
 
     next_step = "Clear the task `load`, or leave it to the next run."
 
@@ -123,7 +164,11 @@ class TransientError(AssetChangesError):
 
 
 class ApiUnavailable(TransientError):
-    """Getty did not answer, or not with something whole."""
+    """Getty did not answer, or not with something whole.
+
+    It was tried again for a minute. Where the message speaks of clocks, run `SELECT now()` in the warehouse: it is
+    a day or more behind the `Date` of Getty's answers, so what is new cannot be told from what is old.
+    """
 
     next_step = (
         "Wait: the next run tries again, and nothing is lost. If it lasts, look at Getty's status "
@@ -132,10 +177,14 @@ class ApiUnavailable(TransientError):
 
 
 class RateLimited(TransientError):
-    """Getty asks for fewer calls."""
+    """Getty asks for fewer calls.
+
+    The limit belongs to the account, whoever uses its key.
+    """
 
     next_step = (
-        "Wait: the next run tries again. If it lasts, find what else uses this key, or run the channels more rarely."
+        "Wait: the next run tries again. If it lasts, find what else uses this key, or give the channels rarer or "
+        "staggered schedules."
     )
 
 
@@ -146,7 +195,10 @@ class WarehouseUnavailable(TransientError):
 
 
 class ArchiveUnavailable(TransientError):
-    """The archive cannot be read or written."""
+    """The archive cannot be read or written.
+
+    Nothing is loaded that is not archived first.
+    """
 
     next_step = "Look for a full disk, missing rights or an unreachable store; the next run tries again by itself."
 
@@ -158,9 +210,15 @@ class ArchiveObjectMissing(ArchiveUnavailable):
 
 
 class NotificationFailed(TransientError):
-    """The watchdog could not tell somebody of an alert, or not look for every condition."""
+    """The watchdog could not notify somebody, or could not check everything.
 
-    next_step = "Test the connection of the notifier; the next run tells it again by itself."
+    All other alerts went out.
+    """
+
+    next_step = (
+        "Test the connection of the notifier, or look for an unreachable archive: the message says which. The next "
+        "watch tries again by itself."
+    )
 
 
 NotTold = NotificationFailed

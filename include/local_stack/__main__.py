@@ -30,8 +30,8 @@ def main() -> int:
             is_caught_up = True
             if options.until_caught_up:
                 channels = settle(stack)
-            signs = stack.warehouse.signs(confirms=stack.confirms)
-            screen.summary(channels, stack.warehouse.live_assets(), signs)
+            findings = stack.warehouse.findings(confirms=stack.confirms)
+            screen.summary(channels, stack.warehouse.live_assets(), findings)
             _say_where(stack, screen)
             if not options.until_caught_up:
                 stay_up(stack)

@@ -17,15 +17,15 @@ from sqlalchemy import URL, Engine, text
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's standing; the counts are those of its ledger."""
+    """How far one channel is; the counts are those of its ledger."""
 
     channel_id: int
     asset_family: str
     asset_type: str
     last_checked_at: datetime | None
     caught_up_at: datetime | None
+    has_caught_up: bool = False
     sets: int = 0
-    unconfirmed: int = 0
     changes: int = 0
     new: int = 0
     updates: int = 0
@@ -53,7 +53,7 @@ class Channel:
 
     def is_caught_up(self, since: datetime) -> bool:
         """Whether Getty has had nothing more since then, and everything loaded is confirmed."""
-        return self.caught_up_at is not None and self.caught_up_at > since and self.unconfirmed == 0
+        return self.has_caught_up and self.caught_up_at is not None and self.caught_up_at > since
 
     def is_looked_at(self, since: datetime) -> bool:
         """The most there is while nothing may be confirmed: one set loaded, or nothing to load."""
@@ -62,10 +62,9 @@ class Channel:
 
 
 # One row for each channel that Getty lists. `:since` is the stack's start.
-STANDING = """
-SELECT c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at,
+PROGRESS = """
+SELECT c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at, c.is_caught_up AS has_caught_up,
        count(s.loaded_at) AS sets,
-       count(*) FILTER (WHERE s.loaded_at IS NOT NULL AND s.confirmed_at IS NULL) AS unconfirmed,
        coalesce(sum(s.change_count), 0) AS changes, coalesce(sum(s.new_count), 0) AS new,
        coalesce(sum(s.update_count), 0) AS updates, coalesce(sum(s.delete_count), 0) AS deletes,
        coalesce(sum(s.superseded_count), 0) AS superseded, coalesce(sum(s.rejected_count), 0) AS rejected,
@@ -74,22 +73,21 @@ SELECT c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_u
        coalesce(extract(epoch FROM max(s.loaded_at) FILTER (WHERE s.loaded_at > :since)
                                  - min(s.fetched_at) FILTER (WHERE s.loaded_at > :since)), 0)
            AS recent_seconds
-FROM {schema}.channels c
+FROM {schema}.channel_health c
 LEFT JOIN {schema}.change_sets s USING (channel_id)
 WHERE c.retired_at IS NULL
-GROUP BY c.channel_id
+GROUP BY c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at, c.is_caught_up
 ORDER BY c.channel_id
 """
 # What the watchdog has found so far; and what it looks for too, but perhaps has not yet.
-SIGNS = """
+FINDINGS = """
 SELECT lower(concat_ws(' ', asset_family, asset_type, channel_id)) AS channel, condition, says
 FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says FROM {schema}.alerts
       WHERE cleared_at IS NULL AND condition <> 'other_consumer'
       UNION ALL
       SELECT channel_id, 'other_consumer', 'had change sets confirmed by somebody else: ' || count(*)
-      FROM {schema}.change_sets
-      WHERE :confirms AND is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL
-        AND confirmed_at > now() - interval '1 day'
+      FROM {schema}.confirmed_elsewhere
+      WHERE :confirms AND confirmed_at > now() - interval '1 day'
       GROUP BY channel_id) AS found
 JOIN {schema}.channels USING (channel_id)
 ORDER BY condition, channel_id
@@ -109,7 +107,7 @@ class Warehouse:
     def channels(self) -> list[Channel]:
         """Every channel that is not retired; none before discovery has made the tables."""
         try:
-            rows = self._rows(STANDING, since=self._since)
+            rows = self._rows(PROGRESS, since=self._since)
         except (WarehouseRefused, WarehouseUnavailable):
             return []  # no tables yet, or a warehouse that is away: Airflow's tasks say so, and retry
         return [_channel(row) for row in rows]
@@ -118,9 +116,9 @@ class Warehouse:
         """The number of live assets of each channel."""
         return {row["channel_id"]: row["count"] for row in self._rows(LIVE)}
 
-    def signs(self, *, confirms: bool) -> list[str]:
-        """What the warehouse has against its own table: open alerts and, if we confirm, that somebody else does."""
-        return ["{condition}: {channel} {says}".format(**row) for row in self._rows(SIGNS, confirms=confirms)]
+    def findings(self, *, confirms: bool) -> list[str]:
+        """Return the open alerts and, if we confirm, that somebody else does too."""
+        return ["{condition}: {channel} {says}".format(**row) for row in self._rows(FINDINGS, confirms=confirms)]
 
     def close(self) -> None:
         self._engine.dispose()

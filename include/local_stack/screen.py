@@ -49,7 +49,7 @@ class Screen:
             self._bars = None
             self._tasks.clear()
 
-    def summary(self, channels: Sequence[Channel], live: dict[int, int], signs: Sequence[str] = ()) -> None:
+    def summary(self, channels: Sequence[Channel], live: dict[int, int], findings: Sequence[str] = ()) -> None:
         """The table at the end, and what the warehouse holds against it."""
         columns = ("sets", "changes", "new", "updates", "deletes", "superseded", "rejected")
         table = Table("channel", title="In the warehouse")
@@ -59,9 +59,9 @@ class Screen:
             counts = [f"{getattr(channel, name):,}" for name in columns]
             table.add_row(channel.name, *counts, f"{live.get(channel.channel_id, 0):,}", f"{channel.rate:,.0f}")
         self._console.print(table)
-        if signs:
+        if findings:
             self.say("Signs in the warehouse that ask for a look; docs/operations.md tells of each under its name:")
-            self.say_all(f"  {sign}" for sign in signs)
+            self.say_all(f"  {finding}" for finding in findings)
 
     def _draw(self, channels: Sequence[Channel], since: datetime) -> None:
         if self._bars is None:

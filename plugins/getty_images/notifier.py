@@ -1,4 +1,4 @@
-"""Who is told of an alert: `FeedAlert` writes the message and hands it to any Airflow notifier."""
+"""Who gets an alert: `FeedAlert` writes the message and hands it to any Airflow notifier."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from airflow.sdk import BaseNotifier, Context
 from asset_changes.errors import ConfigurationError
-from asset_changes.monitoring.notifications import Alert
+from asset_changes.monitoring.alerts import Alert
 
 VARIABLE = "ASSET_CHANGES_NOTIFIER"
 _EXAMPLE = (
@@ -45,7 +45,7 @@ class NotifierChoice:
 
 
 class FeedAlert(BaseNotifier):
-    """Tells one alert of the watchdog through the notifier that the user chose.
+    """Sends one alert of the watchdog through the notifier that the user chose.
 
     The chosen notifier's templates see the message as `alert`: `alert.subject`, `alert.text`,
     `alert.html`, and its parts `alert.what`, `alert.since`, `alert.until`, `alert.next_step`, `alert.link`,

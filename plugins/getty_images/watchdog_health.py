@@ -1,18 +1,18 @@
-"""What is told when the watchdog itself cannot look.
+"""The alert of the watchdog about itself: that it cannot check.
 
-Its alerts are remembered in the warehouse, which is what is away then. So this one is remembered in an Airflow
-Variable, from the first look that failed to the first that did not.
+Its other alerts are remembered in the warehouse, which is what is away then. So this one is remembered in an Airflow
+Variable, from the first watch that failed to the first that did not.
 """
 
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airflow.sdk import Variable
 from asset_changes.errors import AssetChangesError
-from asset_changes.monitoring.notifications import Alert, deliver
+from asset_changes.monitoring.alerts import Alert, deliver
 
 from getty_images.resources import variable
 
@@ -21,55 +21,60 @@ VARIABLE = "asset_changes_watch_blind"
 CONDITION = "blind"
 _TITLE = "Watchdog blind"
 
-Tell = Callable[[Alert], None]
+Notify = Callable[[Alert], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Blindness:
-    since: str
-    is_told: bool = False
+class _Outage:
+    since: datetime
+    was_sent: bool = False
 
     def remember(self) -> None:
-        about = "Since when asset_changes_watch cannot look, and whether somebody was told; it removes this by itself"
-        Variable.set(VARIABLE, json.dumps(asdict(self)), description=about)
+        about = "Since when asset_changes_watch cannot check, and whether somebody was notified; it goes by itself"
+        # The key's name is that of earlier versions: an upgrade may happen while the watchdog cannot check.
+        kept = {"since": self.since.isoformat(), "is_told": self.was_sent}
+        Variable.set(VARIABLE, json.dumps(kept), description=about)
 
 
-def begin(error: BaseException, *, tell: Tell | None, page: str | None) -> None:
-    """Tell once that the watchdog cannot look; without `tell`, or when it fails, the next look tells it."""
-    blindness = _remembered()
-    if blindness is None:
-        blindness = _Blindness(since=datetime.now(UTC).isoformat())
-        blindness.remember()
-    alert = _alert(error, since=datetime.fromisoformat(blindness.since), page=page)
+def begin(error: BaseException, *, notify: Notify | None, page: str | None) -> None:
+    """Notify once that the watchdog cannot check; without `notify`, or when it fails, the next watch does."""
+    outage = _remembered()
+    if outage is None:
+        outage = _Outage(since=datetime.now(UTC))
+        outage.remember()
+    alert = _alert(error, since=outage.since, page=page)
     log.error("%s", alert.text.replace("\n", ". "))
-    if tell is None or blindness.is_told:
+    if notify is None or outage.was_sent:
         return
-    deliver(alert, tell)
-    _Blindness(since=blindness.since, is_told=True).remember()
+    deliver(alert, notify)
+    _Outage(since=outage.since, was_sent=True).remember()
 
 
-def end(*, tell: Tell | None, page: str | None) -> None:
-    """Tell that the watchdog sees again, to those who heard that it did not."""
-    blindness = _remembered()
-    if blindness is None:
+def end(*, notify: Notify | None, page: str | None) -> None:
+    """Notify that the watchdog can check again, where somebody was notified that it could not."""
+    outage = _remembered()
+    if outage is None:
         return
-    if blindness.is_told and tell is not None:
+    if outage.was_sent and notify is not None:
         all_clear = Alert(
             condition=CONDITION,
             channel_id=None,
             subject=f"All clear: {_TITLE}",
-            what="The watchdog can look again",
-            since=datetime.fromisoformat(blindness.since),
+            what="The watchdog can check again",
+            since=outage.since,
             until=datetime.now(UTC),
             link=page,
         )
-        deliver(all_clear, tell)
+        deliver(all_clear, notify)
     Variable.delete(VARIABLE)
 
 
-def _remembered() -> _Blindness | None:
+def _remembered() -> _Outage | None:
     text = variable(VARIABLE)
-    return None if text is None else _Blindness(**json.loads(text))
+    if text is None:
+        return None
+    kept = json.loads(text)
+    return _Outage(since=datetime.fromisoformat(kept["since"]), was_sent=kept["is_told"])
 
 
 def _alert(error: BaseException, *, since: datetime, page: str | None) -> Alert:
@@ -79,7 +84,7 @@ def _alert(error: BaseException, *, since: datetime, page: str | None) -> Alert:
         condition=CONDITION,
         channel_id=None,
         subject=_TITLE,
-        what="The watchdog cannot look, so no other alert is told: "
+        what="The watchdog cannot check, so no other alert is sent: "
         + (str(error) if is_ours else f"{type(error).__name__}, of which the log of asset_changes_watch says more"),
         since=since,
         next_step=(type(error) if isinstance(error, AssetChangesError) else AssetChangesError).next_step,

@@ -90,7 +90,7 @@ def test_a_failed_run_ends_it_with_the_reason_and_with_the_address_that_does_not
 
 def test_a_failed_try_of_a_channel_is_shown_while_it_catches_up() -> None:
     waiting = Channel(3001, "Editorial", "Image", None, None)
-    done = Channel(3001, "Editorial", "Image", AFTER, AFTER)
+    done = Channel(3001, "Editorial", "Image", AFTER, AFTER, has_caught_up=True)
     standings = [[waiting], [done]]
     paper = Paper()
     ours = stack(

@@ -16,7 +16,7 @@ STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNEL = Channel(
     3001, "Editorial", "Image", STARTED, None, sets=2, changes=4400, recent_changes=4400, recent_seconds=2
 )
-CAUGHT_UP = replace(CHANNEL, caught_up_at=STARTED + timedelta(seconds=9))
+CAUGHT_UP = replace(CHANNEL, caught_up_at=STARTED + timedelta(seconds=9), has_caught_up=True)
 
 
 def test_before_discovery_there_are_no_channels(postgres: EmbeddedPostgres) -> None:
@@ -44,11 +44,11 @@ def test_a_channel_counts_from_the_ledger_and_a_retired_one_is_left_out(warehous
 def test_caught_up_means_an_empty_answer_since_the_start_and_all_confirmed() -> None:
     assert CAUGHT_UP.is_caught_up(STARTED)
     assert not CAUGHT_UP.is_caught_up(STARTED + timedelta(minutes=1))
-    assert not replace(CAUGHT_UP, unconfirmed=1).is_caught_up(STARTED)
+    assert not replace(CAUGHT_UP, has_caught_up=False).is_caught_up(STARTED)
 
 
 def test_looking_without_consuming_is_done_with_one_set_loaded() -> None:
-    checked = replace(CHANNEL, last_checked_at=STARTED + timedelta(seconds=1), unconfirmed=1, sets=1)
+    checked = replace(CHANNEL, last_checked_at=STARTED + timedelta(seconds=1), sets=1)
     assert checked.is_looked_at(STARTED)
     assert not replace(checked, sets=0).is_looked_at(STARTED)
     assert not checked.is_looked_at(STARTED + timedelta(seconds=2))
@@ -105,11 +105,11 @@ def test_the_warehouse_tells_of_open_alerts_and_of_sets_that_somebody_else_confi
                 )
             )
     reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
-    assert reader.signs(confirms=True) == [
+    assert reader.findings(confirms=True) == [
         "other_consumer: editorial image 3001 had change sets confirmed by somebody else: 2",
         "rejected: editorial image 3001 had rejected changes: 3",
     ]
-    assert reader.signs(confirms=False) == ["rejected: editorial image 3001 had rejected changes: 3"]
+    assert reader.findings(confirms=False) == ["rejected: editorial image 3001 had rejected changes: 3"]
     reader.close()
 
 

@@ -19,12 +19,16 @@ def _write(engine: Engine, table: Table, row: dict[str, Any]) -> None:
 def channel(engine: Engine, channel_id: int = 3001, *, kind: str = "Image", **more: Any) -> None:
     """A channel that is up to date, unless the test says otherwise."""
     fresh = {"discovered_at": NOW - 30 * DAY, "last_checked_at": NOW, "caught_up_at": NOW}
-    row = {"channel_id": channel_id, "asset_family": "Editorial", "asset_type": kind} | fresh | more
+    checked = {"archive_checked_at": datetime.now(UTC), "replayed_at": datetime.now(UTC), "replay_changed_count": 0}
+    row = {"channel_id": channel_id, "asset_family": "Editorial", "asset_type": kind} | fresh | checked | more
     _write(engine, schema.channels, row)
 
 
 def change_set(engine: Engine, name: str, *, channel_id: int = 3001, at: datetime = NOW, **more: Any) -> None:
-    """A set that was loaded two seconds after its arrival and confirmed one later."""
+    """A set that was loaded two seconds after its arrival and confirmed one later.
+
+    Its commit is put so early that the removal of its Deletes is bounded by their own `applied_at`.
+    """
     counts = {f"{each}_count": more.pop(each, 0) for each in ("new", "update", "delete", "superseded", "rejected")}
     stamps = {"fetched_at": at, "loaded_at": at + timedelta(seconds=2), "confirmed_at": at + timedelta(seconds=3)}
     row = {
@@ -36,6 +40,7 @@ def change_set(engine: Engine, name: str, *, channel_id: int = 3001, at: datetim
         "is_confirm_implied": False,
         "redelivered_count": 0,
         "oldest_change_at": at - MINUTE,
+        "committed_at": at,
         "change_count": sum(counts.values()),
     }
     _write(engine, schema.change_sets, row | stamps | counts | more)
@@ -54,6 +59,7 @@ def deletion(
         "received_at": at,
         "applied_at": at + took,
         "was_held": True,
+        "is_rebuilt": False,
     }
     _write(engine, schema.deletions, row | more)
 
@@ -64,7 +70,25 @@ def rejected(engine: Engine, change_set_id: str, position: int, *, reason: str, 
     _write(engine, schema.rejected_changes, row | {"raw": "{}", "rejected_at": NOW} | more)
 
 
-def alert(engine: Engine, condition: str, *, says: str, channel_id: int = 3001) -> None:
+def finding(engine: Engine, kind: str, *, channel_id: int = 3001, at: datetime = NOW, **more: Any) -> None:
+    """A finding of the archive that is open."""
+    row = {"channel_id": channel_id, "archive_uri": f"file:///archive/{kind}", "kind": kind, "received_at": at}
+    _write(engine, schema.archive_findings, row | {"found_at": at} | more)
+
+
+def gap(engine: Engine, *, days: float, until: datetime = NOW, **more: Any) -> None:
+    """A span in which nobody asked Getty."""
+    row = {"channel_id": 3001, "unread_from": until - days * DAY, "unread_to": until}
+    _write(engine, schema.feed_gaps, row | more)
+
+
+def state(engine: Engine, asset_id: str, **more: Any) -> None:
+    """The registers of an asset."""
+    row = {"asset_id": asset_id, "asset_family": "Editorial", "channel_id": 3001, "loaded_at": NOW}
+    _write(engine, schema.asset_states, row | more)
+
+
+def alert(engine: Engine, condition: str, *, says: str | None, channel_id: int = 3001) -> None:
     """An alert that the watchdog raised a minute ago."""
     row = {"channel_id": channel_id, "condition": condition, "since": NOW - MINUTE, "says": says}
     _write(engine, schema.alerts, row)

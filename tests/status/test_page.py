@@ -126,7 +126,7 @@ def test_a_removal_at_once_is_told_as_less_than_a_tenth_of_a_second(page: Airflo
     assert "Median < 0.1 s" in words(page.get("").text)
 
 
-def test_the_pages_need_neither_the_log_nor_the_states(page: AirflowServer, warehouse: Engine) -> None:
+def test_the_status_pages_need_neither_log_nor_states(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", new=3, delete=1, loaded_at=NOW + MINUTE)
     deletion(warehouse, "1", 0, took=MINUTE)
@@ -134,6 +134,14 @@ def test_the_pages_need_neither_the_log_nor_the_states(page: AirflowServer, ware
         connection.execute(text("DROP TABLE asset_changes, asset_states CASCADE"))
     assert "New 3" in words(page.get("").text)
     assert "New 3" in words(page.get(f"channels/{IMAGES}").text)
+
+
+def test_the_report_does_not_need_the_log(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    change_set(warehouse, "1", delete=1)
+    deletion(warehouse, "1", 0, took=MINUTE)
+    with warehouse.begin() as connection:
+        connection.execute(text("DROP TABLE asset_changes CASCADE"))
     assert "All 1 Deletes were applied" in words(page.get("compliance").text)
     assert "asset-0" in page.get("compliance.csv").text
 

@@ -10,13 +10,15 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+from asset_changes.warehouse.clean_verdict import CHECKS
+from asset_changes.warehouse.compliance import SUMMARY, UNREAD
 from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine, text
 
 from tests.status.conftest import AirflowServer, words
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion
 
-GOOD = "All 1 Deletes were applied within 1 h of their arrival, and nothing stood still for longer than 1 h. Days are"
+GOOD = "Clean. All 1 Deletes were applied within 1 h of their arrival, and nothing speaks against these days. Days are"
 
 
 def in_time(warehouse: Engine) -> None:
@@ -44,7 +46,7 @@ def retired(warehouse: Engine) -> None:
 def rebuilt(warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW, confirmed_at=NOW, rebuilt_at=NOW)
-    deletion(warehouse, "1", 0, at=NOW - DAY, took=DAY)
+    deletion(warehouse, "1", 0, at=NOW - DAY, took=DAY, is_rebuilt=True)
 
 
 def not_loaded(warehouse: Engine) -> None:
@@ -53,23 +55,31 @@ def not_loaded(warehouse: Engine) -> None:
 
 
 def late(warehouse: Engine) -> None:
-    channel(warehouse)
-    change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW - DAY + 2 * HOUR)
-    deletion(warehouse, "1", 0, at=NOW - DAY, took=2 * HOUR)
+    if not warehouse.connect().execute(text("SELECT FROM channels")).all():
+        channel(warehouse)
+    change_set(warehouse, "7", at=NOW - DAY, loaded_at=NOW - DAY + 2 * HOUR)
+    deletion(warehouse, "7", 0, at=NOW - DAY, took=2 * HOUR)
+
+
+def unchecked(warehouse: Engine) -> None:
+    in_time(warehouse)
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE channels SET archive_checked_at = NULL"))
 
 
 @pytest.mark.parametrize(
     ("happened", "sentences"),
     [
-        (waited, ["within 1 h of their arrival. That is not all: Editorial Image (3001) was not read for up to 10 d"]),
-        (unread_for_too_long, ["No Delete was received. That is not all:", "so Deletes may never have arrived"]),
         (
-            retired,
-            ["Creative Image (3002) was not read for up to 2 d", "Getty no longer lists the channel"],
+            waited,
+            ["Not clean: 1 thing speaks against", "up to 11 days (spans: 1), because a change waited"],
         ),
-        (rebuilt, ["No Delete was received for the first time. That is not all: 1 Deletes were written again"]),
-        (not_loaded, ["That is not all: 1 change set is archived but not loaded", "are not counted: 9."]),
-        (late, ["1 of 1 Deletes were applied later than 1 h after their arrival"]),
+        (unread_for_too_long, ["0 Deletes were received", "Deletes may never have arrived: Editorial Image (3001)"]),
+        (retired, ["up to 2 days (spans: 1), because Getty no longer lists the channel: Creative Image (3002)"]),
+        (rebuilt, ["1 Deletes were written again by a replay, and when they were first applied is not known"]),
+        (not_loaded, ["1 change sets are archived but not loaded, and the Deletes they carry are not counted"]),
+        (late, ["1 of them were applied later than 1 h", "1 Deletes were, or may have been, applied later than"]),
+        (unchecked, ["unreadable unknown It is not known whether bodies were received that could not be read"]),
     ],
 )
 def test_the_verdict_says_all_that_speaks_against_it(
@@ -112,11 +122,12 @@ def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
         connection.execute(text(shown[0]))
         found = [connection.exec_driver_sql(query).mappings().all() for query in shown[1:]]
     elsewhere.dispose()
-    summary, slowest, unread, not_loaded, deletes = found
+    summary, slowest, unread, deletes = found[:4]
+    assert len(found) == 4 + len({check.query for check in CHECKS} - {SUMMARY, UNREAD})
+    assert [len(rows) for rows in found[4:]].count(1) == 4  # the archive's four kinds say that nothing was found
     assert [(row["deletes"], row["held"], row["late"]) for row in summary] == [(1, 1, 0)]
     assert [(row["change_set_id"], row["deletes"]) for row in slowest] == [("1", 1)]
     assert [row["what"] for row in unread] == ["a change waited at Getty"]
-    assert not_loaded == []
     assert len(deletes) == 1
 
 
@@ -136,10 +147,22 @@ def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine)
     day = f"{NOW:%Y-%m-%d}"
     answer = page.get("compliance.csv", params={"from": day, "to": day})
     assert answer.headers["Content-Disposition"] == f'attachment; filename="deletes_{day}_{day}.csv"'
-    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    verdict, *lines = csv.DictReader(io.StringIO(answer.text))
+    assert (verdict["record"], verdict["says"]) == ("verdict", "clean")
     assert [line["asset_id"] for line in lines] == ["asset-0", "asset-1", "asset-2"]
     first = lines[0]
     assert (float(first["seconds_to_removal"]), first["was_held"], first["is_rebuilt"]) == (60, "true", "false")
+
+
+def test_the_csv_begins_with_all_that_speaks_against_its_days(page: AirflowServer, warehouse: Engine) -> None:
+    unchecked(warehouse)
+    late(warehouse)
+    lines = list(csv.DictReader(io.StringIO(page.get("compliance.csv").text)))
+    verdict, *reservations = [line for line in lines if line["record"] != "delete"]
+    assert (verdict["says"], verdict["count"]) == ("not clean", str(len(reservations)))
+    assert (reservations[0]["count"], reservations[-1]["count"]) == ("1", "unknown")
+    assert "applied later than their limit: Editorial Image (3001)" in reservations[0]["says"]
+    assert all(line["settled_by"] for line in reservations)
 
 
 def test_page_and_csv_are_right_whatever_the_roles_defaults(page: AirflowServer, warehouse: Engine) -> None:
@@ -152,7 +175,7 @@ def test_page_and_csv_are_right_whatever_the_roles_defaults(page: AirflowServer,
             connection.execute(text(f"ALTER DATABASE {warehouse.url.database} SET {name} = '{setting}'"))
     assert GOOD in words(page.get("compliance").text)
     assert page.get("compliance.csv").text == lines
-    assert len(lines.splitlines()) == 2
+    assert len([line for line in csv.DictReader(io.StringIO(lines)) if line["record"] == "delete"]) == 1
 
 
 def test_who_leaves_a_download_early_leaves_no_connection_to_the_warehouse(

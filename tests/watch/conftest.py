@@ -1,16 +1,18 @@
-"""A watchdog with a clock that tests may set, and an ear that keeps what it is told."""
+"""A watchdog with a clock that tests may set, and a notifier that keeps what it is sent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.monitoring.alerts import Alert
 from asset_changes.monitoring.monitor import MonitorResult, watch
-from asset_changes.monitoring.notifications import Alert
 from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.pipeline.archive_check import compare_all_channels
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse import ledger
@@ -26,32 +28,35 @@ PAGE = "https://airflow.example.com/asset-changes"
 
 @dataclass
 class Watchdog:
-    """Watches one warehouse; `told` are the messages that arrived."""
+    """Watches one warehouse; `sent` are the messages that arrived."""
 
     warehouse: Engine
     archive: Archive
-    settings: WatchSettings = field(default_factory=WatchSettings)
-    told: list[Alert] = field(default_factory=list)
+    settings: WatchSettings = WatchSettings(replay_hours=9_999)  # noqa: RUF009 - frozen; no night passes here
+    sent: list[Alert] = field(default_factory=list)
     confirms: bool = True
 
-    def look(
-        self, *, later: timedelta = timedelta(), tell: Callable[[Alert], None] | str | None = "ear"
+    def watch(
+        self, *, later: timedelta = timedelta(), notify: Callable[[Alert], None] | str | None = "keep"
     ) -> MonitorResult:
         """Watch once, as if so much later."""
+        now = datetime.now(UTC) + later
         return watch(
             self.warehouse,
-            archive=self.archive,
+            compare_archive=partial(
+                compare_all_channels, archive=self.archive, now=now, days=self.settings.archive_days
+            ),
             settings=self.settings,
-            now=datetime.now(UTC) + later,
-            tell=self.told.append if tell == "ear" else tell,  # type: ignore[arg-type]
+            now=now,
+            notify=self.sent.append if notify == "keep" else notify,  # type: ignore[arg-type]
             confirms=self.confirms,
             page=PAGE,
         )
 
     @property
-    def heard(self) -> list[tuple[str, bool]]:
+    def messages(self) -> list[tuple[str, bool]]:
         """Condition and whether it was an all-clear, of each message, in order."""
-        return [(alert.condition, alert.is_over) for alert in self.told]
+        return [(alert.condition, alert.is_over) for alert in self.sent]
 
 
 @dataclass
@@ -101,7 +106,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture
 def watchdog(warehouse: Engine, archive: Archive) -> Watchdog:
-    """A watchdog with the default thresholds."""
+    """A watchdog with the default thresholds, except that nobody waits for the nightly replay."""
     return Watchdog(warehouse=warehouse, archive=archive)
 
 

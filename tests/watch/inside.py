@@ -25,6 +25,11 @@ def note_gone_channel(channel_id: int) -> str:
     return run_dag("watch.py", "asset_changes_watch", gone_channel_id=channel_id)[0]
 
 
+def dismiss(what: str) -> str:
+    """Run the watchdog with a finding that somebody dismisses; return the state of the run."""
+    return run_dag("watch.py", "asset_changes_watch", dismiss=what)[0]
+
+
 def nightly_replay(channel_id: int, try_number: int = 1) -> dict[str, Any]:
     """Replay a channel as the scheduled run does."""
     from datetime import UTC, datetime, timedelta
@@ -96,8 +101,7 @@ def export_metrics() -> None:
 
 def _send(what: str) -> None:
     from asset_changes.models import Counts
-    from asset_changes.monitoring.lag import Reading
-    from asset_changes.monitoring.monitor import MonitorResult
+    from asset_changes.monitoring.monitor import MonitorResult, Reading
     from getty_images import metrics
 
     if what == "loaded":

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from asset_changes import errors
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.settings import Settings
@@ -20,6 +19,7 @@ from tests.dags.installation import Installation
 from tests.watch import inside
 
 DOCS = Path(__file__).parents[2] / "docs"
+GENERATE = "run: python docs/generate.py"
 OPERATIONS = (DOCS / "operations.md").read_text()
 
 
@@ -38,46 +38,46 @@ def test_every_alert_has_its_entry() -> None:
     assert entries("Alerts") == [*(condition.name for condition in CONDITIONS), "blind"]
 
 
-def test_every_error_has_its_entry_which_says_whether_it_is_tried_again() -> None:
-    raised = [
-        kind
-        for name, kind in vars(errors).items()
-        if isinstance(kind, type)
-        and name == kind.__name__  # not an older name of it
-        and issubclass(kind, errors.AssetChangesError)
-        and kind not in (errors.AssetChangesError, errors.TerminalError, errors.TransientError)
-    ]
-    assert entries("Errors") == [kind.__name__ for kind in raised]
-    for kind in raised:
-        said = OPERATIONS.split(f"### {kind.__name__}\n\n")[1]
-        assert said.startswith("Terminal." if issubclass(kind, errors.TerminalError) else "Transient.")
-        assert "next_step" in vars(kind), f"{kind.__name__} says nothing of what to do"
+def test_the_chapter_of_errors_is_generated(generate: dict[str, Any]) -> None:
+    assert generate["with_generated"](OPERATIONS, generate["error_entries"]()) == OPERATIONS, GENERATE
+    assert entries("Errors") == [kind.__name__ for kind in generate["error_classes"]()]
+
+
+def test_every_error_says_what_to_do_with_its_class(generate: dict[str, Any]) -> None:
+    for kind in generate["error_classes"]():
+        assert "next_step" in vars(kind), f"{kind.__name__} does not say what to do"
+        assert kind.next_step.endswith(".")
 
 
 def test_the_settings_page_is_generated(generate: dict[str, Any]) -> None:
     page = (DOCS / "settings.md").read_text()
-    assert page == generate["settings_page"](), "run: python docs/generate.py"
+    assert page == generate["settings_page"](), GENERATE
     assert all(f"`ASSET_CHANGES_{name.upper()}`" in page for name in Settings.__dataclass_fields__)
 
 
 def test_the_table_of_metrics_is_generated(generate: dict[str, Any]) -> None:
     page = (DOCS / "metrics.md").read_text()
-    assert page == generate["with_metrics"](page), "run: python docs/generate.py"
+    assert page == generate["with_generated"](page, generate["metrics_table"]()), GENERATE
     assert all(f"`{metric.name}`" in page for metric in METRICS)
+
+
+def test_the_list_of_checks_is_generated(generate: dict[str, Any]) -> None:
+    page = (DOCS / "compliance.md").read_text()
+    assert page == generate["with_generated"](page, generate["checks_table"]()), GENERATE
 
 
 def test_the_page_of_the_warehouse_is_generated_from_the_migrated_tables(
     generate: dict[str, Any], warehouse: Engine
 ) -> None:
     page = (DOCS / "warehouse.md").read_text()
-    assert page == generate["warehouse_page"](warehouse, schema="getty_images"), "run: python docs/generate.py"
+    assert page == generate["warehouse_page"](warehouse, schema="getty_images"), GENERATE
     assert set(inspect(warehouse).get_view_names()) == set(views.tables)
 
 
 def test_the_page_of_the_dags_is_generated_from_the_dags(generate: dict[str, Any], airflow: Installation) -> None:
     entries = json.dumps([generate["EXAMPLE_CHANNEL"]])
     made = airflow.run(inside.dags_page, str(DOCS / "generate.py"), AIRFLOW_VAR_ASSET_CHANGES_CHANNELS=entries)
-    assert (DOCS / "dags.md").read_text() == made, "run: python docs/generate.py"
+    assert (DOCS / "dags.md").read_text() == made, GENERATE
 
 
 @pytest.mark.parametrize("file", ["asset_changes.json", "alert_rules.yaml"])

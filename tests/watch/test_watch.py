@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from asset_changes.errors import ConfigurationError, SchemaMismatch
+from asset_changes.monitoring.alerts import Alert
 from asset_changes.monitoring.monitor import MonitorResult
-from asset_changes.monitoring.notifications import Alert
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.pipeline.fetch import fetch
 from asset_changes.pipeline.load import load
@@ -29,8 +29,8 @@ def refuse(alert: Alert) -> None:
 
 
 def test_an_alert_says_what_is_since_when_and_what_to_do(feed: Feed, watchdog: Watchdog) -> None:
-    watchdog.look(later=AN_HOUR)
-    (alert,) = watchdog.told
+    watchdog.watch(later=AN_HOUR)
+    (alert,) = watchdog.sent
     assert alert.subject == "No answer, Channel 3001 (Editorial Image)"
     what, since, to_do, see, more = alert.text.splitlines()
     assert what == "Channel 3001 (Editorial Image) has given no answer for 61 minutes"
@@ -42,9 +42,9 @@ def test_an_alert_says_what_is_since_when_and_what_to_do(feed: Feed, watchdog: W
 
 
 def test_an_all_clear_says_from_when_to_when_it_lasted(feed: Feed, watchdog: Watchdog) -> None:
-    watchdog.look(later=AN_HOUR)
-    watchdog.look()
-    began, over = watchdog.told
+    watchdog.watch(later=AN_HOUR)
+    watchdog.watch()
+    began, over = watchdog.sent
     what, lasted, see = over.text.splitlines()
     assert what == "Channel 3001 (Editorial Image): 'No answer' is over"
     assert over.until
@@ -59,60 +59,60 @@ def rejected(feed: Feed, count: int) -> None:
 
 def counts(watchdog: Watchdog) -> list[str]:
     """What each message said of how many."""
-    return [alert.what.partition("could not be applied: ")[2] for alert in watchdog.told]
+    return [alert.what.partition("could not be applied: ")[2] for alert in watchdog.sent]
 
 
 def test_a_flood_behind_a_few_is_told_again(feed: Feed, watchdog: Watchdog) -> None:
     for more in (3, 26, 1, 200):
         rejected(feed, more)
-        watchdog.look()
-        watchdog.look()
+        watchdog.watch()
+        watchdog.watch()
     assert counts(watchdog) == [
         "3 (unknown_lifecycle)",
-        "30 (unknown_lifecycle); 3 when this was last told",
+        "30 (unknown_lifecycle); 3 in the last message",
     ]
     rejected(feed, 70)
-    watchdog.look()
-    assert counts(watchdog)[2:] == ["300 (unknown_lifecycle); 30 when this was last told"]
+    watchdog.watch()
+    assert counts(watchdog)[2:] == ["300 (unknown_lifecycle); 30 in the last message"]
 
 
 def test_a_flood_that_ebbed_hides_no_other(feed: Feed, watchdog: Watchdog) -> None:
     rejected(feed, 50)
-    watchdog.look()
+    watchdog.watch()
     feed.sql("DELETE FROM rejected_changes WHERE position > 0")
-    watchdog.look()
+    watchdog.watch()
     rejected(feed, 9)
-    watchdog.look()
-    assert counts(watchdog) == ["50 (unknown_lifecycle)", "10 (unknown_lifecycle); 1 when this was last told"]
+    watchdog.watch()
+    assert counts(watchdog) == ["50 (unknown_lifecycle)", "10 (unknown_lifecycle); 1 in the last message"]
 
 
 def test_an_open_alert_says_in_its_row_what_it_said_last(feed: Feed, watchdog: Watchdog) -> None:
     for more in (3, 2):
         rejected(feed, more)
-        watchdog.look()
+        watchdog.watch()
     with transaction(watchdog.warehouse) as connection:
         rows = [tuple(row) for row in connection.execute(text("SELECT condition, says, notified_count FROM alerts"))]
     assert rows == [("rejected", "sent changes that could not be applied: 5 (unknown_lifecycle)", 3)]
 
 
 def test_a_notifier_that_fails_is_tried_again_by_the_next_watch(feed: Feed, watchdog: Watchdog) -> None:
-    watched = watchdog.look(later=AN_HOUR, tell=refuse)
+    watched = watchdog.watch(later=AN_HOUR, notify=refuse)
     assert watched.failures == (
-        "Not told 'No answer, Channel 3001 (Editorial Image)', tried again by the next watch: "
-        "the notifier failed with OSError, see the log.",
+        "The alert 'No answer, Channel 3001 (Editorial Image)' was not sent: the notifier failed with OSError, see "
+        "the log. The next watch tries again.",
     )
     assert rows(watchdog) == [("unchecked", False, False)]
-    assert watchdog.look(later=AN_HOUR).told == 1
+    assert watchdog.watch(later=AN_HOUR).notified == 1
     assert rows(watchdog) == [("unchecked", True, False)]
 
 
 def test_an_all_clear_that_cannot_be_told_is_tried_again_too(feed: Feed, watchdog: Watchdog) -> None:
-    watchdog.look(later=AN_HOUR)
-    assert watchdog.look(tell=refuse).failures
+    watchdog.watch(later=AN_HOUR)
+    assert watchdog.watch(notify=refuse).failures
     assert rows(watchdog) == [("unchecked", True, False)]
-    watchdog.look()
-    watchdog.look()
-    assert watchdog.heard == [("unchecked", False), ("unchecked", True)]
+    watchdog.watch()
+    watchdog.watch()
+    assert watchdog.messages == [("unchecked", False), ("unchecked", True)]
     assert rows(watchdog) == [("unchecked", True, True)]
 
 
@@ -120,32 +120,32 @@ def test_one_message_that_is_refused_does_not_hold_up_the_others(feed: Feed, wat
     def picky(alert: Alert) -> None:
         if alert.condition == "dormant":
             refuse(alert)
-        watchdog.told.append(alert)
+        watchdog.sent.append(alert)
 
-    watched = watchdog.look(later=timedelta(days=91), tell=picky)
-    assert watchdog.heard == [("unchecked", False), ("unread", False)]
+    watched = watchdog.watch(later=timedelta(days=91), notify=picky)
+    assert watchdog.messages == [("unchecked", False), ("unread", False)]
     assert len(watched.failures) == 1
 
 
 def test_an_alert_that_nobody_heard_of_needs_no_all_clear(feed: Feed, watchdog: Watchdog) -> None:
-    watchdog.look(later=AN_HOUR, tell=refuse)
-    watchdog.look()
-    assert watchdog.heard == []
+    watchdog.watch(later=AN_HOUR, notify=refuse)
+    watchdog.watch()
+    assert watchdog.messages == []
     assert rows(watchdog) == [("unchecked", False, True)]
 
 
 def test_without_a_notifier_alerts_wait_for_one(feed: Feed, watchdog: Watchdog) -> None:
-    assert watchdog.look(later=AN_HOUR, tell=None).open
+    assert watchdog.watch(later=AN_HOUR, notify=None).open
     assert rows(watchdog) == [("unchecked", False, False)]
-    watchdog.look(later=AN_HOUR)
-    assert watchdog.heard == [("unchecked", False)]
+    watchdog.watch(later=AN_HOUR)
+    assert watchdog.messages == [("unchecked", False)]
 
 
 def test_a_condition_that_comes_back_is_told_again(feed: Feed, watchdog: Watchdog) -> None:
     for _ in range(2):
-        watchdog.look(later=AN_HOUR)
-        watchdog.look()
-    assert watchdog.heard == [("unchecked", False), ("unchecked", True)] * 2
+        watchdog.watch(later=AN_HOUR)
+        watchdog.watch()
+    assert watchdog.messages == [("unchecked", False), ("unchecked", True)] * 2
 
 
 def test_an_archive_that_cannot_be_read_hides_no_other_condition(
@@ -158,9 +158,11 @@ def test_an_archive_that_cannot_be_read_hides_no_other_condition(
             raise ArchiveUnavailable("The archive is away.")
 
     watchdog.archive = Unreadable()  # type: ignore[assignment]
-    watched = watchdog.look(later=AN_HOUR)
-    assert watchdog.heard == [("unchecked", False)]
-    assert watched.failures == ("Not looked for 'Archived but not in the ledger': The archive is away.",)
+    watched = watchdog.watch(later=AN_HOUR)
+    assert watchdog.messages == [("unchecked", False)]
+    assert watched.failures == (
+        "Could not check the archive, so it is not known what only the archive holds: The archive is away.",
+    )
 
 
 def test_the_log_tells_each_open_alert_with_its_next_step(
@@ -169,17 +171,17 @@ def test_the_log_tells_each_open_alert_with_its_next_step(
     caplog.set_level("INFO")
     for _ in range(2):
         caplog.clear()
-        watchdog.look(later=AN_HOUR)
+        watchdog.watch(later=AN_HOUR)
         assert "has given no answer for 61 minutes. Since: " in caplog.text
         assert "What to do: Open the channel's DAG" in caplog.text
-    assert "Watched: channels=1 open=1 told=0 cleared=0" in caplog.text
+    assert "Watched: channels=1 open=1 notified=0 cleared=0" in caplog.text
 
 
 def test_what_getty_sent_cannot_become_markup(feed: Feed, watchdog: Watchdog) -> None:
     feed.says("<script>")
     feed.catch_up()
-    watchdog.look()
-    (alert,) = watchdog.told
+    watchdog.watch()
+    (alert,) = watchdog.sent
     assert "<script>" not in alert.html
 
 
@@ -190,9 +192,9 @@ def minutes(watched: MonitorResult) -> tuple[int | None, ...]:
 
 
 def test_a_channel_that_nobody_reads_has_a_lag_that_grows(feed: Feed, watchdog: Watchdog) -> None:
-    assert minutes(watchdog.look(later=timedelta(minutes=10))) == (0, 10)
-    assert minutes(watchdog.look(later=timedelta(minutes=40))) == (40, 40)
-    assert minutes(watchdog.look(later=timedelta(days=5))) == (5 * 24 * 60, 5 * 24 * 60)
+    assert minutes(watchdog.watch(later=timedelta(minutes=10))) == (0, 10)
+    assert minutes(watchdog.watch(later=timedelta(minutes=40))) == (40, 40)
+    assert minutes(watchdog.watch(later=timedelta(days=5))) == (5 * 24 * 60, 5 * 24 * 60)
 
 
 def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdog: Watchdog) -> None:
@@ -200,23 +202,23 @@ def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdo
     fetched = fetch(feed.steps, batch_size=100)
     assert fetched
     load(feed.steps, fetched)
-    assert minutes(watchdog.look()) == (180, 0)
+    assert minutes(watchdog.watch()) == (180, 0)
     feed.catch_up()
-    assert minutes(watchdog.look()) == (0, 0)
+    assert minutes(watchdog.watch()) == (0, 0)
 
 
 def test_of_a_channel_that_never_answered_no_lag_is_known(feed: Feed, watchdog: Watchdog) -> None:
     feed.sql("TRUNCATE change_sets, channels")
     with transaction(feed.steps.warehouse) as connection:
         ledger.upsert_channels(connection, [feed.steps.channel])
-    assert minutes(watchdog.look(later=timedelta(minutes=30))) == (None, 30)
+    assert minutes(watchdog.watch(later=timedelta(minutes=30))) == (None, 30)
 
 
 def test_a_warehouse_of_another_version_is_told_with_the_command(watchdog: Watchdog) -> None:
     with transaction(watchdog.warehouse) as connection:
         connection.execute(text("UPDATE schema_version SET version_num = '0000'"))
     with pytest.raises(SchemaMismatch, match="airflow dags trigger asset_changes_discovery"):
-        watchdog.look()
+        watchdog.watch()
 
 
 def test_thresholds_come_from_the_environment() -> None:
@@ -238,6 +240,6 @@ def test_what_a_notifier_says_of_its_failure_is_in_the_log_alone(
     def post(alert: Alert) -> None:
         raise OSError("Max retries exceeded with url: /services/SECRET")
 
-    [failure] = watchdog.look(later=AN_HOUR, tell=post).failures
+    [failure] = watchdog.watch(later=AN_HOUR, notify=post).failures
     assert "SECRET" not in failure
     assert "SECRET" in caplog.text

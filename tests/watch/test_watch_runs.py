@@ -27,6 +27,7 @@ from tests.dags.installation import (
     GETTY,
     WAREHOUSE,
     Installation,
+    JobFailed,
     base_environment,
     getty_connection,
     warehouse_connection,
@@ -129,7 +130,7 @@ def test_mail_that_was_refused_arrives_with_the_next_watch(
     job = mailing.start(inside.run_dag, "watch.py", "asset_changes_watch")
     state, _ = job.result()
     assert state == "failed"
-    assert "Not told 'Channel vanished, Channel 3001 (Editorial Image)', tried again by the next watch" in job.log
+    assert "The alert 'Channel vanished, Channel 3001 (Editorial Image)' was not sent" in job.log
 
     mail.is_away = False
     assert watch(mailing) == "success"
@@ -162,7 +163,7 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
 
     for channel_id, says in (
         (3002, "Channel 3002 is read: Getty lists it"),
-        (9, "Channel 9 is no channel that vanished"),
+        (9, "Channel 9 is not a retired channel"),
     ):
         state, log = take_note(mailing, channel_id)
         assert (state, says in log) == ("failed", True)
@@ -184,6 +185,26 @@ def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
         "No answer, Channel 3009 (Editorial Image)",
         "All clear: No answer, Channel 3009 (Editorial Image)",
     ]
+
+
+def test_a_finding_is_dismissed_by_the_watchdogs_parameter(
+    mailing: Installation, mail: MailServer, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    sandbox.append(3001, [change(1), change(2, "Removed")])
+    mailing.test_dag(CHANNEL)
+    assert watch(mailing) == "success"
+    set_id = sandbox.confirmed_ids(3001)[0]
+    job = mailing.start(inside.dismiss, f"3001/{set_id}/1")
+    assert job.result() == "success"
+    assert f"1 rejected changes of 3001/{set_id}/1 are dismissed, by " in job.log
+    assert [each["Subject"] for each in mail.letters if "Rejected" in str(each["Subject"])] == [
+        "Rejected changes, Channel 3001 (Editorial Image)",
+        "All clear: Rejected changes, Channel 3001 (Editorial Image)",
+    ]
+    with transaction(warehouse) as connection:
+        assert connection.scalar(text("SELECT dismissed_by FROM rejected_changes"))
+    job = mailing.start(inside.dismiss, "3001/no-such-set")
+    assert (job.result(), "There is nothing to dismiss at '3001/no-such-set'" in job.log) == ("failed", True)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +258,7 @@ def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
     assert [watch(mailing), watch(mailing), watch(mailing)] == ["failed"] * 3
     (letter,) = mail.letters
     assert letter["Subject"] == "Watchdog blind"
-    assert "The watchdog cannot look, so no other alert is told: The warehouse does not answer" in text_of(letter)
+    assert "The watchdog cannot check, so no other alert is sent: The warehouse does not answer" in text_of(letter)
     assert "What to do: Look whether the database is up" in text_of(letter)
     assert "More: docs/operations.md#blind" in text_of(letter)
 
@@ -375,6 +396,26 @@ def test_a_nightly_replay_leaves_word_of_what_it_changed(
     assert left() == 0  # that set waited for its load
     with transaction(warehouse) as connection:
         assert connection.scalar(text("SELECT count(*) FROM assets")) == 2
+
+
+def test_a_nightly_replay_that_is_red_is_not_completed(
+    installed: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    def completed_at() -> Any:
+        with transaction(warehouse) as connection:
+            return connection.scalar(text("SELECT replayed_at FROM channels"))
+
+    sandbox.append(3001, [change(1)])
+    installed.test_dag(CHANNEL)
+    [body] = (installed.home / "archive").rglob("*.json.gz")
+    kept = body.read_bytes()
+    body.write_bytes(b"")
+    with pytest.raises(JobFailed, match="damaged"):
+        installed.run(inside.nightly_replay, 3001)
+    assert completed_at() is None
+    body.write_bytes(kept)
+    installed.run(inside.nightly_replay, 3001)
+    assert completed_at() is not None
 
 
 def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(

@@ -1,24 +1,22 @@
-"""What the watchdog looks for, as data: what it means, how it is seen, and what to do about it."""
+"""What the watchdog checks, as data: what each condition means, the query that finds it, and what to do about it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 
-from asset_changes.archive import Archive
 from asset_changes.monitoring.settings import WatchSettings
-from asset_changes.pipeline.archive_check import missing_sets
-from asset_changes.warehouse.schema import channels
+from asset_changes.warehouse.channel_health import UNREAD_KEPT
+from asset_changes.warehouse.clean_verdict import MAY_BE_DELETE
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckContext:
-    """What a condition is looked for with."""
+    """What a condition is checked with."""
 
     connection: Connection
-    archive: Archive
     settings: WatchSettings
     now: datetime
 
@@ -31,45 +29,25 @@ Row = Mapping[str, Any]
 class Condition:
     """One thing that must not be.
 
-    `says` is what the channel does or has, with the names of the row and `span` (from `since` to
-    now); `over` what is said of its end. `needs_confirming` says that the condition is meaningless
-    where nothing is confirmed.
+    `says` is what the channel does or has, with the names of the row and `span` (from `since` to now); `over` what is
+    said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
+    condition is meaningless where nothing is confirmed.
     """
 
     name: str
     title: str
     says: str
     next_step: str
-    look: Callable[[CheckContext], Sequence[Row]]
+    query: str
     over: str = "is over"
     needs_confirming: bool = False
 
-
-def _sql(query: str) -> Callable[[CheckContext], Sequence[Row]]:
-    """Return the look that is a query; it may name `:now` and every threshold without its unit."""
-    statement = text(query)
-    names = set(statement.compile().params)
-
-    def look(look: CheckContext) -> Sequence[Row]:
-        known = {"now": look.now, **look.settings.parameters()}
-        rows = look.connection.execute(statement, {name: known[name] for name in names})
-        return [dict(row._mapping) for row in rows]
-
-    return look
-
-
-_IN_FLIGHT = timedelta(minutes=15)  # a set is in the archive before it is loaded
-
-
-def _not_in_ledger(look: CheckContext) -> Sequence[Row]:
-    since = look.now - timedelta(days=look.settings.archive_days)
-    found = []
-    for channel_id in look.connection.scalars(select(channels.c.channel_id).order_by(channels.c.channel_id)):
-        until = look.now - _IN_FLIGHT
-        missing = list(missing_sets(look.connection, channel_id, archive=look.archive, since=since, until=until))
-        if missing:
-            found.append({"channel_id": channel_id, "since": missing[0].fetched_at, "count": len(missing)})
-    return found
+    def check(self, context: CheckContext) -> Sequence[Row]:
+        """Return a row for each channel for which it is true."""
+        statement = text(self.query)
+        known = {"now": context.now, **context.settings.parameters()}
+        values = {name: known[name] for name in statement.compile().params}
+        return [dict(row) for row in context.connection.execute(statement, values).mappings()]
 
 
 # Ids that Getty counts up one by one, for the account or for each channel: then a number that nobody here has seen was
@@ -93,6 +71,47 @@ _SKIPPED = """
     WHERE ids > 0 AND fetched_at BETWEEN :now - :recent AND :now - interval '15 minutes'
     GROUP BY channel_id"""  # another channel's set may be in flight for so long
 
+# Sessions of ours name their channel. One that waits for a lock is told who holds it, with its name in Postgres.
+_BLOCKED = """
+    SELECT DISTINCT ON (channel_id) channel_id, since, pid, why FROM (
+        SELECT CAST(substring(application_name FROM 'channel=([0-9]{1,9})') AS integer) AS channel_id, pid,
+               CASE WHEN wait_event_type = 'Lock' THEN query_start ELSE state_change END AS since,
+               CASE WHEN wait_event_type = 'Lock' THEN 'waits for a lock of ' || coalesce((
+                    SELECT string_agg(format('pid %s (%s, in a transaction since %s)', other.pid,
+                        coalesce(nullif(other.application_name, ''), 'without a name'),
+                        coalesce(to_char(other.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'unknown')
+                        ), ', ' ORDER BY other.xact_start)
+                    FROM pg_stat_activity AS other WHERE other.pid = ANY (pg_blocking_pids(ours.pid))
+                    ), 'a prepared transaction')
+                    ELSE 'waits inside its transaction, as for an archive that is slow' END AS why
+        FROM pg_stat_activity AS ours
+        WHERE datname = current_database() AND application_name ~ '^asset_changes channel=[0-9]{1,9}$'
+          AND (wait_event_type = 'Lock' OR state LIKE 'idle in transaction%')
+    ) AS waiting
+    WHERE since < :now - :blocked
+    ORDER BY channel_id, since"""
+
+_REJECTED = f"""
+    SELECT channel_id, min(rejected_at) AS since, count(*) AS count,
+           left(string_agg(DISTINCT reason, '; '), 200) AS reasons
+    FROM rejected_changes AS r LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
+    WHERE dismissed_at IS NULL AND ({MAY_BE_DELETE} OR (rejected_at > :now - :recent AND s.rebuilt_at IS NULL))
+    GROUP BY channel_id"""
+
+_GAP = f"""
+    SELECT channel_id, min(unread_from) AS since,
+           floor(max(extract(epoch FROM unread_to - unread_from)) / 86400)::int AS days
+    FROM feed_gaps
+    WHERE reconciled_at IS NULL AND unread_to - unread_from > interval '{UNREAD_KEPT.days} days'
+    GROUP BY channel_id"""
+
+_FINDINGS = """
+    SELECT channel_id, min(received_at) AS since, count(*) AS count,
+           (array_agg(archive_uri ORDER BY received_at, archive_uri))[1] AS first
+    FROM archive_findings
+    WHERE kind IN ({kinds}) AND settled_at IS NULL
+    GROUP BY channel_id"""
+
 _OPEN_DAG = "Open the channel's DAG in Airflow"
 
 CONDITIONS = (
@@ -103,25 +122,21 @@ CONDITIONS = (
         next_step=f"{_OPEN_DAG}: is it paused, or is its last run red? The last line of a red task's log says what to "
         "fix. If no run starts at all, look at the scheduler. If it has no DAG any more, trigger asset_changes_watch "
         "with it as `gone_channel_id`.",
-        look=_sql("""
-            SELECT channel_id, coalesce(last_checked_at, discovered_at) AS since FROM channels
-            WHERE retired_at IS NULL AND coalesce(last_checked_at, discovered_at) < :now - :unchecked"""),
+        query="""
+            SELECT channel_id, unchecked_since AS since FROM channel_health
+            WHERE retired_at IS NULL AND unchecked_since < :now - :unchecked""",
     ),
     Condition(
         name="behind",
         title="Behind",
-        says="is not caught up, and its newest change is {span} old",
+        says="is not caught up, and lags by {span}",
         next_step=f"{_OPEN_DAG}: while `catch_up` is running and its log shows set after set, wait. Else its last run "
         "says what stops it.",
         needs_confirming=True,
-        look=_sql("""
-            SELECT channel_id, since FROM (
-                SELECT channel_id, coalesce(last_change_at, (
-                    SELECT min(fetched_at) FROM change_sets AS open
-                    WHERE open.channel_id = channels.channel_id AND confirmed_at IS NULL), last_checked_at) AS since
-                FROM channels
-                WHERE retired_at IS NULL AND last_checked_at > coalesce(caught_up_at, '-infinity')) AS behind
-            WHERE since < :now - :lag"""),
+        query="""
+            SELECT channel_id, coalesce(lag_since, last_checked_at) AS since FROM channel_health
+            WHERE retired_at IS NULL AND last_checked_at IS NOT NULL AND NOT is_caught_up
+              AND coalesce(lag_since, last_checked_at) < :now - :lag""",
     ),
     Condition(
         name="unread",
@@ -130,11 +145,9 @@ CONDITIONS = (
         next_step="Get the channel running today. What is dropped unread never comes again: the copy then needs a "
         "comparison with Getty's catalogue.",
         needs_confirming=True,
-        look=_sql("""
-            SELECT channel_id, since FROM (
-                SELECT channel_id, coalesce(greatest(last_change_at, caught_up_at), discovered_at) AS since
-                FROM channels WHERE retired_at IS NULL) AS read_up_to
-            WHERE since < :now - :unread"""),
+        query="""
+            SELECT channel_id, unread_since AS since FROM channel_health
+            WHERE retired_at IS NULL AND unread_since < :now - :unread""",
     ),
     Condition(
         name="dormant",
@@ -142,9 +155,9 @@ CONDITIONS = (
         says="was not asked for {span}; Getty has removed channels after 120 days",
         next_step="Unpause the channel's DAG, if only for one run. A removed channel comes back through Getty's sales "
         "team alone.",
-        look=_sql("""
-            SELECT channel_id, coalesce(last_checked_at, discovered_at) AS since FROM channels
-            WHERE retired_at IS NULL AND coalesce(last_checked_at, discovered_at) < :now - :dormant"""),
+        query="""
+            SELECT channel_id, unchecked_since AS since FROM channel_health
+            WHERE retired_at IS NULL AND unchecked_since < :now - :dormant""",
     ),
     Condition(
         name="delete_overdue",
@@ -152,29 +165,26 @@ CONDITIONS = (
         says="keeps Deletes waiting beyond their limit: sets not loaded yet {waiting:,}, sets loaded too late {late:,}",
         next_step=f"{_OPEN_DAG}: a red `transform` or `load` says what stops it; for a retired channel, trigger "
         "`asset_changes_replay` with `only_missing`. Late ones are named in the compliance report.",
-        look=_sql("""
+        query="""
             SELECT channel_id, min(fetched_at) AS since, count(*) FILTER (WHERE loaded_at IS NULL) AS waiting,
                    count(*) FILTER (WHERE loaded_at IS NOT NULL) AS late
-            FROM change_sets
+            FROM change_sets AS s
             WHERE (confirmed_at IS NULL AND loaded_at IS NULL AND fetched_at < :now - :delete)
-               OR (loaded_at > :now - :recent AND loaded_at - fetched_at > :delete
-                   AND rebuilt_at IS NULL AND delete_count > 0
-                   AND EXISTS (SELECT FROM deletions WHERE deletions.channel_id = change_sets.channel_id
-                       AND deletions.change_set_id = change_sets.change_set_id AND applied_at - received_at > :delete))
-            GROUP BY channel_id"""),
+               OR (loaded_at > :now - :recent
+                   AND greatest(loaded_at, coalesce(committed_at, confirmed_at)) - fetched_at > :delete
+                   AND EXISTS (SELECT FROM deletions AS d WHERE d.channel_id = s.channel_id
+                       AND d.change_set_id = s.change_set_id AND NOT is_rebuilt
+                       AND greatest(applied_at, coalesce(committed_at, confirmed_at)) - received_at > :delete))
+            GROUP BY channel_id""",
     ),
     Condition(
         name="rejected",
         title="Rejected changes",
         says="sent changes that could not be applied: {count:,} ({reasons})",
         next_step="Read `rejected_changes`: reason and raw text of each. If Getty changed its spelling, teach "
-        "`parsing.py` and replay the day; else ask Getty. Nothing else of these sets is held back.",
-        look=_sql("""
-            SELECT channel_id, min(rejected_at) AS since, count(*) AS count,
-                   left(string_agg(DISTINCT reason, '; '), 200) AS reasons
-            FROM rejected_changes JOIN change_sets USING (channel_id, change_set_id)
-            WHERE rejected_at > :now - :recent AND rebuilt_at IS NULL
-            GROUP BY channel_id"""),
+        "`parsing.py` and replay the day; else ask Getty. What may be a Delete is open until it is read, or until you "
+        "trigger asset_changes_watch with it as `dismiss`. Nothing else of these sets is held back.",
+        query=_REJECTED,
     ),
     Condition(
         name="unconfirmed",
@@ -183,40 +193,47 @@ CONDITIONS = (
         next_step=f"{_OPEN_DAG} and read the log of `confirm` or `catch_up`; clear the red task once the cause is "
         "gone. A set that is loaded can be handed out again without harm.",
         needs_confirming=True,
-        look=_sql("""
-            SELECT channel_id, min(loaded_at) AS since FROM change_sets JOIN channels USING (channel_id)
-            WHERE confirmed_at IS NULL AND loaded_at < :now - :unconfirmed AND retired_at IS NULL
-            GROUP BY channel_id"""),
+        query="""
+            SELECT channel_id, not_confirmed_since AS since FROM channel_health
+            WHERE retired_at IS NULL AND not_confirmed_since < :now - :unconfirmed""",
+    ),
+    Condition(
+        name="blocked",
+        title="A load that waits",
+        says="is read by a session that has waited for {span}: pid {pid} {why}",
+        next_step="If another session holds the lock, end that one: `SELECT pg_terminate_backend(pid)`, or finish its "
+        "transaction. If it waits for the archive, look at the store behind ASSET_CHANGES_ARCHIVE_URI. The load goes "
+        "through by itself then.",
+        query=_BLOCKED,
     ),
     Condition(
         name="silent",
         title="Silent channel",
-        says="answers, but has had nothing to say for {span}, which is unusually long for it",
+        says="answers, but has handed out nothing for {span}, which is unusually long for it",
         next_step="Look at Getty's status page and ask Getty: its feed has stopped before without an error. Here "
         "nothing is wrong.",
-        look=_sql("""
+        query="""
             WITH pauses AS (
                 SELECT channel_id, newest_change_at - lag(newest_change_at)
-                    OVER (PARTITION BY channel_id ORDER BY channel_seq) AS pause
+                    OVER (PARTITION BY channel_id ORDER BY newest_change_at) AS pause
                 FROM change_sets WHERE fetched_at > :now - interval '30 days' AND newest_change_at IS NOT NULL
             ), usual AS (SELECT channel_id, max(pause) AS longest FROM pauses GROUP BY channel_id)
             SELECT channel_id, coalesce(last_change_at, discovered_at) AS since
-            FROM channels LEFT JOIN usual USING (channel_id)
-            WHERE retired_at IS NULL AND caught_up_at = last_checked_at AND last_checked_at > :now - :unchecked
+            FROM channel_health LEFT JOIN usual USING (channel_id)
+            WHERE retired_at IS NULL AND is_caught_up AND last_checked_at > :now - :unchecked
               AND coalesce(last_change_at, discovered_at)
-                  < :now - greatest(:silent, :silent_times * coalesce(longest, interval '0'))"""),
+                  < :now - greatest(:silent, :silent_times * coalesce(longest, interval '0'))""",
     ),
     Condition(
         name="vanished",
         title="Channel vanished",
         says="is no longer listed by Getty, so it is not read any more",
-        next_step="Ask Getty what replaces it: its assets stay in the warehouse, and nothing tells of their Deletes. "
-        "If it is listed again, run asset_changes_discovery. If it is gone for good and you know what becomes of its "
+        next_step="Ask Getty what replaces it: its assets stay in the warehouse, and their Deletes come no more. If it "
+        "is listed again, run asset_changes_discovery. If it is gone for good and you know what becomes of its "
         "assets, trigger asset_changes_watch with this channel as `gone_channel_id`.",
         over="is over: Getty lists it again, or somebody took note",
-        look=_sql("""
-            SELECT channel_id, retired_at AS since FROM channels
-            WHERE retired_at IS NOT NULL AND coalesce(retirement_known_at < retired_at, true)"""),
+        query="""
+            SELECT channel_id, retired_at AS since FROM channel_health WHERE is_vanished""",
     ),
     Condition(
         name="appeared",
@@ -224,29 +241,66 @@ CONDITIONS = (
         says="is new: Getty did not list it before",
         next_step="Nothing, if it is meant: its DAG reads it already. Consumers that pick channels by id may want it.",
         over="is no news any more",
-        look=_sql("""
+        query="""
             SELECT channel_id, discovered_at AS since FROM channels
             WHERE retired_at IS NULL AND discovered_at > :now - :listed
-              AND discovered_at > (SELECT min(discovered_at) FROM channels) + interval '1 hour'"""),
+              AND discovered_at > (SELECT min(discovered_at) FROM channels) + interval '1 hour'""",
+    ),
+    Condition(
+        name="gap",
+        title="Notifications may be lost",
+        says="was not read for {days} days, and Getty drops what is unread for 14: Deletes may never have arrived",
+        next_step="Compare the copy with Getty's catalogue, Deletes first. Then trigger asset_changes_watch with "
+        "`gap` and the channel's id as `dismiss`.",
+        over="is over: what was lost in it was asked for",
+        query=_GAP,
+    ),
+    Condition(
+        name="unreadable",
+        title="Bodies that could not be read",
+        says="sent bodies whose structure is not understood: {count:,}; the first is {first}",
+        next_step="Read it, teach `parsing.py` and replay its day: it may hold Deletes, and nothing of it is loaded. "
+        "If it is nothing, trigger asset_changes_watch with its address as `dismiss`.",
+        over="is over: they were read, or somebody dismissed them",
+        query=_FINDINGS.format(kinds="'unreadable'"),
     ),
     Condition(
         name="not_in_ledger",
         title="Archived but not in the ledger",
-        says="has change sets in the archive that the ledger does not hold as loaded: {count:,}",
-        next_step="If the channel is red, mend that first. After a restore of the warehouse: trigger "
+        says="has change sets in the archive that the ledger does not hold as loaded: {count:,}; the first is {first}",
+        next_step="If the channel is red, repair that first. After a restore of the warehouse: trigger "
         "`asset_changes_replay` with `only_missing`, which loads them. Else: does another deployment write into this "
         "archive?",
-        look=_not_in_ledger,
+        query=_FINDINGS.format(kinds="'not_in_ledger'"),
+    ),
+    Condition(
+        name="archive_damaged",
+        title="Archive damaged",
+        says="has objects in the archive that are damaged or missing: {count:,}; the first is {first}",
+        next_step="Bring them back from a backup of the archive: the warehouse cannot be rebuilt without them. Then "
+        "find what else writes there. Without a backup, trigger asset_changes_watch with the address as `dismiss`.",
+        over="is over: they are back, or somebody dismissed them",
+        query=_FINDINGS.format(kinds="'damaged', 'missing'"),
+    ),
+    Condition(
+        name="replay_overdue",
+        title="Nightly replay overdue",
+        says="has had no nightly replay that was completed for {span}",
+        next_step="Open asset_changes_replay: is it paused, or is its last run red? Until it is completed, nothing "
+        "proves that the tables hold what was received.",
+        query="""
+            SELECT channel_id, coalesce(replayed_at, discovered_at) AS since FROM channel_health
+            WHERE retired_at IS NULL AND coalesce(replayed_at, discovered_at) < :now - :replay""",
     ),
     Condition(
         name="replay_changed",
         title="Nightly replay changed rows",
         says="had rows changed by the last nightly replay, which must change none: {count:,}",
         next_step="The warehouse differed from its archive: rows were changed by hand, lost in a restore, or loaded "
-        "wrongly. The replay has mended them; find out who wrote into the tables.",
-        look=_sql("""
-            SELECT channel_id, replayed_at AS since, replay_changed_count AS count FROM channels
-            WHERE replay_changed_count > 0"""),
+        "wrongly. The replay has repaired them; find out who wrote into the tables.",
+        query="""
+            SELECT channel_id, CAST(:now AS timestamptz) AS since, replay_changed_count AS count FROM channels
+            WHERE replay_changed_count > 0""",
     ),
     Condition(
         name="other_consumer",
@@ -255,11 +309,10 @@ CONDITIONS = (
         next_step="Find the other reader of this channel (an old job, a second deployment with ASSET_CHANGES_CONFIRM="
         "on) and stop it: what it confirms never comes here.",
         needs_confirming=True,
-        look=_sql("""
-            SELECT channel_id, min(confirmed_at) AS since, count(*) AS count FROM change_sets
-            WHERE is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL
-              AND confirmed_at > :now - :recent
-            GROUP BY channel_id"""),
+        query="""
+            SELECT channel_id, min(confirmed_at) AS since, count(*) AS count FROM confirmed_elsewhere
+            WHERE confirmed_at > :now - :recent
+            GROUP BY channel_id""",
     ),
     Condition(
         name="skipped",
@@ -268,6 +321,6 @@ CONDITIONS = (
         next_step="If no channel is red, somebody else reads this account: find the other reader (an old job, a second "
         "deployment with ASSET_CHANGES_CONFIRM=on) and stop it.",
         needs_confirming=True,
-        look=_sql(_SKIPPED),
+        query=_SKIPPED,
     ),
 )

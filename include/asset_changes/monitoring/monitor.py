@@ -1,6 +1,6 @@
-"""The watchdog: look for every condition, tell each one once, and once more when it is over.
+"""The watchdog: check every condition, notify once of each, and once more when it is over.
 
-Tell first, stamp after: a message whose stamp is lost is told again, one that could not be told is
+Notify first, stamp after: a message whose stamp is lost is sent again, one that could not be sent is
 tried again by the next watch.
 """
 
@@ -9,21 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, text
 
-from asset_changes.archive import Archive
-from asset_changes.channel_registry import ChannelEntry
-from asset_changes.errors import ArchiveUnavailable, NotificationFailed
-from asset_changes.models import Channel
+from asset_changes.clock import in_words
+from asset_changes.errors import ArchiveUnavailable, NotificationFailed, WarehouseUnavailable
 from asset_changes.monitoring import alerts
-from asset_changes.monitoring.alerts import Finding, OpenAlert
+from asset_changes.monitoring.alerts import Alert, Finding, OpenAlert, deliver
 from asset_changes.monitoring.conditions import CONDITIONS, CheckContext, Condition, Row
-from asset_changes.monitoring.lag import Reading, readings
-from asset_changes.monitoring.notifications import Alert, deliver, span
 from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.warehouse.channel_health import ChannelHealth, read_channel_health
 from asset_changes.warehouse.engine import transaction
 from asset_changes.warehouse.migrate import check_version
-from asset_changes.warehouse.schema import channels
 
 log = logging.getLogger(__name__)
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
@@ -32,150 +28,153 @@ Key = tuple[int, str]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How far a channel that Getty lists is behind; None is what cannot be known of one that was never read."""
+
+    channel_id: int
+    lag_seconds: float | None
+    unchecked_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class MonitorResult:
-    """What one watch saw and told; `failures` are the sentences of what it could not."""
+    """What one watch found and sent; `failures` are the sentences of what it could not do."""
 
     channels: tuple[int, ...] = ()
     open: frozenset[Key] = frozenset()
     readings: tuple[Reading, ...] = ()
-    told: int = 0
+    notified: int = 0
     cleared: int = 0
     failures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    holds: dict[Key, Finding]
-    unlooked: dict[str, str]
-    channels: dict[int, Channel]
-    readings: tuple[Reading, ...]
 
 
 def watch(
     warehouse: Engine,
     *,
-    archive: Archive,
+    compare_archive: Callable[[Connection], None],
     settings: WatchSettings,
     now: datetime,
-    tell: Callable[[Alert], None] | None,
+    notify: Callable[[Alert], None] | None,
     confirms: bool = True,
     page: str | None = None,
 ) -> MonitorResult:
-    """Look once; tell what is new, what has grown and what is over.
+    """Check everything once; notify of what is new, what has grown and what is over.
 
-    What fails is kept for the end, so that the rest goes on. Without `tell` alerts stand in the log and in the table
-    alone, and are told once there is one. `page` is the address of the status page, for the messages to lead to.
+    What fails is kept for the end, so that the rest is done. Without `notify` alerts are in the log and in the table
+    alone, and are sent once there is one. `page` is the address of the status page, for the messages to lead to.
+    `compare_archive` keeps what archive and ledger lack of each other as findings.
     """
     with transaction(warehouse) as connection:
         check_version(connection)
-        seen = _look(
-            CheckContext(connection=connection, archive=archive, settings=settings, now=now), confirms=confirms
-        )
+    failures = _compare_archive(warehouse, compare_archive)
     with transaction(warehouse) as connection:
-        alerts.raise_alerts(connection, list(seen.holds.values()))
+        context = CheckContext(connection=connection, settings=settings, now=now)
+        findings = _findings(context, confirms=confirms)
+        channels = {each.channel.channel_id: each for each in read_channel_health(connection)}
+    with transaction(warehouse) as connection:
+        alerts.raise_alerts(connection, list(findings.values()))
         known = alerts.open_alerts(connection)
-    failures = list(seen.unlooked.values())
-    told = cleared = 0
+    notified = cleared = 0
+    still_open: set[Key] = set()
     for alert in known:
-        if alert.condition in seen.unlooked:
-            continue
-        held = seen.holds.get(alert.key)
-        grown = held is not None and alert.has_grown(held, times=settings.again_times)
-        message = _message(alert, held, seen.channels.get(alert.channel_id), now=now, page=page, grown=grown)
-        if held is not None:
+        finding = findings.get(alert.key)
+        grown = finding is not None and alert.has_grown(finding, times=settings.again_times)
+        message = _message(alert, finding, channels.get(alert.channel_id), now=now, page=page, grown=grown)
+        if finding is not None:
+            still_open.add(alert.key)
             log.warning("%s", message.text.replace("\n", ". "))
-        is_due = grown or (alert.notified_at is None) == (held is not None)
+        is_due = grown or (alert.notified_at is None) == (finding is not None)
+        sender = notify if is_due else None
         try:
-            told += _settle(warehouse, alert, held, tell=tell if is_due else None, message=message)
+            if sender is not None:
+                deliver(message, sender)
         except NotificationFailed as error:
             failures.append(str(error))
-        else:
-            cleared += held is None
-    standing = frozenset(each.key for each in known if each.key in seen.holds or each.condition in seen.unlooked)
-    log.info("Watched: channels=%d open=%d told=%d cleared=%d", len(seen.channels), len(standing), told, cleared)
+            continue
+        with transaction(warehouse) as connection:
+            if finding is None:
+                alerts.mark_cleared(connection, alert)
+            elif sender is not None:
+                alerts.mark_notified(connection, alert, count=finding.count)
+        notified += sender is not None
+        cleared += finding is None
+    log.info("Watched: channels=%d open=%d notified=%d cleared=%d", len(channels), len(still_open), notified, cleared)
     return MonitorResult(
-        channels=tuple(seen.channels),
-        open=standing,
-        readings=seen.readings,
-        told=told,
+        channels=tuple(channels),
+        open=frozenset(still_open),
+        readings=tuple(_reading(each, now) for each in channels.values() if not each.retired_at),
+        notified=notified,
         cleared=cleared,
         failures=tuple(failures),
     )
 
 
-def _look(look: CheckContext, *, confirms: bool) -> _Seen:
-    holds: dict[Key, Finding] = {}
-    unlooked: dict[str, str] = {}
-    for condition in CONDITIONS:
-        if condition.needs_confirming and not confirms:
-            continue
-        try:
-            rows = condition.look(look)
-        except ArchiveUnavailable as error:
-            unlooked[condition.name] = f"Not looked for {condition.title!r}: {error}"
-            continue
-        holds |= {(row["channel_id"], condition.name): _raised(condition, row, now=look.now) for row in rows}
-    return _Seen(
-        holds=holds,
-        unlooked=unlooked,
-        channels=_channels(look.connection),
-        readings=readings(look.connection, now=look.now),
-    )
+def _compare_archive(warehouse: Engine, compare_archive: Callable[[Connection], None]) -> list[str]:
+    """Compare the archive with the ledger; return what prevented it. What was found before stays open until settled."""
+    try:
+        with transaction(warehouse) as connection:
+            # Whoever holds a channel's row must not hold up the watchdog, which is there to name the holder.
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            compare_archive(connection)
+    except (ArchiveUnavailable, WarehouseUnavailable) as error:
+        return [f"Could not check the archive, so it is not known what only the archive holds: {error}"]
+    return []
 
 
-def _raised(condition: Condition, row: Row, *, now: datetime) -> Finding:
+def _findings(context: CheckContext, *, confirms: bool) -> dict[Key, Finding]:
+    return {
+        (row["channel_id"], condition.name): _finding(condition, row, now=context.now)
+        for condition in CONDITIONS
+        if confirms or not condition.needs_confirming
+        for row in condition.check(context)
+    }
+
+
+def _finding(condition: Condition, row: Row, *, now: datetime) -> Finding:
     return Finding(
         channel_id=row["channel_id"],
         condition=condition.name,
         since=row["since"],
-        says=condition.says.format(**row, span=span(now - row["since"])),
+        says=condition.says.format(**row, span=in_words(now - row["since"])),
         count=row.get("count"),
     )
 
 
-def _settle(
-    warehouse: Engine,
-    alert: OpenAlert,
-    held: Finding | None,
-    *,
-    message: Alert,
-    tell: Callable[[Alert], None] | None,
-) -> bool:
-    """Tell an alert, if there is something to tell and somebody to tell it to, then stamp it; True when it was told."""
-    if tell is not None:
-        deliver(message, tell)
-    with transaction(warehouse) as connection:
-        if held is None:
-            alerts.mark_cleared(connection, alert)
-        elif tell is not None:
-            alerts.mark_notified(connection, alert, count=held.count)
-    return tell is not None
-
-
 def _message(
-    alert: OpenAlert, held: Finding | None, channel: Channel | None, *, now: datetime, page: str | None, grown: bool
+    alert: OpenAlert,
+    finding: Finding | None,
+    channel: ChannelHealth | None,
+    *,
+    now: datetime,
+    page: str | None,
+    grown: bool,
 ) -> Alert:
     condition = _BY_NAME.get(alert.condition)
     title = condition.title if condition else alert.condition
-    name = f"Channel {alert.channel_id}" + (f" ({channel.asset_family} {channel.asset_type})" if channel else "")
-    if held is None or condition is None:
+    name = f"Channel {alert.channel_id}"
+    if channel:
+        name += f" ({channel.channel.asset_family} {channel.channel.asset_type})"
+    if finding is None or condition is None:
         subject, what = f"All clear: {title}, {name}", f"{name}: {title!r} {condition.over if condition else 'is over'}"
     else:
-        told = f"; {alert.notified_count:,} when this was last told" if grown else ""
-        subject, what = f"{title}, {name}", f"{name} {held.says}{told}"
+        before = f"; {alert.notified_count:,} in the last message" if grown else ""
+        subject, what = f"{title}, {name}", f"{name} {finding.says}{before}"
     return Alert(
         condition=alert.condition,
         channel_id=alert.channel_id,
         subject=subject,
         what=what,
         since=alert.since,
-        until=now if held is None else None,
-        next_step=condition.next_step if condition and held else "Nothing.",
-        link=f"{page}/channels/{ChannelEntry(channel=channel).dag_id}" if page and channel else None,
+        until=now if finding is None else None,
+        next_step=condition.next_step if condition and finding else "Nothing.",
+        link=f"{page}/channels/{channel.dag_id}" if page and channel else None,
     )
 
 
-def _channels(connection: Connection) -> dict[int, Channel]:
-    c = channels.c
-    rows = connection.execute(select(c.channel_id, c.asset_family, c.asset_type).order_by(c.channel_id))
-    return {row.channel_id: Channel(**row._mapping) for row in rows}
+def _reading(channel: ChannelHealth, now: datetime) -> Reading:
+    lag, since = channel.lag(now), channel.unchecked_since
+    return Reading(
+        channel_id=channel.channel.channel_id,
+        lag_seconds=None if lag is None else lag.value.total_seconds(),
+        unchecked_seconds=None if since is None else (now - since).total_seconds(),
+    )

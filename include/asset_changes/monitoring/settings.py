@@ -1,4 +1,4 @@
-"""When the watchdog barks: its thresholds, read from the environment and checked at once."""
+"""The thresholds of the watchdog; read from the environment and checked at once."""
 
 import os
 from collections.abc import Mapping
@@ -30,16 +30,20 @@ class WatchSettings:
     """The limit for applying a Delete, from its arrival."""
     unconfirmed_minutes: float = 30
     """A set is loaded and yet not confirmed for so long."""
+    blocked_minutes: float = 10
+    """A session that loads waits for a lock, or inside its transaction for the archive, for so long."""
+    replay_hours: float = 36
+    """No nightly replay of a channel was completed for so long."""
     silent_hours: float = 24
     """A channel that is caught up has had no change for so long, at the least."""
     silent_times: float = 2
     """And for so many times its longest pause of the last 30 days."""
     recent_hours: float = 24
-    """How long what is past (a late Delete, a rejected change, a stranger's confirmation) stays an alert."""
+    """How long what is past (a late Delete, a rejected upsert, somebody else's confirmation) stays an alert."""
     listed_days: float = 7
     """How long a channel that appeared stays an alert."""
     again_times: float = 10
-    """What is counted, as rejected changes are, is told again at so many times the number that was told."""
+    """What is counted, as rejected changes are, is sent again at so many times the number that was sent."""
     archive_days: float = 14
     """How far back the archive is compared with the ledger."""
 

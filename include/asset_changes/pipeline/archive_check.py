@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import Connection
@@ -14,7 +14,7 @@ from asset_changes.getty_api.content import unseen
 from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.pipeline.archived_bodies import check_body, finding_of, read_set, understood
 from asset_changes.warehouse import findings, ledger
-from asset_changes.warehouse.archived import known_objects
+from asset_changes.warehouse.archived import described_channels, known_objects
 from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
 from asset_changes.warehouse.ledger import LedgerRow
 
@@ -24,6 +24,8 @@ Lookup = Callable[[Sequence[str]], Mapping[str, LedgerRow]]
 """Returns the ledger's rows of several change sets of one channel, by id."""
 
 _SETS_PER_QUERY = 500
+BEING_LOADED = timedelta(minutes=15)
+"""A set is in the archive before it is in the ledger: what came so lately is not compared."""
 
 
 def missing_sets(
@@ -122,6 +124,13 @@ def compare_archive(
             findings.settle(connection, [finding], how=how)
     findings.stamp_archive_checked(connection, channel_id)
     return findings.open_findings(connection, channel_id)
+
+
+def compare_all_channels(connection: Connection, archive: Archive, *, now: datetime, days: float) -> None:
+    """Compare what came in the last days of each channel that archive or warehouse knows."""
+    channel_ids = {*described_channels(connection), *archive.channel_ids()}
+    for channel_id in sorted(channel_ids):
+        compare_archive(connection, archive, channel_id, since=now - timedelta(days=days), until=now - BEING_LOADED)
 
 
 def _unread(

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import chain
 
@@ -21,7 +21,7 @@ from asset_changes.archived_sets import ArchivedSet, is_within
 from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable, UnreadableChangeSet
 from asset_changes.getty_api.content import is_read_by_newer_parser, is_read_by_this_parser
 from asset_changes.models import ChangeSetRef, Channel
-from asset_changes.pipeline.archive_check import compare_archive, lacking
+from asset_changes.pipeline.archive_check import BEING_LOADED, compare_archive, lacking
 from asset_changes.pipeline.archived_bodies import Problems
 from asset_changes.pipeline.context import already_archived
 from asset_changes.pipeline.prepared_groups import Group, Preparing, Ready, prepared_ahead
@@ -35,9 +35,6 @@ from asset_changes.warehouse.loader import KnownSet, is_in_log, load_again, load
 from asset_changes.warehouse.migrate import add_partitions, check_version
 
 log = logging.getLogger(__name__)
-
-_BEING_LOADED = timedelta(minutes=15)
-"""A set is in the archive before it is in the ledger: what came so lately is not compared."""
 
 _NAMED = 5
 
@@ -263,7 +260,7 @@ def _conclude(
             how = Settled.READ if finding.kind == FindingKind.UNREADABLE else Settled.RESTORED
             findings.settle(connection, [finding], how=how)
     mark_read(connection, again)
-    lately = connection.execute(select(func.now())).scalar_one() - _BEING_LOADED
+    lately = connection.execute(select(func.now())).scalar_one() - BEING_LOADED
     found = compare_archive(
         connection, preparing.archive, channel_id, since=since, until=lately if until is None else min(until, lately)
     )

@@ -1,33 +1,39 @@
-"""The compliance report: every Delete received in a span, when it was removed, and when nobody read.
+"""The compliance report: every Delete received in a span, when it was removed, and all that speaks against it.
 
 The queries are plain SQL with named values, so that the report can show them beside its numbers and
 anybody can run them again.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from asset_changes.warehouse.status import IS_REBUILT
+from asset_changes.clock import in_words
 
 SLOWEST = 10
 
+# `applied_at` is a clock read just before the commit. What was late is judged by the latest moment at which the Delete
+# can have been applied: a clock read after the commit, else the confirmation, which comes after it, else now.
+REMOVED_BY = "greatest(d.applied_at, coalesce(s.committed_at, s.confirmed_at, now()))"
+
 _SPAN = "d.received_at >= :since\n      AND d.received_at < :until"
 
-# The Deletes of a set share their times, so they are counted before they are sorted.
+# The Deletes of a set share their times, so they are counted before they are sorted. What one transaction wrote is
+# rebuilt as a whole: as one more key it would cost three times as much, by a sort on disk.
 _TIMED = f"""
 WITH removals AS (
-    SELECT channel_id, change_set_id, received_at, applied_at, count(*) AS deletes,
-           count(*) FILTER (WHERE was_held) AS held
+    SELECT channel_id, change_set_id, received_at, applied_at, bool_or(is_rebuilt) AS is_rebuilt, count(*) AS deletes,
+           count(*) FILTER (WHERE was_held) AS held, count(*) FILTER (WHERE was_held IS NULL) AS unknown,
+           count(*) FILTER (WHERE is_time_inferred) AS inferred
     FROM deletions AS d
     WHERE {_SPAN}
     GROUP BY 1, 2, 3, 4
 ), timed AS (
-    SELECT d.*, d.applied_at - d.received_at AS took, {IS_REBUILT} AS is_rebuilt
+    SELECT d.*, {REMOVED_BY} AS removed_by, {REMOVED_BY} - d.received_at AS took
     FROM removals AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
 )
 """.strip()
@@ -39,7 +45,9 @@ SUMMARY = f"""
     FROM timed
 )
 SELECT channel_id, is_rebuilt, CAST(sum(deletes) AS bigint) AS deletes, CAST(sum(held) AS bigint) AS held,
-       CAST(coalesce(sum(deletes) FILTER (WHERE took > :within), 0) AS bigint) AS late,
+       CAST(sum(unknown) AS bigint) AS unknown, CAST(sum(inferred) AS bigint) AS inferred,
+       CAST(coalesce(sum(deletes) FILTER (WHERE is_rebuilt), 0) AS bigint) AS rebuilt,
+       CAST(coalesce(sum(deletes) FILTER (WHERE took > :within AND NOT is_rebuilt), 0) AS bigint) AS late,
        min(took) FILTER (WHERE rank >= 0.5 * of) AS median, min(took) FILTER (WHERE rank >= 0.99 * of) AS p99,
        max(took) AS worst
 FROM ranked
@@ -49,8 +57,8 @@ ORDER BY 1, 2
 
 DELETES = f"""
 SELECT d.channel_id, d.change_set_id, d.position, d.asset_id, d.was_held, d.deleted_at, d.received_at,
-       d.applied_at AS removed_at, extract(epoch FROM d.applied_at - d.received_at) AS seconds_to_removal,
-       {IS_REBUILT} AS is_rebuilt
+       {REMOVED_BY} AS removed_at, extract(epoch FROM {REMOVED_BY} - d.received_at) AS seconds_to_removal,
+       d.is_rebuilt, d.is_time_inferred, d.applied_at
 FROM deletions AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
 WHERE {_SPAN}
 ORDER BY d.received_at, d.channel_id, d.change_set_id, d.position
@@ -58,16 +66,16 @@ ORDER BY d.received_at, d.channel_id, d.change_set_id, d.position
 
 SLOWEST_SETS = f"""
 {_TIMED}
-SELECT channel_id, change_set_id, deletes, held, received_at, applied_at AS removed_at, took
+SELECT channel_id, change_set_id, deletes, held, received_at, removed_by AS removed_at, took
 FROM timed
 WHERE NOT is_rebuilt
 ORDER BY took DESC, received_at, channel_id, change_set_id
 LIMIT {SLOWEST}
 """.strip()
 
-# Empty answers leave no trace but the last one's, so silence alone proves nothing: a channel counts as unread from
-# when its next change was made, or from the last stamp of the set before it, whichever is later. A channel that Getty
-# no longer lists counts at once, until a person has taken note of it.
+# A span counts as unread where nobody asked Getty (`feed_gaps`), and from when the next change was made, or from the
+# last stamp of the set before it, whichever is later. A channel that Getty no longer lists counts at once, until a
+# person has taken note of it.
 UNREAD = """
 WITH stamps AS (
     SELECT channel_id, change_set_id, fetched_at, oldest_change_at, rebuilt_at IS NOT NULL AS is_rebuilt,
@@ -90,12 +98,15 @@ WITH stamps AS (
            least(confirmed_at, retired_at), false
     FROM stamps JOIN channels USING (channel_id) WHERE NOT is_rebuilt AND loaded_at < now()
     UNION ALL
-    SELECT channel_id, NULL, 'Getty gives no answer, up to now', coalesce(last_checked_at, discovered_at), now(), false
-    FROM channels WHERE retired_at IS NULL
+    SELECT channel_id, NULL, 'Getty gives no answer, up to now', unchecked_since, now(), false
+    FROM channel_health WHERE retired_at IS NULL
     UNION ALL
-    SELECT channel_id, NULL, 'Getty no longer lists the channel', coalesce(last_checked_at, discovered_at),
-           CASE WHEN retirement_known_at >= retired_at THEN retirement_known_at ELSE now() END, true
-    FROM channels WHERE retired_at IS NOT NULL
+    SELECT channel_id, NULL, 'nobody asked Getty', unread_from, unread_to, false
+    FROM feed_gaps
+    UNION ALL
+    SELECT channel_id, NULL, 'Getty no longer lists the channel', unchecked_since,
+           CASE WHEN is_vanished THEN now() ELSE retirement_known_at END, true
+    FROM channel_health WHERE retired_at IS NOT NULL
 )
 SELECT channel_id, change_set_id, what, unread_from, unread_to, unread_to - unread_from AS took
 FROM spans
@@ -104,33 +115,21 @@ WHERE unread_to - unread_from > CASE WHEN counts_at_once THEN interval '0' ELSE 
 ORDER BY unread_from, channel_id
 """.strip()
 
-NOT_LOADED = """
-SELECT channel_id, change_set_id, fetched_at
-FROM change_sets
-WHERE confirmed_at IS NULL AND loaded_at IS NULL
-  AND fetched_at >= :since AND fetched_at < :until
-ORDER BY fetched_at, channel_id
-""".strip()
-
 _NAMES = "SELECT channel_id, concat(asset_family, ' ', asset_type, ' (', channel_id, ')') AS name FROM channels"
-_VALUE = re.compile(r":(since|until|within)\b")
-
-QUERIES = {
-    "Deletes, per channel": SUMMARY,
-    "The slowest change sets": SLOWEST_SETS,
-    "Spans in which the feed was not read": UNREAD,
-    "Received but not loaded": NOT_LOADED,
-    "Every Delete (the CSV)": DELETES,
-}
+_VALUE = re.compile(r":(since|until|within|without_dag)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Whole days of UTC, the last one included, and the time within which a Delete is to be applied."""
+    """Whole days of UTC, the last one included, and the time within which a Delete is to be applied.
+
+    `without_dag` are the channels that nobody reads because their DAG is paused or missing: Airflow knows.
+    """
 
     first: date
     last: date
     within: timedelta
+    without_dag: Sequence[int] = ()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -140,29 +139,64 @@ class Span:
             "since": since,
             "until": datetime.combine(self.last, time(), UTC) + timedelta(days=1),
             "within": self.within,
+            "without_dag": list(self.without_dag),
         }
 
 
-def runnable(span: Span, *, schema: str) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that must be zero before a span is called clean.
+
+    Each row of `query` counts `column`, or 1 where that is empty; null means that it could not be checked. `says` may
+    name `count`, `channels`, `longest` and `what`, the row's own word for it. `settled_by` says what ends it.
+    """
+
+    name: str
+    query: str
+    says: str
+    settled_by: str
+    column: str = ""
+    unknown: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """Something that speaks against a clean span; `count` is None where it could not be checked."""
+
+    check: str
+    count: int | None
+    says: str
+    settled_by: str
+
+
+def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, str]:
     """Return the queries with their values in place, to be pasted into psql; the first says where the tables are."""
     literals = {
         "since": f"timestamptz '{span.values['since']:%Y-%m-%d %H:%MZ}'",
         "until": f"timestamptz '{span.values['until']:%Y-%m-%d %H:%MZ}'",
         "within": f"interval '{span.within.total_seconds():g} s'",
+        "without_dag": f"'{{{','.join(map(str, span.without_dag))}}}'",
     }
-    filled = {name: _VALUE.sub(lambda found: literals[found[1]], query) for name, query in QUERIES.items()}
+    queries = {
+        "Deletes, per channel": SUMMARY,
+        "The slowest change sets": SLOWEST_SETS,
+        "Spans in which the feed was not read": UNREAD,
+        "Every Delete (the CSV)": DELETES,
+    }
+    queries |= {f"Check: {check.name}": check.query for check in checks if check.query not in queries.values()}
+    filled = {name: _VALUE.sub(lambda found: literals[found[1]], query) for name, query in queries.items()}
     return {name: f"{query};" for name, query in {"The tables": f'SET search_path TO "{schema}"', **filled}.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The report's tables, each a list of rows by column, and the names of the channels by their ids."""
+    """The report's tables, each a list of rows by column, and all that speaks against a clean span."""
 
     names: dict[int, str]
     summary: list[dict[str, Any]]
     slowest: list[dict[str, Any]]
     unread: list[dict[str, Any]]
-    not_loaded: list[dict[str, Any]]
+    reservations: tuple[Reservation, ...] = field(default=())
 
     def total(self, column: str, *, rebuilt: bool = False) -> int:
         """The sum of a count over the channels, of first removals or of rebuilt rows."""
@@ -173,36 +207,54 @@ class Report:
         return self.names.get(channel_id, str(channel_id))
 
     @property
-    def gaps(self) -> list[dict[str, Any]]:
-        """The longest span of each kind and channel in which the feed was not read."""
-        by_length = sorted(self.unread, key=lambda row: row["took"])
-        longest = {(row["channel_id"], row["what"]): row for row in by_length}
-        return [longest[key] for key in sorted(longest)]
-
-    @property
-    def has_reservations(self) -> bool:
-        """Whether there may be Deletes of these days that the counts of first removals do not know."""
-        return bool(self.unread or self.not_loaded or self.total("deletes", rebuilt=True))
+    def is_clean(self) -> bool:
+        """Whether every check ran and found nothing."""
+        return not self.reservations
 
 
-def compliance(connection: Connection, span: Span) -> Report:
+def compliance(connection: Connection, span: Span, checks: Sequence[Check]) -> Report:
     """Return the report of a span."""
+    known: dict[str, list[dict[str, Any]]] = {}
 
     def rows(query: str) -> list[dict[str, Any]]:
-        return [dict(row) for row in connection.execute(text(query), span.values).mappings()]
+        if query not in known:
+            statement = text(query)
+            values = {name: span.values[name] for name in statement.compile().params}
+            known[query] = [dict(row) for row in connection.execute(statement, values).mappings()]
+        return known[query]
 
+    names = {row["channel_id"]: row["name"] for row in rows(_NAMES)}
     return Report(
-        names={row["channel_id"]: row["name"] for row in rows(_NAMES)},
+        names=names,
         summary=rows(SUMMARY),
         slowest=rows(SLOWEST_SETS),
         unread=rows(UNREAD),
-        not_loaded=rows(NOT_LOADED),
+        reservations=tuple(each for check in checks for each in _reservations(check, rows(check.query), names)),
     )
+
+
+def _reservations(check: Check, rows: Sequence[dict[str, Any]], names: dict[int, str]) -> Iterator[Reservation]:
+    """Yield what a check found, once per kind of row, and where it could not look."""
+    for what in sorted({row.get("what", "") for row in rows}):
+        mine = [row for row in rows if row.get("what", "") == what]
+        found = [row for row in mine if not check.column or row[check.column]]
+        unchecked = [row for row in mine if check.column and row[check.column] is None]
+        for some, sentence in ((found, check.says), (unchecked, check.unknown)):
+            if not some:
+                continue
+            count = sum(row[check.column] if check.column else 1 for row in some) if some is found else None
+            said = sentence.format(
+                count=count,
+                what=what,
+                channels=", ".join(sorted({names.get(row["channel_id"], str(row["channel_id"])) for row in some})),
+                longest=in_words(max((row["took"] for row in some if "took" in row), default=timedelta())),
+            )
+            yield Reservation(check=check.name, count=count, says=said, settled_by=check.settled_by)
 
 
 def deletes(connection: Connection, span: Span) -> Iterator[dict[str, Any]]:
     """Give every Delete of a span in order of arrival, in bounded memory."""
-    values = {name: value for name, value in span.values.items() if name != "within"}
+    values = {name: span.values[name] for name in ("since", "until")}
     result = connection.execution_options(yield_per=2000).execute(text(DELETES), values)
     for row in result.mappings():
         yield dict(row)

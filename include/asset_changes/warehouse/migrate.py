@@ -65,8 +65,7 @@ def check_version(connection: Connection) -> None:
     if found != VERSION:
         raise SchemaMismatch(
             f"The warehouse's schema has version {found or 'none'}, this code needs {VERSION}: run "
-            f"`{MIGRATE_COMMAND}`, which migrates it. (If its version is the newer one, deploy the newer code.) "
-            "Nothing was fetched."
+            f"`{MIGRATE_COMMAND}`, which migrates it. (If its version is the newer one, deploy the newer code.)"
         )
 
 

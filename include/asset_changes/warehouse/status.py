@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from asset_changes.channel_registry import ChannelEntry
 from asset_changes.models import Channel
+from asset_changes.warehouse.channel_health import ChannelHealth, read_channel_health
+from asset_changes.warehouse.compliance import REMOVED_BY
 
 LAST_SETS = 8
 LAST_REJECTED = 10
@@ -77,17 +78,6 @@ class RejectedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Open:
-    """What is unconfirmed of a channel: nearly always nothing, or one set."""
-
-    sets: int = 0
-    oldest_change_at: datetime | None = None
-    """The oldest change of a set that is not confirmed; of one that is not loaded, its arrival."""
-    not_loaded_since: datetime | None = None
-    not_confirmed_since: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Alert:
     """An alert of the watchdog that has not cleared."""
 
@@ -100,14 +90,7 @@ class Alert:
 class ChannelStatus:
     """All that the page says of one channel."""
 
-    channel: Channel
-    discovered_at: datetime | None
-    last_checked_at: datetime | None
-    caught_up_at: datetime | None
-    last_change_at: datetime | None
-    retired_at: datetime | None
-    open: Open
-    retirement_known_at: datetime | None = None
+    health: ChannelHealth
     hours: tuple[HourCounts, ...] = ()
     removals: RemovalTimes | None = None
     rebuilt_deletes: int = 0
@@ -117,30 +100,20 @@ class ChannelStatus:
     alerts: tuple[Alert, ...] = ()
 
     @property
+    def channel(self) -> Channel:
+        """The channel itself."""
+        return self.health.channel
+
+    @property
     def dag_id(self) -> str:
         """The id of the channel's DAG."""
-        return ChannelEntry(channel=self.channel).dag_id
+        return self.health.dag_id
 
     @property
     def name(self) -> str:
         """The channel as people call it."""
-        return f"{self.channel.asset_family} {self.channel.asset_type} ({self.channel.channel_id})"
+        return self.health.name
 
-
-_CHANNELS = text("""
-SELECT channel_id, asset_family, asset_type, lifecycles, started_at,
-       discovered_at, last_checked_at, caught_up_at, last_change_at, retired_at, retirement_known_at,
-       sets, oldest_change_at, not_loaded_since, not_confirmed_since
-FROM channels
-CROSS JOIN LATERAL (
-    SELECT count(*) AS sets, min(coalesce(oldest_change_at, fetched_at)) AS oldest_change_at,
-           min(fetched_at) FILTER (WHERE loaded_at IS NULL) AS not_loaded_since,
-           min(loaded_at) AS not_confirmed_since
-    FROM change_sets
-    WHERE change_sets.channel_id = channels.channel_id AND confirmed_at IS NULL
-) AS open
-ORDER BY retired_at IS NOT NULL, channel_id
-""")
 
 _HOURS = text("""
 SELECT channel_id, date_trunc('hour', fetched_at, 'UTC') AS hour, count(*) AS sets, sum(change_count) AS changes,
@@ -152,20 +125,19 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 """)
 
-# A Delete that a replay wrote again was removed long before: its times say nothing of the removal.
-IS_REBUILT = "coalesce(d.applied_at >= s.rebuilt_at OR d.applied_at > s.loaded_at, false)"
-
 # The Deletes of a set share their times, so they are counted before they are sorted.
 _REMOVALS = text(f"""
-WITH times AS (
-    SELECT channel_id, change_set_id, received_at, applied_at, count(*) AS deletes
+WITH removals AS (
+    SELECT channel_id, change_set_id, received_at, applied_at, bool_or(is_rebuilt) AS is_rebuilt, count(*) AS deletes
     FROM deletions WHERE received_at >= :since
     GROUP BY 1, 2, 3, 4
+), timed AS (
+    SELECT d.channel_id, d.is_rebuilt, d.deletes, {REMOVED_BY} - d.received_at AS took
+    FROM removals AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
 ), ranked AS (
-    SELECT d.channel_id, {IS_REBUILT} AS is_rebuilt, d.applied_at - d.received_at AS took,
-           sum(deletes) OVER (PARTITION BY d.channel_id, {IS_REBUILT} ORDER BY d.applied_at - d.received_at) AS rank,
-           sum(deletes) OVER (PARTITION BY d.channel_id, {IS_REBUILT}) AS of
-    FROM times AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
+    SELECT *, sum(deletes) OVER (PARTITION BY channel_id, is_rebuilt ORDER BY took) AS rank,
+           sum(deletes) OVER (PARTITION BY channel_id, is_rebuilt) AS of
+    FROM timed
 )
 SELECT channel_id, is_rebuilt, max(of) AS deletes, min(took) FILTER (WHERE rank >= 0.5 * of) AS median,
        min(took) FILTER (WHERE rank >= 0.99 * of) AS p99, max(took) AS worst
@@ -180,7 +152,7 @@ SELECT latest.* FROM channels CROSS JOIN LATERAL (
            rejected_count AS rejected, dag_id, run_id
     FROM change_sets
     WHERE change_sets.channel_id = channels.channel_id
-    ORDER BY channel_seq DESC NULLS FIRST
+    ORDER BY fetched_at DESC
     LIMIT {LAST_SETS}
 ) AS latest
 ORDER BY latest.fetched_at DESC
@@ -227,7 +199,7 @@ def channel_statuses(connection: Connection, *, since: datetime) -> tuple[Channe
     reasons, rejected, alerts = grouped(_REASONS), grouped(_REJECTED), grouped(_ALERTS)
     return tuple(
         ChannelStatus(
-            **_channel(row),
+            health=health,
             hours=tuple(HourCounts(**each) for each in hours[number]),
             removals=_times(removals[number]),
             rebuilt_deletes=sum(each["deletes"] for each in removals[number] if each["is_rebuilt"]),
@@ -236,20 +208,9 @@ def channel_statuses(connection: Connection, *, since: datetime) -> tuple[Channe
             reasons=tuple((each["reason"], each["changes"]) for each in reasons[number]),
             alerts=tuple(Alert(**each) for each in alerts[number]),
         )
-        for row in connection.execute(_CHANNELS, values).mappings().all()
-        for number in [row["channel_id"]]
+        for health in read_channel_health(connection)
+        for number in [health.channel.channel_id]
     )
-
-
-def _channel(row: Any) -> dict[str, Any]:
-    own = ("channel_id", "asset_family", "asset_type", "lifecycles", "started_at")
-    stamps = ("discovered_at", "last_checked_at", "caught_up_at", "last_change_at", "retired_at", "retirement_known_at")
-    unconfirmed = ("sets", "oldest_change_at", "not_loaded_since", "not_confirmed_since")
-    return {
-        "channel": Channel(**{name: row[name] for name in own}),
-        **{name: row[name] for name in stamps},
-        "open": Open(**{name: row[name] for name in unconfirmed}),
-    }
 
 
 def _times(rows: list[dict[str, Any]]) -> RemovalTimes | None:

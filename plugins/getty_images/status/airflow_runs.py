@@ -6,6 +6,7 @@ The warehouse learns of a failure only by its silence; Airflow knows at once whi
 import logging
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
@@ -15,12 +16,12 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from asset_changes.errors import AssetChangesError, error_named
-from asset_changes.monitoring.problems import Link, Problem
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from getty_images.defaults import FAILURE
 from getty_images.status.filters import path_part
+from getty_images.status.problems import Link, Problem
 
 log = logging.getLogger(__name__)
 
@@ -28,23 +29,32 @@ log = logging.getLogger(__name__)
 def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
     """Return by DAG what stands in its way: a red newest run, a paused or a missing DAG."""
     with create_session() as session:
-        dags = {
-            row.dag_id: row
-            for row in session.execute(
-                select(DagModel.dag_id, DagModel.is_paused, DagModel.is_stale, DagModel.has_import_errors).where(
-                    DagModel.dag_id.in_(dag_ids)
-                )
-            )
-        }
+        dags = _dags(session, dag_ids)
         found: dict[str, tuple[Problem, ...]] = {}
         for dag_id in dag_ids:
             dag = dags.get(dag_id)
-            told = [_missing(dag_id)] if dag is None or dag.is_stale or dag.has_import_errors else []
+            told = [_missing(dag_id)] if _is_missing(dag) else []
             if dag is not None and dag.is_paused:
                 told.append(_paused(dag_id))
             red = _newest_failure(session, dag_id)
             found[dag_id] = (*([red] if red else []), *told)
     return found
+
+
+def without_dag(dag_ids: Collection[str]) -> set[str]:
+    """Return those of the DAGs that are paused, missing or broken, so that nobody reads their channels."""
+    with create_session() as session:
+        dags = _dags(session, dag_ids)
+    return {dag_id for dag_id in dag_ids if _is_missing(dags.get(dag_id)) or dags[dag_id].is_paused}
+
+
+def _dags(session: Session, dag_ids: Collection[str]) -> dict[str, Any]:
+    columns = (DagModel.dag_id, DagModel.is_paused, DagModel.is_stale, DagModel.has_import_errors)
+    return {row.dag_id: row for row in session.execute(select(*columns).where(DagModel.dag_id.in_(dag_ids)))}
+
+
+def _is_missing(dag: Any) -> bool:
+    return bool(dag is None or dag.is_stale or dag.has_import_errors)
 
 
 def _newest_failure(session: Session, dag_id: str) -> Problem | None:
@@ -74,7 +84,8 @@ def _newest_failure(session: Session, dag_id: str) -> Problem | None:
         )
     kind, sentence = _failure_of(session, dag_id, newest.run_id, task_id)
     return Problem(
-        reason=f"Its newest run has failed in the task {task_id}{f': {sentence}' if sentence else '.'}",
+        title=f"Its newest run has failed in the task {task_id}{':' if sentence else '.'}",
+        reason=sentence,
         next_step=kind.next_step,
         since=since,
         link=Link(path=f"{run}/tasks/{path_part(task_id)}", name="The task"),

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,7 +11,9 @@ from urllib.parse import quote
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
 from asset_changes.monitoring.settings import WatchSettings
-from asset_changes.warehouse.compliance import Span, compliance, deletes
+from asset_changes.warehouse.channel_health import read_channel_health
+from asset_changes.warehouse.clean_verdict import CHECKS
+from asset_changes.warehouse.compliance import Report, Span, compliance, deletes
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import Connection
@@ -18,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from getty_images.status import PREFIX, pages
+from getty_images.status.airflow_runs import without_dag
 from getty_images.status.warehouse_session import DOWNLOAD_SECONDS, PageUnavailable, reading
 
 NAME = "Asset changes"
@@ -80,8 +84,15 @@ AskedSpan = Annotated[Span, Depends(asked_span)]
 def compliance_page(here: Here, span: AskedSpan) -> Response:
     """The compliance report of a span of days."""
     with reading() as (connection, settings):
-        report = compliance(connection, span)
+        span = with_readers(connection, span)
+        report = compliance(connection, span, CHECKS)
     return pages.compliance(here, span=span, report=report, schema=settings.schema, now=datetime.now(UTC))
+
+
+def with_readers(connection: Connection, span: Span) -> Span:
+    """Return the span with the channels that nobody reads, because their DAG is paused or missing."""
+    listed = {each.dag_id: each.channel.channel_id for each in read_channel_health(connection) if not each.retired_at}
+    return replace(span, without_dag=sorted(listed[dag_id] for dag_id in without_dag(listed)))
 
 
 def download() -> Iterator[Connection]:
@@ -92,10 +103,10 @@ def download() -> Iterator[Connection]:
 
 @app.get("/compliance.csv")
 def compliance_csv(span: AskedSpan, connection: Annotated[Connection, Depends(download)]) -> Response:
-    """Every Delete of a span of days, one line each."""
+    """The verdict on a span of days and all that speaks against it, then every Delete, one line each."""
     name = f"deletes_{span.first}_{span.last}.csv"
     return StreamingResponse(
-        _csv(deletes(connection, span)),
+        _csv(compliance(connection, with_readers(connection, span), CHECKS), deletes(connection, span)),
         media_type="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
@@ -158,23 +169,29 @@ def _root(request: Request) -> str:
     return str(request.scope["root_path"]).removesuffix(PREFIX)
 
 
-def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+CSV_COLUMNS = (
+    "channel_id", "change_set_id", "position", "asset_id", "was_held", "deleted_at", "received_at", "removed_at",
+    "seconds_to_removal", "is_rebuilt", "is_time_inferred", "applied_at", "record", "count", "says", "settled_by",
+)  # fmt: skip
+
+
+def _csv(report: Report, rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Give the lines as text; `record` says what each is: verdict, reservation or delete."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(CSV_COLUMNS)
-    for count, row in enumerate(rows, start=1):
-        writer.writerow([_cell(row[name]) for name in CSV_COLUMNS])
-        if count % 1000 == 0:
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="")
+    writer.writeheader()
+    verdict = "clean" if report.is_clean else "not clean"
+    writer.writerow({"record": "verdict", "count": len(report.reservations), "says": verdict})
+    for each in report.reservations:
+        count = "unknown" if each.count is None else each.count
+        writer.writerow({"record": "reservation", "count": count, "says": each.says, "settled_by": each.settled_by})
+    for number, row in enumerate(rows, start=1):
+        writer.writerow({name: _cell(value) for name, value in row.items()} | {"record": "delete"})
+        if number % 1000 == 0:
             yield text.getvalue()
             text.seek(0)
             text.truncate()
     yield text.getvalue()
-
-
-CSV_COLUMNS = (
-    "channel_id", "change_set_id", "position", "asset_id", "was_held", "deleted_at", "received_at", "removed_at",
-    "seconds_to_removal", "is_rebuilt",
-)  # fmt: skip
 
 
 def _cell(value: Any) -> Any:

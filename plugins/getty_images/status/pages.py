@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
-from asset_changes.monitoring.health import Health, State, health_of
-from asset_changes.monitoring.problems import UNREAD_KEPT
 from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from fastapi.responses import HTMLResponse, Response
@@ -17,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from getty_images.status import filters
 from getty_images.status.airflow_runs import problems_of
 from getty_images.status.chart import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
+from getty_images.status.problems import State, Summary, summarize
 from getty_images.status.warehouse_session import PageUnavailable, reading
 
 _ORDER = (State.BROKEN, State.VANISHED, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
@@ -72,7 +72,7 @@ class Card:
     """One channel as the template shows it."""
 
     status: ChannelStatus
-    health: Health
+    summary: Summary
     picture: Picture
 
 
@@ -92,12 +92,12 @@ def overview(
         statuses = channel_statuses(connection, since=since)
     if dag_id is not None:
         statuses = tuple(status for status in statuses if status.dag_id == dag_id)
-    known = problems_of([status.dag_id for status in statuses if not status.retired_at])
+    known = problems_of([status.dag_id for status in statuses if not status.health.retired_at])
     limits = WatchSettings.from_environment()
     cards = [
         Card(
             status=status,
-            health=health_of(
+            summary=summarize(
                 status, now=now, limits=limits, confirms=settings.confirm, others=known.get(status.dag_id, ())
             ),
             picture=draw(status.hours, count=hours, now=now),
@@ -107,7 +107,7 @@ def overview(
     return _page(
         "overview.html",
         place,
-        cards=sorted(cards, key=lambda card: _ORDER.index(card.health.state)),
+        cards=sorted(cards, key=lambda card: _ORDER.index(card.summary.state)),
         dag_id=dag_id,
         rejected=rejected,
         confirms=settings.confirm,
@@ -128,8 +128,7 @@ def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now:
         replace(place, theme=""),
         span=span,
         report=report,
-        queries=runnable(span, schema=schema),
-        kept=UNREAD_KEPT,
+        queries=runnable(span, CHECKS, schema=schema),
         now=now,
     )
 

@@ -1,6 +1,5 @@
 """Reading the warehouse for a page: read only, for seconds at most, and why it cannot be read."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,7 +55,7 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
         ) from error
     except SchemaMismatch as error:
         raise PageUnavailable(
-            str(error).removesuffix(" Nothing was fetched."),
+            str(error),
             next_step="Trigger asset_changes_discovery: it makes or upgrades the tables and finds the channels.",
             link="dags/asset_changes_discovery",
         ) from error
@@ -70,7 +69,7 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
                 ),
             ) from error
         raise PageUnavailable(
-            re.sub(": nothing was loaded( or confirmed)?", "", str(error)),
+            str(error),
             next_step=f"Look at the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
             link="connections",
         ) from error

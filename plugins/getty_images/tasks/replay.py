@@ -11,7 +11,7 @@ from asset_changes import channel_registry
 from asset_changes.channel_registry import ChannelEntry
 from asset_changes.errors import ConfigurationError
 from asset_changes.models import Channel
-from asset_changes.monitoring.alerts import note_nightly_replay
+from asset_changes.monitoring.decisions import note_nightly_replay
 from asset_changes.pipeline.replay import Replayed, replay
 from asset_changes.settings import Settings
 from asset_changes.warehouse.archived import UNKNOWN, describe, described_by_assets, described_channels
@@ -98,6 +98,9 @@ def replay_channel(context: Mapping[str, Any], channel: Mapping[str, Any]) -> di
             only_missing=bool(context["params"].get("only_missing")),
             note=partial(_keep_what_changed, channel_id=channel["channel_id"]) if is_proof else None,
         )
+        if is_proof:
+            with transaction(engine) as connection:
+                note_nightly_replay(connection, channel["channel_id"], changed=0, is_complete=True)
     return {"sets": done.sets, "changes": done.changes, "changed": done.changed, "rebuilt": done.rebuilt}
 
 

@@ -1,7 +1,8 @@
-"""Where the watchdog's DAG meets the core: connections, clock, notifier and metrics."""
+"""What the watchdog's task does: a person's decision first, then one watch, then the metrics."""
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from airflow.sdk import Context
@@ -10,11 +11,12 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from asset_changes import channel_registry
 from asset_changes.channel_registry import ChannelEntry
 from asset_changes.errors import ConfigurationError, NotificationFailed
-from asset_changes.monitoring import alerts
+from asset_changes.monitoring import decisions
+from asset_changes.monitoring.alerts import Alert
 from asset_changes.monitoring.monitor import MonitorResult
 from asset_changes.monitoring.monitor import watch as watch_feed
-from asset_changes.monitoring.notifications import Alert
 from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.pipeline.archive_check import compare_all_channels
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -29,43 +31,45 @@ log = logging.getLogger(__name__)
 
 
 def watch(context: Mapping[str, Any]) -> dict[str, int]:
-    """Look at all channels, tell what is new and what is over, and send the metrics."""
+    """Check all channels, notify of what is new and what is over, and send the metrics."""
     choice, page = NotifierChoice.from_environment(), _page()
     if choice is None:
-        log.info("No notifier is named in %s: alerts stand in this log, the table and the metrics alone.", VARIABLE)
-    tell = _teller(choice, context) if choice else None
-    if (gone_channel_id := context["params"].get("gone_channel_id")) is not None:
-        _take_note(gone_channel_id)
+        log.info("No notifier is named in %s: alerts are in this log, the table and the metrics alone.", VARIABLE)
+    notify = _sender(choice, context) if choice else None
+    _decide(context)
     try:
-        watched = _look(tell, page)
-    except (Exception, AirflowTaskTimeout) as error:  # whatever it is that keeps it from looking
-        watchdog_health.begin(error, tell=tell, page=page)
+        watched = _watch_once(notify, page)
+    except (Exception, AirflowTaskTimeout) as error:  # whatever it is that keeps it from checking
+        watchdog_health.begin(error, notify=notify, page=page)
         raise
     if watched is None:
         raise AirflowSkipException("The warehouse has no tables yet: asset_changes_discovery makes them.")
     metrics.send_watched(watched)
     failures = list(watched.failures)
     try:
-        watchdog_health.end(tell=tell, page=page)
+        watchdog_health.end(notify=notify, page=page)
     except NotificationFailed as error:
         failures.append(str(error))
     if failures:
         raise NotificationFailed(" ".join(failures))
-    return {"channels": len(watched.channels), "open": len(watched.open), "told": watched.told}
+    return {"channels": len(watched.channels), "open": len(watched.open), "notified": watched.notified}
 
 
-def _look(tell: Callable[[Alert], None] | None, page: str | None) -> MonitorResult | None:
+def _watch_once(notify: Callable[[Alert], None] | None, page: str | None) -> MonitorResult | None:
     """Watch once; None where there is nothing to watch yet."""
     settings = Settings.from_environment()
     with warehouse_of(settings) as engine:
         if _is_new(engine):
             return None
+        limits, now = WatchSettings.from_environment(), WarehouseClock(engine)()
         return watch_feed(
             engine,
-            archive=archive_of(settings),
-            settings=WatchSettings.from_environment(),
-            now=WarehouseClock(engine)(),
-            tell=tell,
+            compare_archive=partial(
+                compare_all_channels, archive=archive_of(settings), now=now, days=limits.archive_days
+            ),
+            settings=limits,
+            now=now,
+            notify=notify,
             confirms=settings.confirm,
             page=page,
         )
@@ -79,25 +83,36 @@ def _is_new(engine: Engine) -> bool:
 
 
 def _page() -> str | None:
-    """Return the address of the status page, where Airflow has been told its own."""
+    """Return the address of the status page, where Airflow knows its own."""
     root = conf.get("api", "base_url", fallback="")
     return f"{root.rstrip('/')}{PREFIX}" if root else None
 
 
-def _take_note(channel_id: int) -> None:
+def _decide(context: Mapping[str, Any]) -> None:
+    """Keep what a person has decided: a channel that is gone for good, a finding that is dismissed."""
+    gone_channel_id, dismissed = (context["params"].get(name) for name in ("gone_channel_id", "dismiss"))
+    if gone_channel_id is not None:
+        _note_retirement(gone_channel_id)
+    if dismissed:
+        by = getattr(context["dag_run"], "triggering_user_name", None) or "somebody whom Airflow does not name"
+        with warehouse_of(Settings.from_environment()) as engine:
+            log.info("%s", in_transaction(engine, lambda connection: decisions.dismiss(connection, dismissed, by=by)))
+
+
+def _note_retirement(channel_id: int) -> None:
     entries = channel_registry.read(channel_variable() or "[]")
     read = {entry.channel.channel_id for entry in entries if isinstance(entry, ChannelEntry) and not entry.retired_at}
     if channel_id in read:
         raise ConfigurationError(f"Channel {channel_id} is read: Getty lists it. Give the id of one that vanished.")
     with warehouse_of(Settings.from_environment()) as engine:
-        if not in_transaction(engine, lambda connection: alerts.note_retirement(connection, channel_id)):
-            raise ConfigurationError(f"Channel {channel_id} is no channel that vanished: give the id of one, or none.")
+        if not in_transaction(engine, lambda connection: decisions.note_retirement(connection, channel_id)):
+            raise ConfigurationError(f"Channel {channel_id} is not a retired channel: give the id of one, or none.")
 
 
-def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:
+def _sender(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Alert], None]:
     is_over = False
 
-    def tell(alert: Alert) -> None:
+    def notify(alert: Alert) -> None:
         nonlocal is_over
         if is_over:
             raise TimeoutError("The time of this watch is over.")
@@ -107,4 +122,4 @@ def _teller(choice: NotifierChoice, context: Mapping[str, Any]) -> Callable[[Ale
             is_over = True
             raise TimeoutError("The notifier took longer than a watch may last.") from error
 
-    return tell
+    return notify

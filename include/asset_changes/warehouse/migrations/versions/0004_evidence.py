@@ -10,6 +10,7 @@ _COLUMNS = """
 ALTER TABLE channels ADD last_channel_seq bigint, ADD missing_since timestamptz, ADD archive_checked_at timestamptz,
     ADD refused_at timestamptz;
 ALTER TABLE change_sets ALTER channel_seq TYPE bigint, ADD committed_at timestamptz;
+CREATE INDEX change_sets_fetched_at ON change_sets (channel_id, fetched_at);  -- the newest sets of each channel
 UPDATE channels SET last_channel_seq = (
     SELECT max(channel_seq) FROM change_sets WHERE change_sets.channel_id = channels.channel_id);
 
@@ -66,8 +67,46 @@ REVOKE UPDATE, DELETE ON deletions, deletion_corrections, feed_gaps FROM CURRENT
 GRANT UPDATE (reconciled_at) ON feed_gaps TO CURRENT_USER;
 """
 
+_HEALTH = """
+-- Nobody here tried to confirm it, and yet Getty went on to the next one: another consumer confirmed it.
+CREATE VIEW confirmed_elsewhere AS
+SELECT channel_id, change_set_id, fetched_at, confirmed_at
+FROM change_sets
+WHERE is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL;
+CREATE INDEX change_sets_confirmed_elsewhere ON change_sets (channel_id)
+    WHERE is_confirm_implied AND confirm_tried_at IS NULL AND rebuilt_at IS NULL;
+
+-- The one place that decides whether a channel is caught up, unread or unconfirmed. How long is too long is for the
+-- reader to say: nothing here depends on the clock.
+CREATE VIEW channel_health AS
+SELECT channel_id, asset_family, asset_type, discovered_at, last_checked_at, caught_up_at, last_change_at,
+       missing_since, retired_at, retirement_known_at, replayed_at,
+       retired_at IS NOT NULL AND coalesce(retirement_known_at < retired_at, true) AS is_vanished,
+       open_sets, oldest_open_change_at, not_loaded_since, not_confirmed_since,
+       is_caught_up,
+       coalesce(last_checked_at, discovered_at) AS unchecked_since,
+       -- The feed ascends: what Getty still holds is newer than what it has handed out.
+       CASE WHEN open_sets > 0 THEN oldest_open_change_at
+            ELSE coalesce(greatest(caught_up_at, last_change_at), discovered_at) END AS unread_since,
+       CASE WHEN open_sets > 0 THEN oldest_open_change_at
+            WHEN is_caught_up THEN caught_up_at
+            ELSE last_change_at END AS lag_since
+FROM channels
+CROSS JOIN LATERAL (
+    SELECT count(*) AS open_sets, min(coalesce(oldest_change_at, fetched_at)) AS oldest_open_change_at,
+           min(fetched_at) FILTER (WHERE loaded_at IS NULL) AS not_loaded_since,
+           min(loaded_at) AS not_confirmed_since
+    FROM change_sets
+    WHERE change_sets.channel_id = channels.channel_id AND confirmed_at IS NULL
+) AS unconfirmed
+CROSS JOIN LATERAL (
+    SELECT open_sets = 0 AND coalesce(caught_up_at >= last_checked_at, false) AS is_caught_up
+) AS answer;
+"""
+
 
 def upgrade() -> None:
-    """Add the columns and the tables."""
+    """Add the columns, the tables and the views."""
     op.execute(_COLUMNS)
     op.execute(_TABLES)
+    op.execute(_HEALTH)

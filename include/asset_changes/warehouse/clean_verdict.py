@@ -1,0 +1,257 @@
+"""The checks that must all be zero before the compliance report calls a span clean.
+
+Each is judged by what was received in the span, not by what was loaded. Whoever adds a check adds it here: the page,
+the print and the CSV take them from this list.
+"""
+
+from asset_changes.warehouse.compliance import SUMMARY, UNREAD, Check
+
+MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
+        OR lower(r.asset_lifecycle) IN ('delete', 'deleted'))"""
+"""Of a rejected change `r`: it is a Delete, or its id or lifecycle was not read, so that it may be one."""
+
+ARCHIVE_CHECKED_WITHIN = "interval '1 day'"
+REPLAYED_WITHIN = "interval '36 hours'"
+
+NOT_LOADED = """
+SELECT channel_id, change_set_id, fetched_at
+FROM change_sets
+WHERE loaded_at IS NULL AND fetched_at >= :since AND fetched_at < :until
+ORDER BY fetched_at, channel_id
+""".strip()
+
+_ARCHIVE = f"""
+SELECT channel_id, CASE WHEN found > 0 OR archive_checked_at > now() - {ARCHIVE_CHECKED_WITHIN} THEN found END AS count
+FROM (
+    SELECT channel_id, count(*) AS found FROM (
+        SELECT channel_id FROM archive_findings
+        WHERE kind = 'KIND' AND settled_at IS NULL AND received_at >= :since AND received_at < :until
+    ) AS open GROUP BY channel_id
+    UNION ALL
+    SELECT channel_id, 0 FROM channels WHERE channel_id NOT IN (
+        SELECT channel_id FROM archive_findings
+        WHERE kind = 'KIND' AND settled_at IS NULL AND received_at >= :since AND received_at < :until)
+) AS by_channel LEFT JOIN channels USING (channel_id)
+ORDER BY channel_id
+""".strip()
+_UNCHECKED_ARCHIVE = "It is not known whether {what}: the archive was not checked within a day, {{channels}}."
+
+REJECTED = f"""
+SELECT channel_id, count(*) AS count
+FROM rejected_changes AS r LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
+WHERE dismissed_at IS NULL AND {MAY_BE_DELETE}
+  AND coalesce(s.fetched_at, r.rejected_at) >= :since AND coalesce(s.fetched_at, r.rejected_at) < :until
+GROUP BY channel_id ORDER BY channel_id
+""".strip()
+
+POSSIBLE_LOSS = """
+SELECT channel_id, unread_to - unread_from AS took FROM feed_gaps
+WHERE reconciled_at IS NULL AND unread_to - unread_from > interval '14 days'
+  AND unread_to > :since AND unread_from < :until
+UNION ALL
+SELECT channel_id, now() - unread_since FROM channel_health
+WHERE retired_at IS NULL AND now() - unread_since > interval '14 days' AND unread_since < :until AND now() > :since
+""".strip()
+
+# Airflow knows which DAGs are paused or missing, the warehouse does not: they are handed in.
+WITHOUT_READER = """
+SELECT channel_id FROM channel_health
+WHERE retired_at IS NULL AND coalesce(discovered_at, '-infinity') < :until
+  AND (last_checked_at IS NULL OR (channel_id = ANY (CAST(:without_dag AS integer[])) AND :until > now()))
+ORDER BY channel_id
+""".strip()
+
+MISSING_CHANNELS = """
+SELECT channel_id FROM channel_health
+WHERE retired_at IS NULL AND missing_since < :until
+ORDER BY channel_id
+""".strip()
+
+CONFIRMED_ELSEWHERE = """
+SELECT channel_id, count(*) AS count FROM confirmed_elsewhere
+WHERE fetched_at >= :since AND fetched_at < :until
+GROUP BY channel_id ORDER BY channel_id
+""".strip()
+
+CORRECTIONS = """
+SELECT c.channel_id, count(DISTINCT (c.change_set_id, c.position)) AS count
+FROM deletion_corrections AS c
+LEFT JOIN deletions AS d USING (channel_id, change_set_id, position)
+WHERE coalesce(d.received_at, c.corrected_at) >= :since AND coalesce(d.received_at, c.corrected_at) < :until
+GROUP BY c.channel_id ORDER BY c.channel_id
+""".strip()
+
+REPLAY_OVERDUE = f"""
+SELECT channel_id, CAST(NULL AS integer) AS count FROM channel_health
+WHERE retired_at IS NULL AND coalesce(replayed_at, discovered_at) < now() - {REPLAYED_WITHIN}
+ORDER BY channel_id
+""".strip()
+
+REPLAY_CHANGED = """
+SELECT channel_id, replay_changed_count AS count FROM channels
+WHERE replay_changed_count > 0
+ORDER BY channel_id
+""".strip()
+
+# The last word that was received is a Delete, and yet the asset is live, because an upsert that came earlier is dated
+# later. By the feed's own order the asset is live; by the order of arrival it should be gone. A person must look.
+OUTRANKED = """
+SELECT d.channel_id, count(DISTINCT d.asset_id) AS count
+FROM deletions AS d
+JOIN asset_states AS a ON a.asset_id = d.asset_id AND a.upserted_at > a.deleted_at
+JOIN change_sets AS u ON u.channel_id = a.channel_id AND u.change_set_id = a.upsert_change_set_id
+WHERE d.received_at >= :since AND d.received_at < :until AND u.fetched_at < d.received_at
+GROUP BY d.channel_id ORDER BY d.channel_id
+""".strip()
+
+
+def _archive_check(kind: str, *, says: str, what: str, settled_by: str) -> Check:
+    return Check(
+        name=kind,
+        query=_ARCHIVE.replace("KIND", kind),
+        column="count",
+        says=says,
+        unknown=_UNCHECKED_ARCHIVE.format(what=what),
+        settled_by=settled_by,
+    )
+
+
+CHECKS = (
+    Check(
+        name="late",
+        query=SUMMARY,
+        column="late",
+        says="{count:,} Deletes were, or may have been, applied later than their limit: {channels}.",
+        settled_by="Nothing: it happened. The CSV names each of them.",
+    ),
+    Check(
+        name="not_loaded",
+        query=NOT_LOADED,
+        says="{count:,} change sets are archived but not loaded, and the Deletes they carry are not counted: "
+        "{channels}.",
+        settled_by="Their load: open the channel's DAG, its red task says what stops it.",
+    ),
+    _archive_check(
+        "unreadable",
+        says="{count:,} bodies were received that could not be read, and may hold Deletes: {channels}.",
+        what="bodies were received that could not be read",
+        settled_by="Code that reads them, and a replay of their day; or their dismissal by a person.",
+    ),
+    _archive_check(
+        "not_in_ledger",
+        says="{count:,} archived change sets are not in the ledger, and the Deletes they carry are not counted: "
+        "{channels}.",
+        what="the archive holds change sets that the ledger does not",
+        settled_by="A run of asset_changes_replay with `only_missing`.",
+    ),
+    Check(
+        name="rejected",
+        query=REJECTED,
+        column="count",
+        says="{count:,} messages were rejected that are Deletes, or may be: {channels}.",
+        settled_by="Code that reads them, and a replay of their day; or their dismissal by a person.",
+    ),
+    Check(
+        name="unread",
+        query=UNREAD,
+        says="The feed was not read, for up to {longest} (spans: {count:,}), because {what}: {channels}.",
+        settled_by="A span that is over stays in the report. One that is open ends when the channel is read again; one "
+        "of a channel that Getty no longer lists, when a person takes note of it.",
+    ),
+    Check(
+        name="possible_loss",
+        query=POSSIBLE_LOSS,
+        says="The feed was not read for up to {longest}, and Getty drops what is unread for 14 days. Deletes may never "
+        "have arrived: {channels}.",
+        settled_by="A comparison of the copy with Getty's catalogue, then its dismissal by a person.",
+    ),
+    Check(
+        name="without_reader",
+        query=WITHOUT_READER,
+        says="{count:,} channels are listed by Getty and have no reader: {channels}. Their DAG is paused or missing, "
+        "or has had no answer yet.",
+        settled_by="A run of the channel's DAG.",
+    ),
+    Check(
+        name="missing_channels",
+        query=MISSING_CHANNELS,
+        says="{count:,} channels are missing from Getty's list: {channels}.",
+        settled_by="The next lists: the channel is listed again, or it is retired.",
+    ),
+    Check(
+        name="confirmed_elsewhere",
+        query=CONFIRMED_ELSEWHERE,
+        column="count",
+        says="{count:,} change sets were confirmed by somebody else: {channels}. What the other reader took alone "
+        "never came here.",
+        settled_by="Nothing: it happened. Stop the other reader, and compare the copy with Getty's catalogue.",
+    ),
+    Check(
+        name="rebuilt",
+        query=SUMMARY,
+        column="rebuilt",
+        says="{count:,} Deletes were written again by a replay, and when they were first applied is not known: "
+        "{channels}.",
+        settled_by="A restore of the table `deletions` from a backup, if there is one.",
+    ),
+    Check(
+        name="was_held_unknown",
+        query=SUMMARY,
+        column="unknown",
+        says="Of {count:,} Deletes it is not known whether their asset was live: {channels}.",
+        settled_by="Nothing: a rebuild cannot know it.",
+    ),
+    Check(
+        name="time_inferred",
+        query=SUMMARY,
+        column="inferred",
+        says="{count:,} Deletes came without a usable time, so theirs is inferred: {channels}.",
+        settled_by="Nothing: Getty sent no time.",
+    ),
+    Check(
+        name="corrected",
+        query=CORRECTIONS,
+        column="count",
+        says="{count:,} messages were applied as Deletes that newer code reads differently: {channels}.",
+        settled_by="Nothing: it happened. The table `deletion_corrections` names each of them.",
+    ),
+    _archive_check(
+        "damaged",
+        says="{count:,} objects in the archive are damaged: {channels}. The warehouse cannot be rebuilt from them.",
+        what="objects in the archive are damaged",
+        settled_by="Their restore from a backup of the archive; or their dismissal by a person.",
+    ),
+    _archive_check(
+        "missing",
+        says="{count:,} objects are missing from the archive: {channels}. The warehouse cannot be rebuilt without "
+        "them.",
+        what="objects are missing from the archive",
+        settled_by="Their restore from a backup of the archive; or their dismissal by a person.",
+    ),
+    Check(
+        name="replay_overdue",
+        query=REPLAY_OVERDUE,
+        column="count",
+        says="",
+        unknown="It is not known whether the tables still hold what was received: the nightly replay was not completed "
+        "within 36 hours, {channels}.",
+        settled_by="A nightly run of asset_changes_replay that is green.",
+    ),
+    Check(
+        name="replay_changed",
+        query=REPLAY_CHANGED,
+        column="count",
+        says="The last nightly replay had to change {count:,} rows: {channels}. The tables had differed from what was "
+        "received.",
+        settled_by="A nightly replay that changes nothing.",
+    ),
+    Check(
+        name="outranked",
+        query=OUTRANKED,
+        column="count",
+        says="{count:,} assets are live although the last word received of them is a Delete: {channels}. A New or "
+        "Update that came earlier is dated later.",
+        settled_by="A newer message about the asset. Until then look it up at Getty.",
+    ),
+)
+"""In the order of the page."""

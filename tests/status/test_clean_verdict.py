@@ -1,0 +1,226 @@
+"""A span is clean only if every check is zero: each thing that speaks against it, judged by what was received."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.warehouse import schema
+from asset_changes.warehouse.clean_verdict import CHECKS
+from asset_changes.warehouse.compliance import Report, Span, compliance
+from getty_sandbox.sandbox import Sandbox
+from sqlalchemy import Engine, insert, text
+
+from tests.status import seeds
+from tests.status.seeds import DAY, HOUR, MINUTE, NOW
+
+SPAN = Span(first=(NOW - 6 * DAY).date(), last=datetime.now(UTC).date(), within=HOUR)
+THE_DAY_BEFORE = Span(first=(NOW - 30 * DAY).date(), last=(NOW - 29 * DAY).date(), within=HOUR)
+
+
+def report_of(warehouse: Engine, span: Span = SPAN) -> Report:
+    with warehouse.connect() as connection:
+        return compliance(connection, span, CHECKS)
+
+
+def found(warehouse: Engine, span: Span = SPAN) -> list[tuple[str, int | None]]:
+    """What speaks against the span: the check and its count."""
+    return [(each.check, each.count) for each in report_of(warehouse, span).reservations]
+
+
+def channel_was(warehouse: Engine, **stamps: Any) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(schema.channels.update().values(**stamps))
+
+
+def open_set(warehouse: Engine) -> None:
+    seeds.change_set(warehouse, "9", at=NOW - MINUTE, loaded_at=None, confirmed_at=None)
+
+
+def late(warehouse: Engine) -> None:
+    """The commit took two hours, although the clock before it was read at once."""
+    seeds.change_set(warehouse, "9", at=NOW - 3 * HOUR, committed_at=NOW - HOUR)
+    seeds.deletion(warehouse, "9", 0, at=NOW - 3 * HOUR, took=MINUTE)
+
+
+def rejected(warehouse: Engine, **row: Any) -> None:
+    seeds.change_set(warehouse, "9", at=NOW - HOUR, rejected=1)
+    seeds.rejected(warehouse, "9", 0, **row)
+
+
+def deleted(warehouse: Engine, **row: Any) -> None:
+    seeds.change_set(warehouse, "9", at=NOW - HOUR, delete=1)
+    seeds.deletion(warehouse, "9", 0, at=NOW - HOUR, took=MINUTE, **row)
+
+
+def corrected(warehouse: Engine) -> None:
+    deleted(warehouse)
+    row = {"channel_id": 3001, "change_set_id": "9", "position": 0, "asset_id": "a", "reads_as": "Update"}
+    with warehouse.begin() as connection:
+        connection.execute(insert(schema.deletion_corrections).values(**row, corrected_at=NOW))
+
+
+def confirmed_by_somebody_else(warehouse: Engine) -> None:
+    seeds.change_set(warehouse, "9", at=NOW - HOUR, is_confirm_implied=True)
+
+
+def outranked(warehouse: Engine) -> None:
+    """A New of tomorrow came first, then a Delete of today: the asset is live."""
+    seeds.change_set(warehouse, "8", at=NOW - 2 * HOUR, new=1)
+    seeds.change_set(warehouse, "9", at=NOW - HOUR, delete=1)
+    seeds.state(warehouse, "a", upserted_at=NOW + DAY, upsert_change_set_id="8", upsert_position=0, deleted_at=NOW)
+    seeds.deletion(warehouse, "9", 0, at=NOW - HOUR, took=MINUTE, asset_id="a", was_held=False)
+
+
+@pytest.mark.parametrize(
+    ("happened", "check", "count"),
+    [
+        (late, "late", 1),
+        (open_set, "not_loaded", 1),
+        (partial(seeds.finding, kind="unreadable", at=NOW - HOUR), "unreadable", 1),
+        (partial(seeds.finding, kind="not_in_ledger", at=NOW - HOUR), "not_in_ledger", 1),
+        (partial(seeds.finding, kind="damaged", at=NOW - HOUR), "damaged", 1),
+        (partial(seeds.finding, kind="missing", at=NOW - HOUR), "missing", 1),
+        (partial(rejected, reason="no_time", asset_lifecycle="Delete"), "rejected", 1),
+        (partial(rejected, reason="unusable_id", asset_lifecycle="New"), "rejected", 1),
+        (partial(rejected, reason="unknown_lifecycle", asset_lifecycle="Removed"), "rejected", 1),
+        (partial(seeds.gap, days=0.2), "unread", 1),
+        (partial(channel_was, last_checked_at=None, caught_up_at=None, discovered_at=NOW), "without_reader", 1),
+        (partial(channel_was, missing_since=NOW), "missing_channels", 1),
+        (partial(channel_was, retired_at=NOW - HOUR, last_checked_at=NOW - HOUR), "unread", 1),
+        (confirmed_by_somebody_else, "confirmed_elsewhere", 1),
+        (partial(deleted, is_rebuilt=True), "rebuilt", 1),
+        (partial(deleted, was_held=None), "was_held_unknown", 1),
+        (partial(deleted, is_time_inferred=True), "time_inferred", 1),
+        (corrected, "corrected", 1),
+        (partial(channel_was, replayed_at=NOW - 2 * DAY), "replay_overdue", None),
+        (partial(channel_was, replay_changed_count=3), "replay_changed", 3),
+        (outranked, "outranked", 1),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_check_speaks_against_a_span(
+    happened: Callable[[Engine], None], check: str, count: int | None, warehouse: Engine
+) -> None:
+    seeds.channel(warehouse)
+    assert found(warehouse) == []
+    happened(warehouse)
+    assert found(warehouse) == [(check, count)]
+
+
+def test_every_check_finds_something_here() -> None:
+    marks = test_each_check_speaks_against_a_span.pytestmark  # type: ignore[attr-defined]
+    shown = {each[1] for mark in marks for each in mark.args[1]} | {"possible_loss"}
+    assert shown == {check.name for check in CHECKS}
+
+
+def test_a_gap_of_over_14_days_is_a_possible_loss(warehouse: Engine) -> None:
+    """The channel answers again, with nothing: what was dropped meanwhile never comes."""
+    seeds.channel(warehouse)
+    seeds.gap(warehouse, days=20, until=NOW - DAY)
+    assert found(warehouse) == [("unread", 1), ("possible_loss", 1)]
+    [_, loss] = report_of(warehouse).reservations
+    assert "was not read for up to 20 days" in loss.says
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE feed_gaps SET reconciled_at = now()"))
+    assert found(warehouse) == [("unread", 1)]
+
+
+def test_an_archive_that_was_not_checked_is_unknown_not_zero(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    for checked_at in (None, NOW - 2 * DAY):
+        channel_was(warehouse, archive_checked_at=checked_at)
+        assert found(warehouse) == [(kind, None) for kind in ("unreadable", "not_in_ledger", "damaged", "missing")]
+    seeds.finding(warehouse, "damaged")
+    assert ("damaged", 1) in found(warehouse)
+
+
+def test_what_was_received_on_other_days_speaks_against_those(warehouse: Engine) -> None:
+    seeds.channel(warehouse, discovered_at=NOW - 60 * DAY)
+    for happened in (open_set, partial(seeds.finding, kind="unreadable"), outranked):
+        happened(warehouse)
+        with warehouse.begin() as connection:
+            for table in ("change_sets", "deletions"):
+                connection.execute(text(f"DELETE FROM {table} WHERE change_set_id = '9'"))
+    assert found(warehouse, THE_DAY_BEFORE) == []
+
+
+@pytest.mark.parametrize(
+    "settles",
+    [
+        "UPDATE rejected_changes SET dismissed_at = now(), dismissed_by = 'maria'",
+        "UPDATE archive_findings SET settled_at = now(), settled_how = 'dismissed', settled_by = 'maria'",
+    ],
+)
+def test_a_dismissal_ends_a_reservation(settles: str, warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    if "rejected" in settles:
+        rejected(warehouse, reason="unusable_id")
+    else:
+        seeds.finding(warehouse, "unreadable")
+    assert len(found(warehouse)) == 1
+    with warehouse.begin() as connection:
+        connection.execute(text(settles))
+    assert found(warehouse) == []
+
+
+def test_a_rejected_upsert_is_no_missed_delete(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    rejected(warehouse, reason="no_time", asset_lifecycle="Update")
+    assert found(warehouse) == []
+
+
+def test_a_paused_dag_is_a_channel_without_a_reader(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    paused = Span(first=SPAN.first, last=SPAN.last, within=HOUR, without_dag=(3001,))
+    assert found(warehouse, paused) == [("without_reader", 1)]
+    over = Span(first=SPAN.first, last=(NOW - 2 * DAY).date(), within=HOUR, without_dag=(3001,))
+    assert found(warehouse, over) == []
+
+
+def test_a_new_installation_has_no_overdue_replay(warehouse: Engine) -> None:
+    seeds.channel(warehouse, discovered_at=NOW - DAY, replayed_at=None)
+    assert found(warehouse) == []
+
+
+def test_a_delete_that_came_after_the_upsert_and_won_is_not_outranked(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    outranked(warehouse)
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE asset_states SET deleted_at = upserted_at"))
+    assert found(warehouse) == []
+
+
+def test_a_new_that_came_after_the_delete_settles_it(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    outranked(warehouse)
+    seeds.change_set(warehouse, "10", at=NOW, new=1)
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE asset_states SET upsert_change_set_id = '10'"))
+    assert found(warehouse) == []
+
+
+def test_without_a_stamp_of_the_commit_the_confirmation_bounds_it(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    at = NOW - 3 * HOUR
+    seeds.change_set(warehouse, "9", at=at, committed_at=None, confirmed_at=at + 2 * HOUR, delete=1)
+    seeds.deletion(warehouse, "9", 0, at=at, took=MINUTE)
+    assert ("late", 1) in found(warehouse)
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE change_sets SET confirmed_at = NULL, loaded_at = fetched_at"))
+    assert ("late", 1) in found(warehouse)
+
+
+def test_deletes_that_the_parser_rejected_are_no_clean_report(
+    steps: ChannelContext, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    """The ids and words that were reported: an object as id, a word for Delete that is not known."""
+    at = datetime.now(UTC).isoformat()
+    change = {"id": "1", "asset_lifecycle": "New", "asset_type": "Image", "asset_changed_utc_datetime": at}
+    rejects = ({"asset_lifecycle": "Removed"}, {"id": {"value": 1}, "asset_lifecycle": "Delete"})
+    sandbox.append(3001, [change, *(change | each for each in rejects)])
+    assert catch_up(steps, batch_size=10, minutes=1).is_caught_up
+    assert ("rejected", 2) in found(warehouse)

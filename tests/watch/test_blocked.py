@@ -1,0 +1,114 @@
+"""A load that waits: for a lock of somebody else, or inside its transaction; the alert says for whom."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.warehouse.engine import connect
+from sqlalchemy import Connection, Engine, event, text
+
+from tests.conftest import SCHEMA
+from tests.watch.conftest import Feed, Watchdog
+
+LATER = timedelta(minutes=11)
+
+
+@dataclass
+class Crossing:
+    """Somebody with psql, who has begun a transaction and gone to lunch."""
+
+    connection: Connection
+
+    @property
+    def pid(self) -> int:
+        return int(self.connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+
+@pytest.fixture
+def psql(warehouse: Engine) -> Iterator[Crossing]:
+    engine = connect(warehouse.url, schema=SCHEMA)
+    with engine.connect() as connection:
+        connection.execute(text("SET application_name = 'psql'"))
+        yield Crossing(connection)
+        connection.rollback()
+    engine.dispose()
+
+
+@contextmanager
+def catching_up(feed: Feed) -> Iterator[None]:
+    """Read the channel in a thread, in a session that names its channel, until the block ends."""
+
+    def name_channel(connection: object, _: object) -> None:
+        with connection.cursor() as cursor:  # type: ignore[attr-defined]
+            cursor.execute("SET application_name = 'asset_changes channel=3001'")
+        connection.commit()  # type: ignore[attr-defined]
+
+    event.listen(feed.steps.warehouse, "connect", name_channel)
+    feed.steps.warehouse.dispose()
+    feed.says("Delete")
+    done: list[bool] = []
+    thread = threading.Thread(target=lambda: done.append(catch_up(feed.steps, batch_size=100, minutes=1).is_caught_up))
+    thread.start()
+    yield
+    thread.join(timeout=30)
+    assert done == [True]
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_waiting(warehouse: Engine) -> bool:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with warehouse.connect() as connection:  # a transaction of its own: Postgres keeps its answer until it ends
+        return bool(connection.scalar(waiting))
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "UPDATE channels SET lifecycles = lifecycles WHERE channel_id = 3001",
+        "LOCK TABLE asset_states IN SHARE MODE",
+    ],
+)
+def test_a_delete_that_waits_for_a_lock_names_its_holder(
+    lock: str, feed: Feed, watchdog: Watchdog, psql: Crossing
+) -> None:
+    psql.connection.execute(text(lock))
+    with catching_up(feed):
+        wait_until(lambda: is_waiting(feed.steps.warehouse))
+        watchdog.watch()
+        assert watchdog.messages == []
+        watchdog.watch(later=LATER)
+        [alert] = [alert for alert in watchdog.sent if alert.condition == "blocked"]
+        assert "has waited for 11 minutes" in alert.what
+        assert f"waits for a lock of pid {psql.pid} (psql, in a transaction since " in alert.what
+        psql.connection.rollback()
+    watchdog.watch()
+    assert [alert.is_over for alert in watchdog.sent if alert.condition == "blocked"] == [False, True]
+
+
+def test_a_load_whose_archive_is_slow_is_a_load_that_waits(feed: Feed, watchdog: Watchdog, warehouse: Engine) -> None:
+    engine = connect(warehouse.url, schema=SCHEMA)
+    with engine.connect() as connection:
+        connection.execute(text("SET application_name = 'asset_changes channel=3001'"))
+        watchdog.watch(later=LATER)
+    engine.dispose()
+    [alert] = [alert for alert in watchdog.sent if alert.condition == "blocked"]
+    assert "waits inside its transaction, as for an archive that is slow" in alert.what
+
+
+def test_other_sessions_that_wait_are_not_ours(feed: Feed, watchdog: Watchdog, psql: Crossing) -> None:
+    psql.connection.execute(text("SELECT 1"))
+    watchdog.watch(later=LATER)
+    assert "blocked" not in [condition for condition, _ in watchdog.messages]

@@ -372,3 +372,16 @@ def test_a_consumer_sees_a_set_that_holds_nothing(context: ChannelContext, wareh
     with warehouse.connect() as connection:
         [changed] = changed_sets_after(connection, 3001, 0)
     assert (changed.change_set_id, changed.changes) == ("1", ())
+
+
+@pytest.mark.parametrize("way", ["by task", "at once"])
+def test_a_redelivery_makes_no_delete_look_younger(way: str, context: ChannelContext, warehouse: Engine) -> None:
+    body = body_of("1", told("a", "Delete", 0), told("b", "Delete") | {"asset_changed_utc_datetime": None})
+    first = replace(context, source=ScriptedGetty([delivery(body)]))
+    fetch(first, batch_size=9)  # and the worker dies
+    if way == "by task":
+        run(context, body, status=200, received_at=NOON + HOUR)
+    else:
+        getty = ScriptedGetty([delivery(body, status=200, received_at=NOON + HOUR)])
+        catch_up(replace(context, source=getty), batch_size=9, minutes=1)
+    assert [(row["received_at"], row["deleted_at"]) for row in deletions(warehouse)] == [(NOON, NOON)] * 2

@@ -211,7 +211,7 @@ def problems_of(dag_id: str) -> list[str]:
     """Return what the status page says of a DAG's runs."""
     from getty_images.status.airflow_runs import problems_of
 
-    return [problem.reason for problem in problems_of([dag_id])[dag_id]]
+    return [f"{problem.title} {problem.reason}".strip() for problem in problems_of([dag_id])[dag_id]]
 
 
 def stored_xcoms() -> list[str]:

@@ -4,13 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.warehouse.engine import connect
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 
 from tests.conftest import SCHEMA
 from tests.watch.conftest import Feed, Watchdog
@@ -31,9 +31,8 @@ class Crossing:
 
 @pytest.fixture
 def psql(warehouse: Engine) -> Iterator[Crossing]:
-    engine = connect(warehouse.url, schema=SCHEMA)
+    engine = connect(warehouse.url, schema=SCHEMA, application_name="psql")
     with engine.connect() as connection:
-        connection.execute(text("SET application_name = 'psql'"))
         yield Crossing(connection)
         connection.rollback()
     engine.dispose()
@@ -43,19 +42,15 @@ def psql(warehouse: Engine) -> Iterator[Crossing]:
 def catching_up(feed: Feed) -> Iterator[None]:
     """Read the channel in a thread, in a session that names its channel, until the block ends."""
 
-    def name_channel(connection: object, _: object) -> None:
-        with connection.cursor() as cursor:  # type: ignore[attr-defined]
-            cursor.execute("SET application_name = 'asset_changes channel=3001'")
-        connection.commit()  # type: ignore[attr-defined]
-
-    event.listen(feed.steps.warehouse, "connect", name_channel)
-    feed.steps.warehouse.dispose()
+    url, name = feed.steps.warehouse.url, "asset_changes channel=3001"
+    context = replace(feed.steps, warehouse=connect(url, schema=SCHEMA, application_name=name))
     feed.says("Delete")
     done: list[bool] = []
-    thread = threading.Thread(target=lambda: done.append(catch_up(feed.steps, batch_size=100, minutes=1).is_caught_up))
+    thread = threading.Thread(target=lambda: done.append(catch_up(context, batch_size=100, minutes=1).is_caught_up))
     thread.start()
     yield
     thread.join(timeout=30)
+    context.warehouse.dispose()
     assert done == [True]
 
 
@@ -99,7 +94,7 @@ def test_a_delete_that_waits_for_a_lock_names_its_holder(
 
 
 def test_a_load_whose_archive_is_slow_is_a_load_that_waits(feed: Feed, watchdog: Watchdog, warehouse: Engine) -> None:
-    engine = connect(warehouse.url, schema=SCHEMA)
+    engine = connect(warehouse.url, schema=SCHEMA, application_name="psql")
     with engine.connect() as connection:
         connection.execute(text("SET application_name = 'asset_changes channel=3001'"))
         watchdog.watch(later=LATER)

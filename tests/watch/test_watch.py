@@ -152,7 +152,7 @@ def test_an_archive_that_cannot_be_read_hides_no_other_condition(
     feed: Feed, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Unreadable:
-        def sets(self, *_: object, **__: object) -> None:
+        def channel_ids(self) -> None:
             from asset_changes.errors import ArchiveUnavailable
 
             raise ArchiveUnavailable("The archive is away.")

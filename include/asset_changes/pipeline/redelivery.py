@@ -36,8 +36,9 @@ def receive_again(context: ChannelContext, row: LedgerRow, delivery: Delivery, c
     An equal content hash is a shortcut: it says that nothing is new and that it was read as today.
     """
     repair_object(context, row, delivery)
-    if change_set.content_hash == row.content_hash:
+    if change_set.content_hash == row.content_hash and row.loaded_at is not None:
         return ReceivedSet(ref=row.ref, kind=DeliveryKind.SAME, delivery=delivery, deliveries=(change_set,), row=row)
+    # What is loaded comes from the archive: times depend on the delivery that brought a message first.
     if is_read_by_this_parser(row.content_hash):
         archived = parse_archived(context.archive.read(row.ref.archive_uri), change_set_id=row.ref.change_set_id)
         if sum(map(sum, unseen(archived))) < row.counts.changes:

@@ -82,16 +82,16 @@ def warehouse_error(error: DBAPIError) -> WarehouseRefused | WarehouseUnavailabl
     if is_connecting and (refused or is_refused_login(state)):
         reason = f"{state} {refused or lines[0]}".strip()
         return WarehouseRefused(
-            f"The warehouse refuses the login ({reason}): nothing was loaded or confirmed. Correct user, password and "
+            f"The warehouse refuses the login ({reason}). Correct user, password and "
             "database of connection warehouse_default, or what the server allows (pg_hba.conf, TLS, CONNECT)."
         )
     if error.connection_invalidated or not state or _TRANSIENT.match(state) or is_collision(error):
         return WarehouseUnavailable(
-            f"The warehouse does not answer or gave up ({lines[0]}): nothing was loaded. Look at "
+            f"The warehouse does not answer or gave up ({lines[0]}). Look at "
             "the database behind connection warehouse_default if this goes on."
         )
     return WarehouseRefused(
-        f"The warehouse refuses a statement ({state}: {lines[0]}): nothing was loaded or confirmed. Check the rights "
+        f"The warehouse refuses a statement ({state}: {lines[0]}). Check the rights "
         "of the warehouse's user (docs/security.md lists them) and whether its tables were changed by hand."
     )
 
@@ -101,13 +101,12 @@ def _of_pooler(lines: list[str]) -> WarehouseRefused | WarehouseUnavailable | No
         for words, next_step in _POOLER_REFUSES.items():
             if re.search(words, line):
                 return WarehouseRefused(
-                    f"The connection pooler (PgBouncer) in front of the warehouse refuses ({line}): nothing was loaded "
-                    f"or confirmed. {next_step}"
+                    f"The connection pooler (PgBouncer) in front of the warehouse refuses ({line}). {next_step}"
                 )
     for line in lines:
         if _POOLER_IS_BUSY.search(line):
             return WarehouseUnavailable(
-                f"The connection pooler (PgBouncer) in front of the warehouse gave up ({line}): nothing was loaded. "
+                f"The connection pooler (PgBouncer) in front of the warehouse gave up ({line}). "
                 "Look at its pool sizes and timeouts, and at the database behind it, if this goes on."
             )
     return None

@@ -44,7 +44,7 @@ def check_database(connection: Connection, *, schema: str) -> None:
     if found.encoding != "UTF8":
         raise WarehouseRefused(
             f"The warehouse's database {found.name!r} has encoding {found.encoding}, which cannot hold every text that "
-            "Getty sends: nothing was loaded. Make one with `CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0` "
+            "Getty sends. Make one with `CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0` "
             "and name it in connection warehouse_default."
         )
     role, place = sql.Identifier(found.role), sql.Identifier(schema)

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text
 
+from asset_changes.warehouse.meanings import MEANINGS
+
 VERSION = "0004"
 """The migration this code needs: the head of `migrations/versions`."""
 
@@ -19,104 +21,11 @@ views = MetaData()
 _TIME = DateTime(timezone=True)
 _ID = Text(collation="C")
 
-_MEANINGS = {
-    "applied_at": "When it was applied: the clock once all locks were taken, just before the commit",
-    "archive_checked_at": "When the archive was last compared with the ledger",
-    "archive_uri": "Where the body is, as received",
-    "asset_family": "Editorial or Creative",
-    "asset_id": "Getty's id of the asset",
-    "asset_lifecycle": "New, Update or Delete",
-    "asset_type": "Image or Film, as Getty spells it",
-    "caught_up_at": "When the channel last had nothing more to hand out",
-    "change_count": "All changes of the set; always the sum of the five counts below",
-    "change_set_id": "Getty's id of the change set",
-    "changed_at": "When it changed, by Getty's clock",
-    "channel_id": "Getty's id of the channel",
-    "channel_seq": "Rises with every commit that changes what the tables say of a set: the cursor for consumers",
-    "cleared_at": "When it was over; empty while it is true",
-    "committed_at": "A clock read after the load was committed: the latest time at which it was applied",
-    "condition": "One of the alerts of operations.md",
-    "confirm_tried_at": "When a confirmation was last tried",
-    "confirmed_at": "When Getty took the confirmation",
-    "content_hash": "Hash of the parsed messages: an equal redelivery has the same one",
-    "corrected_at": "When newer code read it differently",
-    "dag_id": "The DAG that loaded it",
-    "delete_change_set_id": "Change set of the newest Delete",
-    "delete_count": "Deletes that were applied",
-    "delete_position": "Position of the newest Delete in its set",
-    "deleted_at": "When it was deleted, by Getty's clock",
-    "detail": "What was found, in a sentence",
-    "discovered_at": "When discovery first saw the channel",
-    "dismissed_at": "When a person dismissed it by hand",
-    "dismissed_by": "Who dismissed it",
-    "fetched_at": "When the change set was received",
-    "found_at": "When it was found",
-    "is_confirm_implied": "Confirmed without an answer of its own: Getty handed out the next set",
-    "is_current": "Whether it is the asset's newest state",
-    "is_rebuilt": "Whether a replay made the row anew: its times are then those of the rebuild",
-    "is_time_inferred": "Whether the time is a neighbour's, because the message had no usable one",
-    "kind": "unreadable, not_in_ledger, damaged or missing",
-    "last_change_at": "When the channel last handed out a change",
-    "last_channel_seq": "The channel_seq that was given last",
-    "last_checked_at": "When the channel last gave an answer, an empty one too",
-    "lifecycles": "Which lifecycles the channel reports, as Getty says",
-    "is_caught_up": "Whether the last answer was empty and every set before it is confirmed",
-    "is_vanished": "Whether Getty no longer lists the channel and nobody has taken note",
-    "lag_since": "Age of the lag: the oldest change that is not confirmed, else the last that is known",
-    "not_confirmed_since": "Since when a loaded set waits for its confirmation",
-    "not_loaded_since": "Since when a fetched set waits for its load",
-    "oldest_open_change_at": "The oldest change of a set that is not confirmed; of one that is not loaded, its arrival",
-    "open_sets": "Sets that are not confirmed",
-    "unchecked_since": "When the channel last gave an answer, else when it was discovered",
-    "unread_since": "Before this moment nothing is unread at Getty",
-    "loaded_at": "When its load was committed; a replay does not touch it",
-    "missing_since": "Since when Getty's list lacks the channel, while it is still read",
-    "new_count": "New that were applied",
-    "newest_change_at": "Time of the set's newest change",
-    "notified_at": "When somebody was last notified",
-    "notified_count": "The number in the last notification, where the condition counts something",
-    "oldest_change_at": "Time of the set's oldest change",
-    "position": "Place of the message in its change set, from 0",
-    "raw": "The message as received, escaped",
-    "reads_as": "What the message is read as now",
-    "reason": "Why it cannot be applied",
-    "rebuilt_at": "When a replay made the row anew: its other times are then those of the rebuild",
-    "received_at": "When the Delete was received",
-    "reconciled_at": "When what was lost in the gap was asked for",
-    "redelivered_count": "How often Getty handed the set out again",
-    "refused_at": "When Getty last answered a PUT that it does not know the channel",
-    "rejected_at": "When it was rejected",
-    "rejected_count": "Messages that cannot be applied",
-    "replay_changed_count": "Rows that the last nightly replay changed: must be 0",
-    "replayed_at": "When a nightly replay of the channel was last completed",
-    "retired_at": "Since when the channel is no longer read: Getty no longer knows it",
-    "retirement_known_at": "When somebody took note that Getty no longer lists it",
-    "run_id": "The run that loaded it",
-    "says": "What it says of the channel, as of the last watch",
-    "settled_at": "When it was read, loaded or dismissed",
-    "settled_by": "Who dismissed it",
-    "settled_how": "read, loaded, restored or dismissed",
-    "since": "Since when the condition is true",
-    "started_at": "Since when the channel exists, as Getty says",
-    "superseded_count": "Changes that a later one of the same set replaced",
-    "unread_from": "When the channel had last been read",
-    "unread_to": "When it was read again",
-    "update_count": "Updates that were applied",
-    "upsert_change_set_id": "Change set of the newest New or Update",
-    "upsert_position": "Position of the newest New or Update in its set",
-    "upserted_at": "Time of the newest New or Update, by Getty's clock",
-    "uri": "Getty's address of the asset",
-    "valid_from": "From when on the state was valid, by Getty's clock",
-    "valid_to": "Until when it was valid; empty for the newest",
-    "was_held": "Whether this Delete ended a live state; empty where a rebuild cannot know",
-    "was_in_holdings": "Whether the company had said that it holds the asset; empty where it had said nothing",
-    "was_live": "Whether the asset was live before the last write of the row",
-}
 """By name: a name means the same in every table and view."""
 
 
 def _column(name: str, kind: Any, **options: Any) -> Column[Any]:
-    return Column(name, kind, comment=_MEANINGS[name], **options)
+    return Column(name, kind, comment=MEANINGS[name], **options)
 
 
 def _time(name: str, *, nullable: bool = True) -> Column[Any]:
@@ -124,7 +33,7 @@ def _time(name: str, *, nullable: bool = True) -> Column[Any]:
 
 
 def _view(name: str, *columns: str, comment: str) -> Table:
-    return Table(name, views, *(Column(each, comment=_MEANINGS[each]) for each in columns), comment=comment)
+    return Table(name, views, *(Column(each, comment=MEANINGS[each]) for each in columns), comment=comment)
 
 
 assets = _view(

@@ -118,8 +118,8 @@ def _check_settings(found: Sequence[str]) -> None:
     for (name, expected), value in zip(_EXPECTED.items(), found, strict=True):
         if value != expected:
             raise WarehouseRefused(
-                f"The warehouse did not take the setting {name} = {expected} (it is {value}): nothing was loaded or "
-                "confirmed. Look for a pooler in front of the database that drops or rewrites SET LOCAL."
+                f"The warehouse did not take the setting {name} = {expected} (it is {value}). "
+                "Look for a pooler in front of the database that drops or rewrites SET LOCAL."
             )
 
 
@@ -129,7 +129,7 @@ def _explain_missing_schema(connection: Connection, *, schema: str) -> NoReturn:
     if row:
         grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(row[0]))
         raise WarehouseRefused(
-            f"The warehouse's user {row[0]!r} may not use the schema {schema!r}: nothing was loaded or confirmed. "
+            f"The warehouse's user {row[0]!r} may not use the schema {schema!r}. "
             f"Run `{grant.as_string(driver)}`; docs/security.md lists all rights."
         )
     raise SchemaMismatch(

@@ -10,7 +10,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from asset_changes import channel_registry
 from asset_changes.channel_registry import ChannelEntry
-from asset_changes.errors import ConfigurationError, NotificationFailed
+from asset_changes.errors import ConfigurationError, NotificationFailed, SchemaMismatch
 from asset_changes.monitoring import decisions
 from asset_changes.monitoring.alerts import Alert
 from asset_changes.monitoring.monitor import MonitorResult
@@ -77,8 +77,11 @@ def _watch_once(notify: Callable[[Alert], None] | None, page: str | None) -> Mon
 
 def _is_new(engine: Engine) -> bool:
     """Whether discovery has not been here; channels without tables are a warehouse that was lost."""
-    with transaction(engine) as connection:
-        has_tables = inspect(connection).has_table("schema_version")
+    try:
+        with transaction(engine) as connection:
+            has_tables = inspect(connection).has_table("schema_version")
+    except SchemaMismatch:  # there is no schema
+        has_tables = False
     return not has_tables and not channel_registry.read(channel_variable() or "[]")
 
 

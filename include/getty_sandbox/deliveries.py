@@ -1,4 +1,4 @@
-"""The heart of the API: per channel one feed and at most one change set that waits for its confirmation."""
+"""The change sets of the API: per channel one feed, and at most one set that waits for its confirmation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from getty_sandbox.backlog import make_backlog, settle_origin
+from getty_sandbox.backlog import make_backlog, resolve_origin
 from getty_sandbox.channel_state import Feed
 from getty_sandbox.decode import DeliveredSet, read_time
-from getty_sandbox.encode import Message, Speller, microseconds
+from getty_sandbox.encode import Message, MessageEncoder, microseconds
 from getty_sandbox.feed import trickle_draft
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Channel, Options, SandboxError
 from getty_sandbox.store import Appended, ChangeSet, Store
@@ -35,12 +35,12 @@ class Deliveries:
     """All channels of one sandbox, safe for many threads, durable where a state directory is given."""
 
     def __init__(self, options: Options) -> None:
-        """Makes the feed, or makes it again and takes up where the state left off."""
+        """Makes the feed, or makes it again and continues from the stored state."""
         self._options = options
         self._lock = threading.RLock()
         self._store = Store(options.state_dir)
         try:
-            start, self._next_id = settle_origin(options, self._store)
+            start, self._next_id = resolve_origin(options, self._store)
         except SandboxError:
             self._store.close()
             raise
@@ -70,7 +70,7 @@ class Deliveries:
             feed.lost = position - handed_out
 
     def close(self) -> None:
-        """Lets go of the state."""
+        """Closes the state."""
         with self._lock:
             self._store.close()
 
@@ -100,7 +100,7 @@ class Deliveries:
     def _new_set(self, feed: Feed, batch_size: int) -> ChangeSet | None:
         size = 0 if feed.silent else min(batch_size, len(feed.messages) - feed.next_position)
         if not size and (self._options.empty != "id-empty-list" or (feed.last and not feed.last.size)):
-            # One set with an empty list says so once; repeating it would keep a reader busy for ever.
+            # One set with an empty list says so once; repeating it would keep a reader busy forever.
             return None
         now = self._options.clock()
         made = ChangeSet(self._next_id, feed.channel.channel_id, feed.next_position, size, now)
@@ -150,8 +150,8 @@ class Deliveries:
             self._advance(feed)
             now = self._options.clock()
             for raw in messages:
-                said = raw.get("asset_changed_utc_datetime") if isinstance(raw, dict) else None
-                published = microseconds(read_time(said, now) or now)
+                time_text = raw.get("asset_changed_utc_datetime") if isinstance(raw, dict) else None
+                published = microseconds(read_time(time_text, now) or now)
                 body = json.dumps(raw, separators=(",", ":")).encode()
                 self._add(feed, Appended(channel_id, Message(body, published), is_trickle=False))
 
@@ -160,7 +160,7 @@ class Deliveries:
         feed.messages.append(added.message)
 
     def _advance(self, feed: Feed) -> None:
-        """Brings the feed up to now: the trickle flows, and what is too old vanishes."""
+        """Brings the feed up to now: adds the trickle that is due, and drops what is too old."""
         rate = self._options.trickle_per_minute
         if rate and not feed.silent:
             began = microseconds(self._opened_at)
@@ -177,8 +177,8 @@ class Deliveries:
         siblings = (c for c in self._options.channels if c.asset_family == own.asset_family and c != own)
         draft = trickle_draft(seed=seed, own=own, sibling=next(siblings, None), index=feed.trickled, at_us=at_us)
         rng = random.Random(f"trickle spelling {seed} {own.channel_id} {feed.trickled}")
-        # A set of the trickle may hold a single message: a missing time would have no neighbour to ask.
-        [message] = Speller(rng, nastiness=self._options.nastiness).spell([draft], may_spoil=False)
+        # A set of the trickle may hold a single message: a missing time would have no neighbour to take one from.
+        [message] = MessageEncoder(rng, nastiness=self._options.nastiness).encode([draft], may_spoil=False)
         self._add(feed, Appended(own.channel_id, message, is_trickle=True))
         feed.trickled += 1
 
@@ -206,7 +206,7 @@ class Deliveries:
             self._store.set_cursor(channel_id, feed.next_position, retired=True)
 
     def silence(self, channel_id: int | None, *, silent: bool) -> None:
-        """The feed of one channel, or of all, stops handing out new sets, or goes on."""
+        """Stops one channel's feed, or all feeds, from handing out new sets, or lets them continue."""
         with self._lock:
             for feed in [self._feed(channel_id)] if channel_id is not None else self._feeds.values():
                 feed.silent = silent

@@ -42,7 +42,7 @@ def test_it_serves_says_where_and_ends_cleanly_on_a_signal(number):
         assert process.stderr.read() == ""
 
 
-def test_a_killed_sandbox_remembers_what_it_handed_out_and_confirmed(tmp_path):
+def test_a_killed_sandbox_keeps_its_sets_and_confirmations(tmp_path):
     arguments = ("--changes-per-channel", "10", "--trickle-per-minute", "0", "--state-dir", str(tmp_path))
     headers = {"Api-Key": "sandbox-key"}
     form = {"grant_type": "client_credentials", "client_id": "sandbox-key", "client_secret": "sandbox-secret"}
@@ -113,7 +113,7 @@ def test_help_explains_switches_and_faults(capsys):
     assert "--nastiness" in text
 
 
-def test_mistakes_are_told_as_sentences(opened, capsys):
+def test_mistakes_are_answered_with_sentences(opened, capsys):
     port = str(opened().sandbox.port)
     for arguments, sentence in [
         (["serve", "--port", port, "--changes-per-channel", "0"], "cannot listen on 127.0.0.1"),

@@ -17,7 +17,7 @@ def reader(opened, change):
     return reader
 
 
-def test_a_lost_answer_to_a_put_leaves_the_set_to_be_redelivered(reader):
+def test_after_a_lost_put_answer_the_set_is_redelivered(reader):
     reader.sandbox.fail_next("lost_put_response", channel_id=3001)
     with pytest.raises(WIRE_ERRORS):
         reader.put()
@@ -25,7 +25,7 @@ def test_a_lost_answer_to_a_put_leaves_the_set_to_be_redelivered(reader):
     assert reader.put().status_code == 200
 
 
-def test_a_lost_answer_to_a_confirmation_leaves_the_set_confirmed(reader):
+def test_after_a_lost_delete_answer_the_set_is_confirmed(reader):
     change_set_id = reader.put().json()["change_set_id"]
     reader.sandbox.fail_next("lost_delete_response")
     with pytest.raises(WIRE_ERRORS):
@@ -53,7 +53,7 @@ def test_a_server_error_speaks_like_the_edge(reader, mode):
     assert reader.put().status_code == 201
 
 
-def test_throttling_is_told_with_and_without_a_time_to_wait(reader):
+def test_throttling_comes_with_and_without_a_time_to_wait(reader):
     reader.sandbox.fail_next("429")
     reader.sandbox.fail_next("429_retry_after")
     without, with_time = reader.put(), reader.put()
@@ -63,7 +63,7 @@ def test_throttling_is_told_with_and_without_a_time_to_wait(reader):
     assert with_time.headers["Retry-After"] == "0"
 
 
-def test_throttling_of_the_old_days_is_a_403(reader):
+def test_throttling_of_older_accounts_is_a_403(reader):
     reader.sandbox.fail_next("403_throttle")
     answer = reader.put()
     assert (answer.status_code, answer.json()["message"]) == (403, answer.headers["X-Error-Detail"])
@@ -121,7 +121,7 @@ def test_a_redirect_stays_on_the_host_and_keeps_the_question(reader):
     reader.sandbox.fail_next("redirect", times=2)
     answer = reader.put()
     assert answer.status_code == 302
-    assert reader.ask("PUT", answer.headers["Location"]).status_code == 201
+    assert reader.send("PUT", answer.headers["Location"]).status_code == 201
 
 
 def test_a_redirect_can_lead_elsewhere(reader):
@@ -164,7 +164,7 @@ def test_drawn_faults_follow_the_seed_and_the_rate(opened):
     assert 8 <= sum(fault is not None for fault in first) <= 30
 
 
-def test_a_stubborn_reader_gets_everything_once_through_all_faults(opened):
+def test_a_reader_that_retries_gets_everything_once(opened):
     reader = opened(changes_per_channel=60, fault_rate=0.5, slow_body_seconds=0)
     seen, met, done = [], set(), False
     while not done:

@@ -9,7 +9,7 @@ import pytest
 from getty_sandbox import Options
 from getty_sandbox.backlog import make_backlog
 from getty_sandbox.decode import read_id, read_time
-from getty_sandbox.encode import microseconds, moment
+from getty_sandbox.encode import microseconds, to_datetime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -26,7 +26,7 @@ def backlog():
 def feed(backlog):
     """Per channel the parsed messages with the time that was meant."""
     return {
-        channel_id: [(json.loads(m.body), moment(m.published_us)) for m in messages]
+        channel_id: [(json.loads(m.body), to_datetime(m.published_us)) for m in messages]
         for channel_id, messages in backlog.items()
     }
 
@@ -65,7 +65,7 @@ def test_a_later_start_moves_the_feed_and_nothing_else(backlog):
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 2201])
-def test_a_channel_has_exactly_as_many_changes_as_were_asked_for(size):
+def test_a_channel_has_exactly_as_many_changes_as_asked(size):
     made = make_backlog(Options(changes_per_channel=size), START)
     assert {len(messages) for messages in made.values()} == {size}
 
@@ -82,9 +82,9 @@ def test_a_time_that_can_be_read_says_what_was_meant(feed):
     read = Counter()
     for messages in feed.values():
         for message, at in messages:
-            told = read_time(message.get("asset_changed_utc_datetime"), END)
-            assert told in (None, at)
-            read[told is not None] += 1
+            time = read_time(message.get("asset_changed_utc_datetime"), END)
+            assert time in (None, at)
+            read[time is not None] += 1
     assert read[False] < 0.01 * read[True]
 
 
@@ -99,14 +99,14 @@ def test_times_come_with_every_zone_and_every_number_of_digits(feed):
     assert any(text[19:] == "" for text in texts)
 
 
-def test_times_are_missing_or_absurd_at_times(feed):
-    told = Counter(
+def test_some_times_are_missing_or_absurd(feed):
+    prefixes = Counter(
         str(m.get("asset_changed_utc_datetime", "absent"))[:4] for messages in feed.values() for m, _ in messages
     )
-    assert {"abse", "None", "", "yest", "0001", "1970", "9999"} <= set(told)
+    assert {"abse", "None", "", "yest", "0001", "1970", "9999"} <= set(prefixes)
 
 
-def test_ids_come_in_every_guise(feed):
+def test_ids_come_in_every_form(feed):
     ids = [m["id"] for messages in feed.values() for m, _ in messages]
     texts = [i for i in ids if isinstance(i, str)]
     assert any(isinstance(i, int) for i in ids)
@@ -119,7 +119,7 @@ def test_ids_come_in_every_guise(feed):
 
 
 def test_unusable_ids_and_unknown_lifecycles_are_rare_but_there(feed):
-    messages = [m for told in feed.values() for m, _ in told]
+    messages = [m for changes in feed.values() for m, _ in changes]
     unusable = [m["id"] for m in messages if read_id(m["id"]) is None]
     assert {None, "", "   ", "\0"} <= set(unusable)
     assert any(len(i) > 255 for i in unusable if i)
@@ -128,7 +128,7 @@ def test_unusable_ids_and_unknown_lifecycles_are_rare_but_there(feed):
 
 
 def test_lifecycles_and_types_are_spelled_in_several_ways(feed):
-    messages = [m for told in feed.values() for m, _ in told]
+    messages = [m for changes in feed.values() for m, _ in changes]
     lifecycles = {m["asset_lifecycle"] for m in messages}
     assert {"New", "Update", "Delete", "Updated", "Deleted", "DELETE", "new"} <= lifecycles
     assert {"Image", "Film", "Music", None} == {m["asset_type"] for m in messages}
@@ -136,29 +136,29 @@ def test_lifecycles_and_types_are_spelled_in_several_ways(feed):
 
 
 def test_addresses_come_mostly_with_new_assets(feed):
-    messages = [m for told in feed.values() for m, _ in told]
+    messages = [m for changes in feed.values() for m, _ in changes]
     with_address = Counter(m["asset_lifecycle"] for m in messages if m["uri"])
     assert with_address["New"] > 0.9 * with_address.total()
 
 
-def test_assets_are_updated_before_they_are_new_deleted_unknown_and_come_back(feed):
+def test_assets_come_back_and_change_before_they_are_new(feed):
     seen = Counter()
     for messages in feed.values():
-        for told in by_asset(messages).values():
-            lifecycles = [lifecycle for lifecycle, _ in told]
+        for changes in by_asset(messages).values():
+            lifecycles = [lifecycle for lifecycle, _ in changes]
             seen["update before new"] += lifecycles[:2] == ["Update", "New"]
             seen["unknown delete"] += lifecycles == ["Delete"]
             seen["back again"] += ("Delete", "New") in pairwise(lifecycles)
             seen["deleted twice"] += ("Delete", "Delete") in pairwise(lifecycles)
-            ties = {at for lifecycle, at in told if lifecycle == "Delete"}
-            seen["tie"] += any(at in ties for lifecycle, at in told if lifecycle in UPSERTS)
+            ties = {at for lifecycle, at in changes if lifecycle == "Delete"}
+            seen["tie"] += any(at in ties for lifecycle, at in changes if lifecycle in UPSERTS)
     assert all(seen[name] > 50 for name in seen), seen
     assert len(seen) == 5
 
 
 def test_one_asset_changes_several_times_in_one_set(feed):
     for messages in feed.values():
-        assert max(len(told) for told in by_asset(messages[:2200]).values()) >= 4
+        assert max(len(changes) for changes in by_asset(messages[:2200]).values()) >= 4
 
 
 def test_the_sibling_repeats_deletes_with_a_null_type(feed):
@@ -166,13 +166,13 @@ def test_the_sibling_repeats_deletes_with_a_null_type(feed):
     for channel_id, messages in feed.items():
         own = by_asset(messages)
         for message, _ in feed[SIBLINGS[channel_id]]:
-            told = own.get(read_id(message["id"]) or "", [])
+            changes = own.get(read_id(message["id"]) or "", [])
             if message["asset_type"] is None and message["asset_lifecycle"].lower().startswith("delete"):
-                repeated += any(lifecycle == "Delete" for lifecycle, _ in told)
+                repeated += any(lifecycle == "Delete" for lifecycle, _ in changes)
     assert repeated > 400
 
 
-def test_deletes_that_only_the_sibling_tells_are_read_before_older_updates(feed):
+def test_a_siblings_deletes_are_read_before_older_updates(feed):
     """Reading the channels in turns, set by set: what a careless upsert would resurrect."""
     deleted, risen = {}, set()
     for first in range(0, 20_000, 2200):
@@ -187,7 +187,7 @@ def test_deletes_that_only_the_sibling_tells_are_read_before_older_updates(feed)
 
 def test_some_assets_move_to_the_channel_of_another_family(feed):
     upserted = {
-        channel_id: {a for a, told in by_asset(messages).items() if any(lc in UPSERTS for lc, _ in told)}
+        channel_id: {a for a, changes in by_asset(messages).items() if any(lc in UPSERTS for lc, _ in changes)}
         for channel_id, messages in feed.items()
     }
     assert len(upserted[3001] & upserted[3002]) > 50

@@ -11,14 +11,14 @@ PATH = "/v3/asset-changes"
 GETTY_ERROR = "application/vnd.getty.error+json"
 
 
-def test_a_token_is_given_for_client_credentials_for_half_an_hour(opened):
+def test_client_credentials_get_a_token_for_half_an_hour(opened):
     answer = opened().token(grant_type="client_credentials")
     assert answer.status_code == 200
     assert answer.json()["token_type"] == "Bearer"
     assert answer.json()["expires_in"] == 1800
 
 
-def test_the_lifetime_of_a_token_can_be_told_as_text(opened):
+def test_the_lifetime_of_a_token_can_be_text(opened):
     answer = opened(expires_in_as_text=True, token_lifetime=60).token(grant_type="client_credentials")
     assert answer.json()["expires_in"] == "60"
 
@@ -81,7 +81,7 @@ def test_a_token_expires(opened):
     assert reader.channels().status_code == 401
 
 
-def test_revoked_tokens_are_worth_nothing_until_the_next_login(opened):
+def test_revoked_tokens_are_refused_until_the_next_login(opened):
     reader = opened()
     reader.sandbox.revoke_tokens()
     assert reader.channels().status_code == 401
@@ -101,7 +101,7 @@ def test_revoked_tokens_are_worth_nothing_until_the_next_login(opened):
     ],
 )
 def test_an_unknown_path_is_a_missing_token_as_at_the_real_edge(opened, method, path):
-    answer = opened().ask(method, path)
+    answer = opened().send(method, path)
     assert (answer.status_code, answer.json()) == (403, {"message": "Missing Authentication Token"})
 
 
@@ -115,7 +115,7 @@ def test_the_channels_are_the_four_of_the_guide(opened):
     }
 
 
-def test_the_channel_list_tells_what_is_pending(opened, change):
+def test_the_channel_list_shows_what_is_pending(opened, change):
     reader = opened()
     reader.sandbox.append(3001, [change("1"), change("2")])
     listed = {c["channel_id"]: c for c in reader.channels().json()}
@@ -131,7 +131,7 @@ def test_without_channels_the_list_is_not_found(opened):
     assert (answer.status_code, answer.json()["ErrorCode"]) == (404, "ChannelsNotFound")
 
 
-def test_a_change_set_is_created_then_delivered_again_until_it_is_confirmed(opened, change):
+def test_a_set_is_delivered_again_until_it_is_confirmed(opened, change):
     reader = opened()
     reader.sandbox.append(3001, [change(str(n)) for n in range(3)])
     first = reader.put(batch_size=2)
@@ -250,7 +250,7 @@ def test_a_redelivery_may_hold_more_where_that_is_asked_for(opened, change):
     assert [m["id"] for m in reader.read()] == ["5", "6", "7"]
 
 
-def test_a_trickle_flows_after_the_backlog_and_never_from_the_future(opened):
+def test_the_trickle_follows_the_backlog_up_to_now(opened):
     now = [datetime.now(UTC)]
     reader = opened(clock=lambda: now[0], trickle_per_minute=60)
     assert reader.put().content == b""

@@ -28,7 +28,7 @@ def test_the_outstanding_set_is_the_same_after_a_restart(start_again):
     assert before.content == after.content
 
 
-def test_ids_go_on_after_a_restart_and_confirmed_sets_stay_confirmed(start_again):
+def test_ids_and_confirmations_survive_a_restart(start_again):
     reader = start_again()
     first = reader.read(3001, 10)
     truth = reader.sandbox.truth()
@@ -50,7 +50,7 @@ def test_messages_after_the_backlog_survive_too(start_again, change):
     assert [m["id"] for m in reader.read()] == ["2", "3"]
 
 
-def test_a_trickle_goes_on_where_it_was(start_again):
+def test_a_trickle_continues_after_a_restart(start_again):
     now = [datetime.now(UTC)]
     options = {"changes_per_channel": 0, "trickle_per_minute": 60, "clock": lambda: now[0]}
     reader = start_again(**options)
@@ -83,7 +83,7 @@ def test_two_sandboxes_do_not_share_a_state(start_again, tmp_path):
         Sandbox(state_dir=tmp_path / "state", changes_per_channel=40)
 
 
-def test_a_port_that_is_taken_is_told_as_a_sentence(opened):
+def test_a_port_that_is_taken_is_an_error_sentence(opened):
     port = opened().sandbox.port
     with pytest.raises(SandboxError, match=rf"cannot listen on 127.0.0.1 port {port}: .*Choose another --port"):
         Sandbox(port=port, changes_per_channel=0)

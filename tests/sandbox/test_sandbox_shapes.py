@@ -74,7 +74,7 @@ def test_caught_up_looks_as_was_chosen(opened, shape, status, body):
         assert (answer.status_code, answer.content) == (status, body)
 
 
-def test_an_empty_list_with_an_id_waits_for_its_confirmation_once(opened, change):
+def test_an_id_with_an_empty_list_is_confirmed_once(opened, change):
     reader = opened(empty="id-empty-list")
     created = reader.put()
     assert (created.status_code, created.json()["changed_assets"]) == (201, [])

@@ -6,7 +6,7 @@ from tests.chaos.crew import Tally
 from tests.chaos.story import play_stories
 
 
-def test_workers_that_are_killed_anywhere_leave_the_same_tables(tmp_path: Path) -> None:
+def test_workers_killed_anywhere_leave_the_same_tables(tmp_path: Path) -> None:
     tally = Tally()
     verdict = play_stories(tally, kills=30, seed=1, folder=tmp_path, changes_per_channel=800)
     assert (tally.failures, tally.missing) == ([], [])

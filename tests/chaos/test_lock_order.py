@@ -19,7 +19,7 @@ ASSETS, ROUNDS = 1500, 6
 CHANNELS = {channel.channel_id: channel for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM)}
 
 
-def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: URL, tmp_path: Path) -> None:
+def test_two_channels_with_the_same_assets_never_deadlock(warehouse_url: URL, tmp_path: Path) -> None:
     engine = connect(warehouse_url, schema=SCHEMA)
     with engine.begin() as connection:
         # Merging would hand the rows over in order by chance; the order must not hang on the plan.

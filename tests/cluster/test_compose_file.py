@@ -32,7 +32,7 @@ def airflow(services: dict[str, Service]) -> dict[str, Service]:
     return {name: service for name, service in services.items() if service.is_built}
 
 
-def test_the_cluster_is_airflow_its_database_and_its_queue_and_no_warehouse(services: dict[str, Service]) -> None:
+def test_the_cluster_has_no_warehouse_of_its_own(services: dict[str, Service]) -> None:
     components = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
     assert set(services) == {"postgres", "redis", *components}
     assert set(airflow(services)) == components
@@ -41,7 +41,7 @@ def test_the_cluster_is_airflow_its_database_and_its_queue_and_no_warehouse(serv
         assert services[name].environment["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
 
 
-def test_every_service_that_stays_is_asked_whether_it_is_well_and_starts_again(services: dict[str, Service]) -> None:
+def test_every_service_has_a_health_check_and_restarts(services: dict[str, Service]) -> None:
     for name, service in services.items():
         stays = name != "airflow-init"
         assert (service.health is not None) == stays, name
@@ -76,13 +76,13 @@ def test_no_secret_is_among_the_arguments_of_a_command(services: dict[str, Servi
         assert not [value for value in FILLED.values() if value in said]
 
 
-def test_the_example_names_what_is_demanded_and_gives_it_no_value() -> None:
+def test_the_example_leaves_required_values_empty() -> None:
     assert {name for name, value in EXAMPLE.items() if not value} == set(FILLED)
     assert {name for name, value in EXAMPLE.items() if value} == {"ASSET_CHANGES_CONFIRM", "PORT"}
     assert EXAMPLE["ASSET_CHANGES_CONFIRM"] == "off"
 
 
-def test_nothing_is_exposed_but_the_ui_and_that_to_this_machine_alone(services: dict[str, Service]) -> None:
+def test_only_the_ui_is_exposed_and_only_to_loopback(services: dict[str, Service]) -> None:
     exposed = {name: service.ports for name, service in services.items() if service.ports}
     assert exposed == {"api-server": (("127.0.0.1", 8080, 8080),)}
 
@@ -94,7 +94,7 @@ def test_all_of_airflow_has_the_same_secrets(services: dict[str, Service], secre
     assert values <= set(FILLED.values())
 
 
-def test_the_image_is_this_airflow_its_packages_are_pinned_and_its_user_is_not_root() -> None:
+def test_the_image_is_pinned_and_runs_without_root() -> None:
     [airflow_version] = re.findall(r"^apache-airflow==(\S+)$", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
     assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == [f"apache/airflow:{airflow_version}"]
     assert "--requirement requirements.txt --constraint constraints.txt" in DOCKERFILE
@@ -102,7 +102,7 @@ def test_the_image_is_this_airflow_its_packages_are_pinned_and_its_user_is_not_r
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)[-1] not in ("root", "0")
 
 
-def test_the_image_holds_the_packages_and_what_workers_import_before_they_fork(tmp_path: Path) -> None:
+def test_the_image_holds_packages_and_worker_preloads(tmp_path: Path) -> None:
     for line in re.findall(r"^COPY (?:--chown=\S+ )?(.*) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((PROJECT / source).exists() for source in line.split()), line
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]

@@ -38,9 +38,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "compose.yaml"
 
 
-def test_a_service_starts_after_what_it_depends_on_and_shares_its_volume_but_not_its_home(
-    file: Path, tmp_path: Path
-) -> None:
+def test_services_start_in_order_and_share_their_volume(file: Path, tmp_path: Path) -> None:
     with playing(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={"worker": 2}) as cluster:
         one, two = cluster.containers["worker-1"], cluster.containers["worker-2"]
         assert one.home != two.home
@@ -50,7 +48,7 @@ def test_a_service_starts_after_what_it_depends_on_and_shares_its_volume_but_not
     assert marked_processes(one.home) == marked_processes(two.home) == []
 
 
-def test_a_container_that_is_killed_leaves_nothing_and_the_others_go_on(file: Path, tmp_path: Path) -> None:
+def test_a_killed_container_leaves_the_others_running(file: Path, tmp_path: Path) -> None:
     with playing(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={"worker": 2}) as cluster:
         # One of the three hides its environment, and with it the mark.
         assert cluster.containers["worker-1"].kill() == 3
@@ -68,9 +66,7 @@ def test_a_service_that_fails_is_told_with_its_last_words(file: Path, tmp_path: 
         pass
 
 
-def test_a_service_that_never_gets_well_is_given_up_after_the_time_that_the_file_gives_it(
-    file: Path, tmp_path: Path
-) -> None:
+def test_an_unhealthy_service_is_given_up_in_time(file: Path, tmp_path: Path) -> None:
     file.write_text(FILE.replace("touch ready;", "").replace("retries: 20", "retries: 1"))
     begun = time.monotonic()
     with (

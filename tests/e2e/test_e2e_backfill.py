@@ -29,7 +29,7 @@ DAG = "asset_changes_replay"
 OPTIONS = "--changes-per-channel 3000 --trickle-per-minute 0 --span-days 2 --start {start}"
 
 
-def test_a_backfill_rebuilds_truncated_tables_and_a_second_one_changes_nothing(state_dir: Path) -> None:
+def test_a_backfill_rebuilds_truncated_tables_once(state_dir: Path) -> None:
     options = OPTIONS.format(start=(datetime.now(UTC) - timedelta(days=5)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=options)
     assert done.returncode == 0, done.stdout

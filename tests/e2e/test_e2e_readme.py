@@ -173,7 +173,7 @@ CHECKS: dict[str, Shows | Elsewhere] = {
 }
 
 
-def test_every_command_of_the_readme_and_the_tour_has_an_entry_here() -> None:
+def test_every_command_of_readme_and_tour_is_tested() -> None:
     written = {command for page in PAGES for command in commands(page)}
     assert written == set(CHECKS)
 

@@ -104,7 +104,7 @@ def test_the_warehouse_equals_the_truth_once_caught_up(state_dir: Path, sandbox_
         assert scalar(warehouse, unconfirmed) == 0
 
 
-def test_a_wrong_secret_ends_it_with_one_sentence_and_confirms_nothing(state_dir: Path) -> None:
+def test_a_wrong_secret_stops_the_stack_with_one_sentence(state_dir: Path) -> None:
     options = "--changes-per-channel 100"
     done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=f"{options} --client-secret another")
     assert done.returncode != 0

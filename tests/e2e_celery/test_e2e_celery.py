@@ -213,7 +213,7 @@ def watch(outside: Outside, tmp_path: Path) -> Iterator[Watch]:
     assert [process for each in cluster.containers.values() for process in marked_processes(each.home)] == []
 
 
-def test_a_worker_is_lost_for_good_and_the_warehouse_still_comes_to_the_truth(
+def test_the_tables_are_right_after_the_loss_of_a_worker(
     outside: Outside, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost, other = (watch.cluster.containers[name] for name in ("worker-1", "worker-2"))

@@ -89,7 +89,7 @@ def test_active_runs_are_told_with_their_start() -> None:
         assert parse_qs(urlsplit(asked[0]).query)["state"] == ["queued", "running"]
 
 
-def test_failed_tries_are_those_since_the_start_the_ones_to_be_repeated_too() -> None:
+def test_failed_tries_since_the_start_include_retried_ones() -> None:
     task = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "try_number": 1, "max_tries": 2, "state": "up_for_retry"}
     with airflow((200, {"task_instances": [task, task | {"try_number": 3, "state": "failed"}]})) as (api, asked):
         assert api.failed_tries(NOW) == [

@@ -27,7 +27,7 @@ def test_every_setting_is_one_that_airflow_has(setting: Setting) -> None:
     assert setting.why
 
 
-def test_every_setting_of_the_compose_file_is_one_that_airflow_has() -> None:
+def test_airflow_knows_every_setting_of_the_compose_file() -> None:
     environment = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())["x-airflow"]["environment"]
     settings = [name.lower().split("__")[1:] for name in environment if name.startswith("AIRFLOW__")]
     assert settings
@@ -35,7 +35,7 @@ def test_every_setting_of_the_compose_file_is_one_that_airflow_has() -> None:
         assert key in (KNOWN | get_provider_info()["config"])[section]["options"]
 
 
-def test_a_preference_of_the_user_wins_and_the_wiring_does_not_yield() -> None:
+def test_the_users_preferences_win_but_fixed_settings_stay() -> None:
     inherited = {
         "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:///mine",

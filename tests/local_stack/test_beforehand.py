@@ -36,7 +36,7 @@ def test_a_warehouse_that_lets_us_in_needs_no_word(warehouse_url: URL) -> None:
         ({"username": "nobody"}, r'user .nobody. .* \(role "nobody" does not exist\)'),
     ],
 )
-def test_a_warehouse_that_refuses_us_ends_it_at_once_in_its_own_words(
+def test_a_warehouse_that_refuses_ends_the_start_at_once(
     postgres: EmbeddedPostgres, changes: dict[str, str], reason: str
 ) -> None:
     started = time.monotonic()
@@ -60,7 +60,7 @@ def test_a_warehouse_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
     assert "does not answer yet: waiting for it, 30 seconds at most." in paper.lines[0]
 
 
-def test_a_warehouse_that_stays_away_is_named_with_the_reason_and_without_its_password() -> None:
+def test_an_absent_warehouse_is_named_without_its_password() -> None:
     port = free_port()
     with pytest.raises(StackError, match=r"has not answered for 1 seconds \(Connection refused\)") as caught:
         reach_warehouse(NOBODY.set(host="127.0.0.1", port=port), Paper(), seconds=1)
@@ -74,7 +74,7 @@ def test_a_getty_that_answers_needs_no_word(sandbox: Sandbox) -> None:
     assert paper.lines == []
 
 
-def test_a_getty_that_does_not_answer_is_told_in_one_line_and_ends_nothing(sandbox: Sandbox) -> None:
+def test_a_silent_getty_is_a_warning_in_one_line(sandbox: Sandbox) -> None:
     silent = f"http://127.0.0.1:{free_port()}"
     paper = Paper()
     look_for_getty(getty(silent, token_address=silent), paper)
@@ -86,7 +86,7 @@ def test_a_getty_that_does_not_answer_is_told_in_one_line_and_ends_nothing(sandb
         assert "hush" not in line
 
 
-def test_a_host_that_may_be_mistyped_is_asked_without_the_credentials() -> None:
+def test_the_check_of_gettys_host_sends_no_credentials() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         looking = threading.Thread(target=look_for_getty, args=(getty(address, token_address=address), Paper()))
@@ -111,6 +111,6 @@ def test_a_host_that_may_be_mistyped_is_asked_without_the_credentials() -> None:
         ("ASSET_CHANGES_WATCH_UNREAD_DAYS", "many"),
     ],
 )
-def test_a_setting_that_the_tasks_would_refuse_is_refused_by_its_name(variable: str, value: str) -> None:
+def test_a_setting_that_tasks_would_refuse_is_named(variable: str, value: str) -> None:
     with pytest.raises(StackError, match=variable):
         read_settings({"ASSET_CHANGES_ARCHIVE_URI": "file:///srv/archive", variable: value})

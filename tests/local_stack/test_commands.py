@@ -29,7 +29,7 @@ def said(command: Path, *arguments: str) -> str:
     return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def test_each_command_knows_its_stack_and_no_stranger_may_read_it(
+def test_each_command_knows_its_stack_and_is_private(
     tmp_path: Path, postgres: EmbeddedPostgres, warehouse_url: URL, sandbox: Sandbox
 ) -> None:
     state = StateDir(tmp_path)

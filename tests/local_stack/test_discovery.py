@@ -41,7 +41,7 @@ def stack(airflow: Airflow, **parts: Any) -> Any:
 
 
 @pytest.mark.parametrize("started_at", [None, AFTER])
-def test_a_run_that_is_under_way_is_followed_and_no_other_is_triggered(started_at: datetime | None) -> None:
+def test_an_active_run_is_followed_and_none_is_triggered(started_at: datetime | None) -> None:
     airflow = Airflow(active={"scheduled__1": started_at})
     assert run_to_follow(stack(airflow)) == "scheduled__1"
     assert (airflow.triggered, airflow.ended) == ([], [])
@@ -53,7 +53,7 @@ def test_a_run_that_airflow_is_about_to_make_is_waited_for() -> None:
     assert airflow.triggered == []
 
 
-def test_a_run_that_airflow_does_not_make_is_not_waited_for_forever() -> None:
+def test_the_wait_for_airflows_own_run_ends() -> None:
     airflow = Airflow(due=[True] * 100)
     assert run_to_follow(stack(airflow), due_seconds=0.1) == "manual__1"
 
@@ -64,7 +64,7 @@ def test_without_a_run_one_is_triggered() -> None:
     assert airflow.triggered == [DISCOVERY]
 
 
-def test_a_run_that_a_killed_stack_left_half_way_is_ended_without_a_word() -> None:
+def test_a_run_left_by_a_killed_stack_is_ended_silently() -> None:
     airflow = Airflow(active={"manual__0": BEFORE})
     ours = stack(airflow)
     assert run_to_follow(ours) == "manual__1"
@@ -79,7 +79,7 @@ def test_a_failed_try_is_shown_while_the_run_goes_on() -> None:
     assert paper.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]
 
 
-def test_a_failed_run_ends_it_with_the_reason_and_with_the_address_that_does_not_answer() -> None:
+def test_a_failed_discovery_names_the_silent_address() -> None:
     paper = Paper()
     last = Try(DISCOVERY, "manual__1", "discover", number=3, of=3, is_last=True)
     with pytest.raises(StackError, match=rf"Discovery failed\. {DISCOVERY}, task discover: no reason") as caught:

@@ -39,7 +39,7 @@ def failures(airflow: Airflow, tmp_path: Path) -> Failures:
     return Failures(airflow, logs=tmp_path, since=STARTED)  # type: ignore[arg-type]
 
 
-def test_the_reason_is_our_errors_own_sentence_and_not_what_caused_it(failures: Failures, tmp_path: Path) -> None:
+def test_the_reason_is_the_sentence_of_our_own_error(failures: Failures, tmp_path: Path) -> None:
     cause = {"exc_type": "HTTPError", "exc_value": "401 Client Error"}
     log = write_log(
         tmp_path,
@@ -54,17 +54,13 @@ def test_the_reason_is_our_errors_own_sentence_and_not_what_caused_it(failures: 
     )
 
 
-def test_the_reason_that_passes_by_itself_comes_with_what_to_do_if_it_does_not(
-    failures: Failures, tmp_path: Path
-) -> None:
+def test_a_transient_reason_says_what_to_do_if_it_lasts(failures: Failures, tmp_path: Path) -> None:
     write_log(tmp_path, FIRST, failed_with({"exc_type": "ApiUnavailable", "exc_value": "No answer."}))
     assert "No answer.\nIt may pass by itself: start again. If it lasts, docs/operations.md " in failures.reason()
     assert "says more under ApiUnavailable.\n" in failures.reason()
 
 
-def test_an_error_that_is_not_ours_must_do_then_the_last_complaint_then_the_place_of_the_log(
-    failures: Failures, tmp_path: Path
-) -> None:
+def test_without_our_error_the_last_error_in_the_log_counts(failures: Failures, tmp_path: Path) -> None:
     log = write_log(tmp_path, FIRST, failed_with({"exc_type": "KeyError", "exc_value": "'no\n such key'"}))
     assert "task discover: 'no such key'\n" in failures.reason()
     write_log(tmp_path, FIRST, {"level": "error", "event": "Process terminated by signal."})

@@ -22,7 +22,7 @@ def stack(sandbox: Sandbox, active: list[bool]) -> Any:
     )
 
 
-def test_the_stack_waits_for_the_runs_in_hand_while_getty_is_silent() -> None:
+def test_active_runs_end_while_the_sandbox_is_silent() -> None:
     with Sandbox(changes_per_channel=0, trickle_per_minute=6000) as sandbox:
         active = [True, True, False, True]
         assert settle(stack(sandbox, active)) == [CHANNEL]

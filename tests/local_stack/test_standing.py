@@ -25,7 +25,7 @@ def test_before_discovery_there_are_no_channels(postgres: EmbeddedPostgres) -> N
     warehouse.close()
 
 
-def test_a_channel_counts_from_the_ledger_and_a_retired_one_is_left_out(warehouse: Engine, warehouse_url: URL) -> None:
+def test_counts_come_from_the_ledger_without_retired_channels(warehouse: Engine, warehouse_url: URL) -> None:
     with warehouse.begin() as connection:
         connection.execute(
             text(
@@ -41,7 +41,7 @@ def test_a_channel_counts_from_the_ledger_and_a_retired_one_is_left_out(warehous
     reader.close()
 
 
-def test_caught_up_means_an_empty_answer_since_the_start_and_all_confirmed() -> None:
+def test_caught_up_means_an_empty_answer_and_all_confirmed() -> None:
     assert CAUGHT_UP.is_caught_up(STARTED)
     assert not CAUGHT_UP.is_caught_up(STARTED + timedelta(minutes=1))
     assert not replace(CAUGHT_UP, unconfirmed=1).is_caught_up(STARTED)
@@ -74,9 +74,7 @@ def test_a_terminal_gets_one_bar_per_channel() -> None:
     assert "caught up" in output.getvalue()
 
 
-def test_the_warehouse_tells_of_open_alerts_and_of_sets_that_somebody_else_confirmed(
-    warehouse: Engine, warehouse_url: URL
-) -> None:
+def test_findings_are_open_alerts_and_foreign_confirmations(warehouse: Engine, warehouse_url: URL) -> None:
     with warehouse.begin() as connection:
         connection.execute(
             text(
@@ -113,7 +111,7 @@ def test_the_warehouse_tells_of_open_alerts_and_of_sets_that_somebody_else_confi
     reader.close()
 
 
-def test_the_summary_shows_what_asks_for_a_look_and_is_silent_without() -> None:
+def test_the_summary_shows_findings_only_if_there_are_any() -> None:
     paper = Paper()
     paper.summary([CAUGHT_UP], {3001: 1234})
     assert "Signs" not in "".join(paper.lines)

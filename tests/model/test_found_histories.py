@@ -29,7 +29,7 @@ def history(warehouse_url: URL, tmp_path: Path) -> Iterator[Histories]:
 
 
 @pytest.mark.parametrize(("way", "point"), [(way, point) for way in ("steps", "catch_up") for point in POINTS_OF[way]])
-def test_whoever_dies_at_a_point_leaves_what_the_next_one_finishes(history: Histories, way: str, point: str) -> None:
+def test_the_next_worker_finishes_what_a_killed_one_left(history: Histories, way: str, point: str) -> None:
     history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
     work = partial(catch_up, batch_size=2, minutes=1) if way == "catch_up" else run
     history.perils.arm(point)
@@ -38,7 +38,7 @@ def test_whoever_dies_at_a_point_leaves_what_the_next_one_finishes(history: Hist
     history.check()
 
 
-def test_a_shorter_delivery_that_is_written_down_late_does_not_undo_a_longer_one(history: Histories) -> None:
+def test_a_late_shorter_delivery_does_not_undo_a_longer_one(history: Histories) -> None:
     def told(asset_ids: str) -> None:
         history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in asset_ids])
 
@@ -74,7 +74,7 @@ def test_a_set_that_two_workers_archived_is_rebuilt_once(history: Histories) -> 
     history.check()
 
 
-def test_a_replay_tells_the_ledger_what_a_longer_delivery_added_before_its_worker_died(history: Histories) -> None:
+def test_a_replay_completes_the_ledger_of_a_longer_delivery(history: Histories) -> None:
     history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
     history.go_on_for("first", 4)  # loaded with two messages
     history.getty.grows = True
@@ -84,7 +84,7 @@ def test_a_replay_tells_the_ledger_what_a_longer_delivery_added_before_its_worke
     history.check()
 
 
-def test_a_replay_that_has_read_a_set_before_it_grew_loads_it_as_it_is_now(history: Histories) -> None:
+def test_a_replay_loads_a_set_that_grew_as_it_is_now(history: Histories) -> None:
     history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abc"])
     history.go_on_for("first", 4)  # loaded with two messages
     history.getty.grows = True
@@ -95,7 +95,7 @@ def test_a_replay_that_has_read_a_set_before_it_grew_loads_it_as_it_is_now(histo
     history.check()
 
 
-def test_what_has_happened_since_the_first_delivery_keeps_its_time_in_a_later_one(history: Histories) -> None:
+def test_a_later_delivery_keeps_the_times_of_its_changes(history: Histories) -> None:
     history.getty.tell(3001, [Message("a", "New", 1)])
     history.go_on_for("first", 4)  # loaded
     history.hours_later_a_worker_starts_and_hears_what_has_just_happened(
@@ -104,7 +104,7 @@ def test_what_has_happened_since_the_first_delivery_keeps_its_time_in_a_later_on
     history.check()
 
 
-def test_an_answer_that_is_late_proves_nothing_of_what_another_worker_fetched_meanwhile(history: Histories) -> None:
+def test_a_late_answer_confirms_no_set_fetched_meanwhile(history: Histories) -> None:
     history.getty.tell(3001, [Message(asset_id, "New", 1) for asset_id in "abcd"])
     history.getty.meanwhile = lambda: history.go_on_for("first", 7)  # one set confirmed, the next one recorded
     history.go_on_for("second", 3)

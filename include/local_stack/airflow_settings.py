@@ -51,8 +51,8 @@ PREFERENCES = (
 )
 
 
-def wiring(options: Options, state: StateDir, secrets: Secrets, metadata: URL) -> tuple[Setting, ...]:
-    """What ties the services to each other: never taken from the environment, or two stacks would mix."""
+def fixed_settings(options: Options, state: StateDir, secrets: Secrets, metadata: URL) -> tuple[Setting, ...]:
+    """What connects the services to each other: never taken from the environment, or two stacks would mix."""
     address = f"http://127.0.0.1:{options.port}"
     database = metadata.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     asynchronous = metadata.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -82,7 +82,7 @@ def password_file(state: StateDir) -> Path:
 def airflow_environment(
     state: StateDir, settings: tuple[Setting, ...], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """The environment of all services: the caller's own, our preferences below it, the wiring above it."""
+    """The environment of all services: the caller's own, our preferences below it, the fixed settings above it."""
     chosen = {setting.variable: setting.value for setting in PREFERENCES}
     fixed = {setting.variable: setting.value for setting in settings}
     return {

@@ -1,4 +1,4 @@
-"""What is looked at before Airflow is started, so that what cannot work is told in a second, in one sentence."""
+"""What is checked before Airflow starts, so that what cannot work ends with one sentence within a second."""
 
 import time
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ CALL_SECONDS = 5
 CORRECT_GETTY = f"correct host or token_url in {GETTY}, or the proxy in between"
 
 
-def look_beforehand(environment: Mapping[str, str], screen: Screen) -> None:
-    """Refuse settings without sense, and try what was given from outside in place of ours."""
+def run_preflight_checks(environment: Mapping[str, str], screen: Screen) -> None:
+    """Refuse invalid settings, and try the warehouse and the Getty that were given from outside."""
     read_settings(environment)
     if text := environment.get(WAREHOUSE):
         reach_warehouse(Connection.read(WAREHOUSE, text).warehouse_url(), screen)
     if text := environment.get(GETTY):
-        look_for_getty(Connection.read(GETTY, text), screen)
+        warn_if_getty_is_silent(Connection.read(GETTY, text), screen)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -52,16 +52,16 @@ def reach_warehouse(url: URL, screen: Screen, *, seconds: float = SERVER_SECONDS
         if is_up:
             raise StackError(
                 f"The warehouse at {where} does not let user {url.username!r} into database {url.database!r} "
-                f"({_servers_words(error)}). Correct {WAREHOUSE}, or create there what is missing."
+                f"({_server_message(error)}). Correct {WAREHOUSE}, or create there what is missing."
             ) from error
         raise StackError(
             f"The warehouse at {where} (database {url.database!r}) has not answered for {seconds:.0f} seconds "
-            f"({_servers_words(error)}). Start it, or correct host and port in {WAREHOUSE}."
+            f"({_server_message(error)}). Start it, or correct host and port in {WAREHOUSE}."
         ) from error
 
 
-def _servers_words(error: psycopg.Error) -> str:
-    """What the server itself says, without the driver's words around it."""
+def _server_message(error: psycopg.Error) -> str:
+    """The server's own message, without what the driver puts around it."""
     _, is_servers, words = str(error).rpartition("FATAL:")
     line = (words.strip() or type(error).__name__).splitlines()[0]
     return line.strip() if is_servers else line.rpartition("failed: ")[2]
@@ -70,19 +70,19 @@ def _servers_words(error: psycopg.Error) -> str:
 def _wait_for_server(conninfo: str, where: str, screen: Screen, *, seconds: float) -> bool:
     """Whether a server answers within the time, be it with a refusal."""
     deadline = time.monotonic() + seconds
-    is_told = False
+    is_reported = False
     while PGconn.ping(conninfo.encode()) in (Ping.NO_RESPONSE, Ping.REJECT):
         if time.monotonic() > deadline:
             return False
-        if not is_told:
+        if not is_reported:
             screen.say(f"The warehouse at {where} does not answer yet: waiting for it, {seconds:.0f} seconds at most.")
-            is_told = True
+            is_reported = True
         time.sleep(0.5)
     return True
 
 
-def look_for_getty(connection: Connection, screen: Screen) -> None:
-    """Say that a Getty that was given does not answer; it may come up yet, so nothing ends."""
+def warn_if_getty_is_silent(connection: Connection, screen: Screen) -> None:
+    """Warn that a Getty that was given does not answer; it may start later, so nothing ends."""
     if silent := silent_addresses(connection):
         screen.say(f"Getty does not answer yet at {silent}; Airflow goes on trying. If it lasts, {CORRECT_GETTY}.")
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's standing; the counts are those of its ledger."""
+    """One channel's progress; the counts are those of its ledger."""
 
     channel_id: int
     asset_family: str
@@ -60,7 +60,7 @@ class Channel:
 
 
 # One row for each channel that Getty lists. `:since` is the stack's start.
-STANDING = """
+PROGRESS = """
 SELECT c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at,
        count(s.loaded_at) AS sets,
        count(*) FILTER (WHERE s.loaded_at IS NOT NULL AND s.confirmed_at IS NULL) AS unconfirmed,
@@ -78,8 +78,8 @@ WHERE c.retired_at IS NULL
 GROUP BY c.channel_id
 ORDER BY c.channel_id
 """
-# What the watchdog has found so far; and what it looks for too, but perhaps has not yet.
-SIGNS = """
+# What the watchdog has found, and what it may find at its next run.
+FINDINGS = """
 SELECT lower(concat_ws(' ', asset_family, asset_type, channel_id)) AS channel, condition, says
 FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says FROM {schema}.alerts
       WHERE cleared_at IS NULL AND condition <> 'other_consumer'
@@ -106,7 +106,7 @@ class Warehouse:
     def channels(self) -> list[Channel]:
         """Every channel that is not retired; none before discovery has made the tables."""
         try:
-            rows = self._rows(STANDING, since=self._since)
+            rows = self._rows(PROGRESS, since=self._since)
         except (ProgrammingError, OperationalError):
             return []  # no tables yet, or a warehouse that is away: Airflow's tasks say so, and retry
         return [_channel(row) for row in rows]
@@ -115,9 +115,9 @@ class Warehouse:
         """The number of live assets of each channel."""
         return {row["channel_id"]: row["count"] for row in self._rows(LIVE)}
 
-    def signs(self, *, confirms: bool) -> list[str]:
-        """What the warehouse has against its own table: open alerts and, if we confirm, that somebody else does."""
-        return ["{condition}: {channel} {says}".format(**row) for row in self._rows(SIGNS, confirms=confirms)]
+    def findings(self, *, confirms: bool) -> list[str]:
+        """Open alerts and, if we confirm, confirmations by another consumer."""
+        return ["{condition}: {channel} {says}".format(**row) for row in self._rows(FINDINGS, confirms=confirms)]
 
     def close(self) -> None:
         self._engine.dispose()
@@ -154,7 +154,7 @@ class Sandbox:
             return False
 
     def silence(self) -> None:
-        """Let nothing new come; a sandbox that does not answer says nothing either."""
+        """Let nothing new come; one that does not answer hands out nothing either."""
         with suppress(requests.RequestException):
             self._session.post(f"{self.address}/_sandbox/silence", json={}, timeout=5)
 

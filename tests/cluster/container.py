@@ -101,7 +101,7 @@ class Container:
                 self.process.wait(min(self.service.stop_grace, patience))
         self.kill()
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of what it printed."""
         lines = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []
         return "\n".join(lines[-15:])

@@ -78,7 +78,7 @@ class Cluster:
         """Raise if a service has died by itself."""
         for container in self.containers.values():
             if not container.is_killed and container.exit_status() not in (None, 0):
-                raise ComposeError(f"{container.name} died ({container.exit_status()}):\n{container.last_words()}")
+                raise ComposeError(f"{container.name} died ({container.exit_status()}):\n{container.log_tail()}")
 
     def down(self) -> None:
         """Stop what needs other services before those, and leave nothing."""
@@ -111,7 +111,7 @@ class Cluster:
 
     def _environment(self, service: Service, name: str, home: Path) -> dict[str, str]:
         """What the container sees: the file's variables, and what its image and its host would add."""
-        said = {key: self._here(value, service, home) for key, value in service.environment.items()}
+        message = {key: self._here(value, service, home) for key, value in service.environment.items()}
         (home / "tmp").mkdir()
         inside = {"PATH": f"{self.folder / 'bin'}:{self._path}", "HOME": str(home), "HOSTNAME": name,
                   "TMPDIR": str(home / "tmp"), "LANG": "C.UTF-8"}  # fmt: skip
@@ -120,14 +120,14 @@ class Cluster:
             self._wrap("redis-server", f'"$@" --bind 127.0.0.1 --port {port}')
             self._wrap("redis-cli", f'-p {port} "$@"')
         if not service.is_built:
-            return inside | said
+            return inside | message
         for target, volume in service.mounts.items():
             _link(home / Path(target).relative_to(HOME), self.folder / "volumes" / volume)
         for copied in ("dags", "plugins"):
             (home / copied).symlink_to(PROJECT / copied)
         listens = {"AIRFLOW__API__HOST": "127.0.0.1", "AIRFLOW__API__PORT": str(self._places.get(("api-server", 8080)))}
         own = {"AIRFLOW_HOME": str(home), "PYTHONPATH": str(Path(__file__).parent / "host"), "PYTHONUNBUFFERED": "1"}
-        return inside | own | listens | said | self._clocks
+        return inside | own | listens | message | self._clocks
 
     def _here(self, text: str, service: Service, home: Path) -> str:
         """Say of a place in a container where it is on this machine."""
@@ -138,12 +138,12 @@ class Cluster:
 
     def _start_postgres(self, container: Container) -> None:
         """What the image does with its variables; its server takes no other options."""
-        said, port = container.service.environment, self._places[container.service.name, 5432]
+        message, port = container.service.environment, self._places[container.service.name, 5432]
         if container.command:
             raise ComposeError(f"{container.name} has a command, which the server that plays it would not follow.")
         server = TcpPostgres(
-            container.home / "data", port=port, user=said["POSTGRES_USER"],
-            password=said["POSTGRES_PASSWORD"], database=said["POSTGRES_DB"],
+            container.home / "data", port=port, user=message["POSTGRES_USER"],
+            password=message["POSTGRES_PASSWORD"], database=message["POSTGRES_DB"],
         )  # fmt: skip
         self._postgres[container.name] = server
         server.start()
@@ -170,14 +170,14 @@ class Cluster:
                 ended = f"{container.name} has not ended in 5 minutes"
                 self._until(lambda of=container: of.exit_status() is not None, 300, ended, container)
                 if container.exit_status() != 0:
-                    raise ComposeError(f"{container.name} failed:\n{container.last_words()}")
+                    raise ComposeError(f"{container.name} failed:\n{container.log_tail()}")
 
     def _until(self, holds: Callable[[], bool], seconds: float, otherwise: str, container: Container) -> None:
         ends = time.monotonic() + seconds
         while not holds():
             self.check()
             if time.monotonic() > ends:
-                raise ComposeError(f"{otherwise}:\n{container.last_words()}")
+                raise ComposeError(f"{otherwise}:\n{container.log_tail()}")
             time.sleep(0.5)
 
 
@@ -197,8 +197,8 @@ def playing(
 
 def _places(services: Mapping[str, Service]) -> dict[tuple[str, int], int]:
     """The ports at which services reach each other, and the ports of this machine that stand for them."""
-    said = " ".join(value for service in services.values() for value in service.environment.values())
-    named = {(name, int(port)) for name in services for port in re.findall(rf"(?<![\w.-]){name}:(\d+)", said)}
+    message = " ".join(value for service in services.values() for value in service.environment.values())
+    named = {(name, int(port)) for name in services for port in re.findall(rf"(?<![\w.-]){name}:(\d+)", message)}
     published = {(service.name, target): here for service in services.values() for _, here, target in service.ports}
     return {place: published.get(place) or free_port() for place in sorted(named | set(published))}
 

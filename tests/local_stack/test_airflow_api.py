@@ -54,14 +54,14 @@ def test_a_database_that_is_away_for_a_moment_ends_nothing() -> None:
         assert len(asked) == 3
 
 
-def test_a_refusal_is_told_in_airflows_words_and_not_repeated() -> None:
+def test_a_refusal_is_airflows_sentence_and_not_retried() -> None:
     with airflow((404, {"detail": "The Dag is not there"})) as (api, asked):
         with pytest.raises(StackError, match=r"answered 404 to POST dags/.*/dagRuns: The Dag is not there$"):
             api.trigger(DISCOVERY)
         assert len(asked) == 1
 
 
-def test_a_database_that_stays_away_is_told_in_airflows_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_database_is_reported_by_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.util.Retry.get_backoff_time", lambda self: 0)
     with airflow(UNWELL) as (api, asked):
         with pytest.raises(StackError, match=r"answered 500 to GET .*: the database is away$"):
@@ -78,7 +78,7 @@ def test_a_run_is_due_when_airflow_should_have_made_it(next_run: datetime | None
         assert api.is_due(DISCOVERY) is is_due
 
 
-def test_active_runs_are_told_with_their_start() -> None:
+def test_active_runs_come_with_their_start() -> None:
     runs = [
         {"dag_run_id": "scheduled__1", "start_date": "2026-01-01T00:00:00Z"},
         {"dag_run_id": "manual__1", "start_date": None},

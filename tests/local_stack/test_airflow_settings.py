@@ -6,7 +6,7 @@ import airflow
 import pytest
 import yaml
 from airflow.providers.celery.get_provider_info import get_provider_info
-from local_stack.airflow_settings import PREFERENCES, Setting, airflow_environment, wiring
+from local_stack.airflow_settings import PREFERENCES, Setting, airflow_environment, fixed_settings
 from local_stack.options import Options
 from local_stack.state import Secrets, StateDir
 from sqlalchemy import make_url
@@ -18,7 +18,7 @@ METADATA = make_url("postgresql+psycopg://postgres@/airflow?host=/srv/postgres")
 
 def wired(*, login: bool = False) -> tuple[Setting, ...]:
     options = Options(state_dir=Path("/srv"), port=8090, login=login)
-    return wiring(options, StateDir(Path("/srv")), Secrets("fernet", "jwt", "session", "password"), METADATA)
+    return fixed_settings(options, StateDir(Path("/srv")), Secrets("fernet", "jwt", "session", "password"), METADATA)
 
 
 @pytest.mark.parametrize("setting", [*PREFERENCES, *wired()], ids=lambda setting: setting.variable)

@@ -16,7 +16,7 @@ from local_stack.progress import Channel
 from local_stack.stack import free_port
 from local_stack.sync import catch_up
 
-from tests.local_stack.doubles import Airflow, Paper
+from tests.local_stack.doubles import Airflow, CapturedScreen
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, AFTER = STARTED - timedelta(hours=1), STARTED + timedelta(seconds=1)
@@ -70,36 +70,36 @@ def test_a_run_left_by_a_killed_stack_is_ended_silently() -> None:
     assert run_to_follow(ours) == "manual__1"
     assert airflow.ended == ["manual__0"]
     airflow.tries = [Try(DISCOVERY, "manual__0", "discover", number=1, of=3, is_last=True)]
-    assert ours.failures.news() == []
+    assert ours.failures.new_failures() == []
 
 
 def test_a_failed_try_is_shown_while_the_run_goes_on() -> None:
-    paper = Paper()
-    follow(stack(Airflow(tries=[TRY], states=["running", "running", "success"])), "manual__1", paper)
-    assert paper.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]
+    screen = CapturedScreen()
+    follow(stack(Airflow(tries=[TRY], states=["running", "running", "success"])), "manual__1", screen)
+    assert screen.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]
 
 
 def test_a_failed_discovery_names_the_silent_address() -> None:
-    paper = Paper()
+    screen = CapturedScreen()
     last = Try(DISCOVERY, "manual__1", "discover", number=3, of=3, is_last=True)
     with pytest.raises(StackError, match=rf"Discovery failed\. {DISCOVERY}, task discover: no reason") as caught:
-        follow(stack(Airflow(tries=[last], states=["running", "failed"])), "manual__1", paper)
+        follow(stack(Airflow(tries=[last], states=["running", "failed"])), "manual__1", screen)
     assert f"Getty does not answer at {SILENT} (Connection refused): correct host or token_url" in str(caught.value)
-    assert paper.lines == []  # the last try is told by the end
+    assert screen.lines == []  # the last try is part of the error
 
 
 def test_a_failed_try_of_a_channel_is_shown_while_it_catches_up() -> None:
     waiting = Channel(3001, "Editorial", "Image", None, None)
     done = Channel(3001, "Editorial", "Image", AFTER, AFTER)
     standings = [[waiting], [done]]
-    paper = Paper()
+    screen = CapturedScreen()
     ours = stack(
         Airflow(tries=[TRY]),
         sandbox=None,
         confirms=True,
         warehouse=SimpleNamespace(channels=lambda: standings.pop(0)),
     )
-    assert catch_up(ours, paper) == [done]
-    assert [line for line in paper.lines if "try 1 of 3" in line] == [
+    assert catch_up(ours, screen) == [done]
+    assert [line for line in screen.lines if "try 1 of 3" in line] == [
         f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."
     ]

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: up in a moment, safe on disk, gone without a trace."""
+"""The embedded PostgreSQL: up in a second, safe on disk, gone without a trace."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from local_stack.errors import StackError
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.stack import blaming
+from local_stack.stack import attribute_to_postgres
 from sqlalchemy import create_engine, text
 
 
@@ -98,13 +98,13 @@ def test_root_may_install_in_a_folder_closed_to_others(tmp_path: Path, monkeypat
 
 def test_a_failure_after_a_killed_server_names_postgres(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
-        with pytest.raises(StackError, match=r"^scheduler died\.$"), blaming(postgres):
+        with pytest.raises(StackError, match=r"^scheduler died\.$"), attribute_to_postgres(postgres):
             raise StackError("scheduler died.")
 
         postmaster = next(process for process in servers_of(postgres) if "-D" in process.cmdline())
         postmaster.kill()
         psutil.wait_procs([postmaster], timeout=10)
-        with pytest.raises(StackError) as caught, blaming(postgres):
+        with pytest.raises(StackError) as caught, attribute_to_postgres(postgres):
             raise StackError("scheduler died (exit status 1). See its log: and so on")
     assert str(caught.value) == (
         f"PostgreSQL is gone: it was killed, or died. See its log: {postgres.log}. "
@@ -120,9 +120,9 @@ def test_a_lost_server_process_is_named_until_the_next_start(tmp_path: Path) -> 
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("SELECT 1")
         deadline = time.monotonic() + 10
-        while (trouble := postgres.trouble()) is None and time.monotonic() < deadline:
+        while (failure := postgres.failure_since_start()) is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert trouble is not None
-        assert trouble.startswith("PostgreSQL lost one of its processes and closed all connections.")
-        # Found up by the next stack, which it has done no harm.
-        assert EmbeddedPostgres(tmp_path / "postgres", durable=False).start().trouble() is None
+        assert failure is not None
+        assert failure.startswith("PostgreSQL lost one of its processes and closed all connections.")
+        # The next stack finds it running and unharmed.
+        assert EmbeddedPostgres(tmp_path / "postgres", durable=False).start().failure_since_start() is None

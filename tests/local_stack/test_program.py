@@ -61,7 +61,7 @@ def test_a_senseless_variable_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "sentence"),
     [
         ("ASSET_CHANGES_BATCH_SIZE", "5000", "'5000' in ASSET_CHANGES_BATCH_SIZE is refused"),
         (WAREHOUSE, "mysql://me:hush@db/x", "connection of type 'mysql'"),
@@ -70,13 +70,13 @@ def test_a_senseless_variable_is_refused_in_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_work_ends_it_before_anything_is_started(
-    tmp_path: Path, variable: str, value: str, says: str
+    tmp_path: Path, variable: str, value: str, sentence: str
 ) -> None:
     done = run(PORT=str(free_port()), STATE_DIR=str(tmp_path), **{variable: value})
     assert (done.returncode, done.stderr) == (1, "")
     (line,) = done.stdout.splitlines()
     assert line.startswith("Stopped. ")
-    assert says in line
+    assert sentence in line
     assert "hush" not in line
     assert not (tmp_path / "postgres").exists()
 

@@ -53,14 +53,14 @@ def test_a_service_does_not_hear_our_ctrl_c(services: Services) -> None:
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
-def test_a_service_that_died_is_named_with_its_last_words(services: Services) -> None:
+def test_a_service_that_died_is_named_with_the_end_of_its_log(services: Services) -> None:
     service = services.start("scheduler", [sys.executable, "-c", "import sys; sys.exit('no database')"])
     service.process.wait()
     with pytest.raises(StackError, match=r"(?s)scheduler died .exit status 1.*no database"):
         services.check()
 
 
-def test_a_preparation_that_fails_is_named_with_its_last_words(services: Services) -> None:
+def test_a_preparation_that_fails_is_named_with_the_end_of_its_log(services: Services) -> None:
     with pytest.raises(StackError, match=r"(?s)db-migrate failed .*no disk"):
         services.run("db-migrate", [sys.executable, "-c", "import sys; sys.exit('no disk')"])
 

@@ -62,7 +62,7 @@ class StackStory:
             return None
         self._tell_next_tries()
         with self.at_work.warehouse.begin() as connection:
-            return judge(connection, self._ask("truth"))
+            return judge(connection, self._request("truth"))
 
     def counted(self) -> str:
         """The kills, by what was killed."""
@@ -71,7 +71,7 @@ class StackStory:
 
     def _kill(self, way: Callable[[], Kill]) -> None:
         """Kill, and wait until the stack works on."""
-        if not all(each["pending"] for each in self._ask("progress")["channels"]):
+        if not all(each["pending"] for each in self._request("progress")["channels"]):
             raise NotSeen("the feed did not last for all kills: give more --changes")
         killed = way()
         self.kills.append(killed)
@@ -110,7 +110,7 @@ class StackStory:
         assert self.stack.sandbox is not None
         return f"{self.stack.sandbox.address}/_sandbox"
 
-    def _ask(self, page: str) -> Any:
+    def _request(self, page: str) -> Any:
         answer = requests.get(f"{self._getty}/{page}", timeout=60)
         answer.raise_for_status()
         return answer.json()

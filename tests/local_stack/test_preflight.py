@@ -1,4 +1,4 @@
-"""What is given from outside is tried before anything is started: a sentence in a second, not a red task in minutes."""
+"""What is given from outside is tried before anything starts: a sentence in a second, not a red task in minutes."""
 
 import socket
 import threading
@@ -10,11 +10,11 @@ from getty_sandbox import Sandbox
 from local_stack.connections import Connection
 from local_stack.errors import StackError
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.preflight import look_for_getty, reach_warehouse, read_settings
+from local_stack.preflight import reach_warehouse, read_settings, warn_if_getty_is_silent
 from local_stack.stack import free_port
 from sqlalchemy import URL
 
-from tests.local_stack.doubles import Paper
+from tests.local_stack.doubles import CapturedScreen
 
 NOBODY = URL.create("postgresql+psycopg", username="me", password="hush", database="catalogue")
 
@@ -24,9 +24,9 @@ def getty(address: str, *, token_address: str) -> Connection:
 
 
 def test_a_warehouse_that_lets_us_in_needs_no_word(warehouse_url: URL) -> None:
-    paper = Paper()
-    reach_warehouse(warehouse_url, paper)
-    assert paper.lines == []
+    screen = CapturedScreen()
+    reach_warehouse(warehouse_url, screen)
+    assert screen.lines == []
 
 
 @pytest.mark.parametrize(
@@ -41,46 +41,46 @@ def test_a_warehouse_that_refuses_ends_the_start_at_once(
 ) -> None:
     started = time.monotonic()
     with pytest.raises(StackError, match=reason) as caught:
-        reach_warehouse(postgres.url("postgres").set(**changes), Paper())
+        reach_warehouse(postgres.url("postgres").set(**changes), CapturedScreen())
     assert "Correct AIRFLOW_CONN_WAREHOUSE_DEFAULT" in str(caught.value)
     assert time.monotonic() - started < 5
 
 
 def test_a_warehouse_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
-    paper = Paper()
+    screen = CapturedScreen()
     postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
     coming_up = threading.Timer(0.5, postgres.start)
     coming_up.start()
     try:
-        reach_warehouse(postgres.url("postgres"), paper)
+        reach_warehouse(postgres.url("postgres"), screen)
     finally:
         coming_up.join()
         postgres.remove()
-    assert len(paper.lines) == 1
-    assert "does not answer yet: waiting for it, 30 seconds at most." in paper.lines[0]
+    assert len(screen.lines) == 1
+    assert "does not answer yet: waiting for it, 30 seconds at most." in screen.lines[0]
 
 
 def test_an_absent_warehouse_is_named_without_its_password() -> None:
     port = free_port()
     with pytest.raises(StackError, match=r"has not answered for 1 seconds \(Connection refused\)") as caught:
-        reach_warehouse(NOBODY.set(host="127.0.0.1", port=port), Paper(), seconds=1)
+        reach_warehouse(NOBODY.set(host="127.0.0.1", port=port), CapturedScreen(), seconds=1)
     assert f"The warehouse at 127.0.0.1:{port} (database 'catalogue')" in str(caught.value)
     assert "hush" not in str(caught.value)
 
 
 def test_a_getty_that_answers_needs_no_word(sandbox: Sandbox) -> None:
-    paper = Paper()
-    look_for_getty(getty(sandbox.url, token_address=sandbox.url), paper)
-    assert paper.lines == []
+    screen = CapturedScreen()
+    warn_if_getty_is_silent(getty(sandbox.url, token_address=sandbox.url), screen)
+    assert screen.lines == []
 
 
 def test_a_silent_getty_is_a_warning_in_one_line(sandbox: Sandbox) -> None:
     silent = f"http://127.0.0.1:{free_port()}"
-    paper = Paper()
-    look_for_getty(getty(silent, token_address=silent), paper)
-    look_for_getty(getty(sandbox.url, token_address=silent), paper)
-    assert len(paper.lines) == 2
-    for line in paper.lines:
+    screen = CapturedScreen()
+    warn_if_getty_is_silent(getty(silent, token_address=silent), screen)
+    warn_if_getty_is_silent(getty(sandbox.url, token_address=silent), screen)
+    assert len(screen.lines) == 2
+    for line in screen.lines:
         assert line.startswith(f"Getty does not answer yet at {silent} (Connection refused); Airflow goes on trying.")
         assert "AIRFLOW_CONN_GETTY_IMAGES_DEFAULT" in line
         assert "hush" not in line
@@ -89,16 +89,18 @@ def test_a_silent_getty_is_a_warning_in_one_line(sandbox: Sandbox) -> None:
 def test_the_check_of_gettys_host_sends_no_credentials() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        looking = threading.Thread(target=look_for_getty, args=(getty(address, token_address=address), Paper()))
-        looking.start()
+        check = threading.Thread(
+            target=warn_if_getty_is_silent, args=(getty(address, token_address=address), CapturedScreen())
+        )
+        check.start()
         caller, _ = server.accept()
         with caller:
-            heard = caller.recv(65536).decode()
+            received = caller.recv(65536).decode()
             caller.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-        looking.join()
-    assert heard.startswith("HEAD / ")
-    assert "a key" not in heard
-    assert "Authorization" not in heard
+        check.join()
+    assert received.startswith("HEAD / ")
+    assert "a key" not in received
+    assert "Authorization" not in received
 
 
 @pytest.mark.parametrize(

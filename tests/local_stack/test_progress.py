@@ -10,7 +10,7 @@ from local_stack.screen import Screen
 from rich.console import Console
 from sqlalchemy import URL, Engine, text
 
-from tests.local_stack.doubles import Paper
+from tests.local_stack.doubles import CapturedScreen
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNEL = Channel(
@@ -82,7 +82,7 @@ def test_findings_are_open_alerts_and_foreign_confirmations(warehouse: Engine, w
                 " VALUES (3001, 'Editorial', 'Image', now());"
                 "INSERT INTO alerts (channel_id, condition, since, says, cleared_at) VALUES"
                 " (3001, 'rejected', now(), 'had rejected changes: 3', NULL), (3001, 'behind', now(), 'is', now()),"
-                # The watchdog's last look; ours is of now.
+                # As the watchdog last found it; the stack counts now.
                 " (3001, 'other_consumer', now(), 'had change sets confirmed by somebody else: 1', NULL);"
             )
         )
@@ -103,18 +103,18 @@ def test_findings_are_open_alerts_and_foreign_confirmations(warehouse: Engine, w
                 )
             )
     reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
-    assert reader.signs(confirms=True) == [
+    assert reader.findings(confirms=True) == [
         "other_consumer: editorial image 3001 had change sets confirmed by somebody else: 2",
         "rejected: editorial image 3001 had rejected changes: 3",
     ]
-    assert reader.signs(confirms=False) == ["rejected: editorial image 3001 had rejected changes: 3"]
+    assert reader.findings(confirms=False) == ["rejected: editorial image 3001 had rejected changes: 3"]
     reader.close()
 
 
 def test_the_summary_shows_findings_only_if_there_are_any() -> None:
-    paper = Paper()
-    paper.summary([CAUGHT_UP], {3001: 1234})
-    assert "Signs" not in "".join(paper.lines)
-    paper.summary([CAUGHT_UP], {3001: 1234}, ["behind: editorial image 3001 is behind"])
-    assert "docs/operations.md" in paper.lines[-2]
-    assert paper.lines[-1] == "  behind: editorial image 3001 is behind"
+    screen = CapturedScreen()
+    screen.summary([CAUGHT_UP], {3001: 1234})
+    assert "Findings" not in "".join(screen.lines)
+    screen.summary([CAUGHT_UP], {3001: 1234}, ["behind: editorial image 3001 is behind"])
+    assert "docs/operations.md" in screen.lines[-2]
+    assert screen.lines[-1] == "  behind: editorial image 3001 is behind"

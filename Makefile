@@ -29,7 +29,7 @@ test: $(VENV)/installed-dev ## Run the tests that need no running stack
 e2e: $(VENV)/installed-dev ## Run the real stack and compare the warehouse with the sandbox's truth
 	$(BIN)/python -m pytest -m e2e
 
-e2e-celery: $(VENV)/installed-dev ## Play docker-compose.yaml without Docker, lose a worker, compare (SEED=n, SHORT=1)
+e2e-celery: $(VENV)/installed-dev ## Run docker-compose.yaml without Docker, lose a worker, compare (SEED=n, SHORT=1)
 	SEED=$(SEED) SHORT=$(SHORT) $(BIN)/python -m pytest -m celery
 
 chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then kill (STACK_KILLS=8, KILLS=212, SEED=n, MINUTES=10)

@@ -1,4 +1,4 @@
-"""Two channels that carry the same assets are loaded at once without waiting for each other in a circle."""
+"""Two channels with the same assets are loaded at once without a deadlock."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from sqlalchemy import URL, event, text
 from upath import UPath
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA
-from tests.model.getty import Getty, Line
+from tests.model.getty import InMemoryGetty, WorkerClient
 from tests.model.reference import Message
 
 ASSETS, ROUNDS = 1500, 6
@@ -27,10 +27,10 @@ def test_two_channels_with_the_same_assets_never_deadlock(warehouse_url: URL, tm
     engine.dispose()
     collisions: list[object] = []
     event.listen(engine, "handle_error", lambda context: collisions.append(context.original_exception))
-    getty = Getty(channels=CHANNELS, on_confirm=lambda *_: None)
+    getty = InMemoryGetty(channels=CHANNELS, on_confirm=lambda *_: None)
     archive = Archive(UPath(f"memory://{tmp_path}"))
     workers = [
-        ChannelContext(channel=each, source=Line(getty), archive=archive, warehouse=engine)
+        ChannelContext(channel=each, source=WorkerClient(getty), archive=archive, warehouse=engine)
         for each in CHANNELS.values()
     ]
     both, mine = threading.Barrier(len(workers), timeout=60), threading.local()
@@ -49,8 +49,8 @@ def test_two_channels_with_the_same_assets_never_deadlock(warehouse_url: URL, tm
     with ThreadPoolExecutor(len(workers)) as pool:
         for second in range(1, ROUNDS + 1):
             # What one channel deletes, the other updates.
-            getty.tell(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
-            getty.tell(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
+            getty.append(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
+            getty.append(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
             received = [_fetched(steps) for steps in workers]
             list(pool.map(load, workers, received))
     engine.dispose()

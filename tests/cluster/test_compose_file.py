@@ -1,4 +1,4 @@
-"""What docker-compose.yaml, .env.example and the Dockerfile promise, and what their player refuses."""
+"""What docker-compose.yaml, .env.example and the Dockerfile promise, and what the runner refuses."""
 
 import re
 import subprocess
@@ -12,18 +12,18 @@ import yaml
 
 from tests.cluster import compose_file
 from tests.cluster.compose_file import ComposeError, Service
-from tests.cluster.player import PROJECT
+from tests.cluster.runner import PROJECT
 
 TEXT = (PROJECT / "docker-compose.yaml").read_text()
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (PROJECT / ".env.example").read_text(), re.MULTILINE))
-FILLED = {name: f"my-{name.lower()}" for name in compose_file.demanded(TEXT)}
+FILLED = {name: f"my-{name.lower()}" for name in compose_file.required_variables(TEXT)}
 SECRETS = ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
 
 
 @pytest.fixture
 def services() -> dict[str, Service]:
-    """The services with every demanded variable filled in."""
+    """The services with every required variable filled in."""
     return compose_file.read(TEXT, FILLED)
 
 
@@ -57,7 +57,7 @@ def test_a_worker_that_is_asked_to_end_may_end_its_longest_task(services: dict[s
 
 
 @pytest.mark.parametrize("name", sorted(FILLED))
-def test_what_has_no_default_is_demanded_by_name(name: str) -> None:
+def test_what_has_no_default_is_required_by_name(name: str) -> None:
     with pytest.raises(ComposeError, match=rf"{name} is not set.*see \.env\.example"):
         compose_file.read(TEXT, FILLED | {name: ""})
 
@@ -72,8 +72,8 @@ def test_no_secret_has_a_default_and_none_is_written_down(services: dict[str, Se
 
 def test_no_secret_is_among_the_arguments_of_a_command(services: dict[str, Service]) -> None:
     for service in services.values():
-        said = " ".join((*service.command, *(service.health.test if service.health else ())))
-        assert not [value for value in FILLED.values() if value in said]
+        arguments = " ".join((*service.command, *(service.health.test if service.health else ())))
+        assert not [value for value in FILLED.values() if value in arguments]
 
 
 def test_the_example_leaves_required_values_empty() -> None:
@@ -109,7 +109,7 @@ def test_the_image_holds_packages_and_worker_preloads(tmp_path: Path) -> None:
     subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "airflow_local_settings.py" in names  # beside the packages: Airflow imports it from there
+    assert "airflow_local_settings.py" in names  # next to the packages: Airflow imports it from there
     assert "getty_images/resources.py" in names
     assert "asset_changes/warehouse/migrations/versions/0001_first_tables.py" in names
 
@@ -125,22 +125,22 @@ def test_the_image_holds_packages_and_worker_preloads(tmp_path: Path) -> None:
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else value,
 )
-def test_a_key_that_the_player_does_not_know_is_refused(place: tuple[str, ...], key: str) -> None:
-    told = yaml.safe_load(TEXT)
-    inner: Any = told
+def test_an_unsupported_key_is_refused(place: tuple[str, ...], key: str) -> None:
+    document = yaml.safe_load(TEXT)
+    inner: Any = document
     for part in place:
         inner = inner[part]
     inner[key] = "something"
-    with pytest.raises(ComposeError, match=rf"not played: {key}\. Teach"):
-        compose_file.read(yaml.safe_dump(told), FILLED)
+    with pytest.raises(ComposeError, match=rf"not supported: {key}\. Support"):
+        compose_file.read(yaml.safe_dump(document), FILLED)
 
 
 @pytest.mark.parametrize(
-    ("service", "complaint"),
+    ("service", "message"),
     [
-        ({"volumes": ["./data:/data"]}, "only named volumes are played"),
+        ({"volumes": ["./data:/data"]}, "only named volumes are supported"),
         ({"volumes": ["unnamed:/data"]}, "a volume that the file does not name: unnamed"),
-        ({"ports": ["8080"]}, "only host:published:target is played"),
+        ({"ports": ["8080"]}, "only host:published:target is supported"),
         ({"environment": {"HOME": "$HOME"}}, r"has a lone \$"),
         ({"depends_on": {"other": {"condition": "service_started"}}}, "depends on a service that is not there: other"),
         ({"healthcheck": {"test": ["NONE"], "interval": "1s", "retries": 1}}, "of an unknown kind: NONE"),
@@ -148,14 +148,14 @@ def test_a_key_that_the_player_does_not_know_is_refused(place: tuple[str, ...], 
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_value_that_the_player_does_not_understand_is_refused(service: dict[str, Any], complaint: str) -> None:
-    told = {"services": {"only": {"image": "mine", **service}}}
-    with pytest.raises(ComposeError, match=complaint):
-        compose_file.read(yaml.safe_dump(told), {})
+def test_an_unsupported_value_is_refused(service: dict[str, Any], message: str) -> None:
+    document = {"services": {"only": {"image": "mine", **service}}}
+    with pytest.raises(ComposeError, match=message):
+        compose_file.read(yaml.safe_dump(document), {})
 
 
 def test_variables_are_filled_in_as_compose_does() -> None:
     environment = {"A": "${SET}", "B": "${UNSET:-else}", "C": "$$NOT", "D": None, "E": None, "SET": "${SET:-else}"}
-    told = yaml.safe_dump({"services": {"only": {"image": "mine", "environment": environment}}})
-    given = compose_file.read(told, {"SET": "x", "D": "handed on"})["only"].environment
+    document = yaml.safe_dump({"services": {"only": {"image": "mine", "environment": environment}}})
+    given = compose_file.read(document, {"SET": "x", "D": "handed on"})["only"].environment
     assert given == {"A": "x", "B": "else", "C": "$NOT", "D": "handed on", "SET": "x"}

@@ -1,8 +1,8 @@
-"""Plays docker-compose.yaml on this machine, without Docker: what the file says, hosts mapped to loopback.
+"""Runs docker-compose.yaml on this machine without Docker: the services of the file, hosts mapped to loopback.
 
 Each container becomes a process with a home (its /opt/airflow), a host name and an environment of its own; named
-volumes become folders that several homes share. The image is played by the packages of this checkout, `postgres` by
-the wheel's server, `redis` by the system's.
+volumes become folders that several homes share. The packages of this checkout stand in for the image, the
+wheel's server for `postgres`, the system's for `redis`.
 """
 
 import os
@@ -23,11 +23,11 @@ from tests.cluster.postgres import TcpPostgres
 
 PROJECT = Path(__file__).parents[2]
 HOME = "/opt/airflow"
-_STOP_PATIENCE = 30.0
+_STOP_TIMEOUT = 30.0
 
 
 class Cluster:
-    """The services of the file, on their way up, up, or down."""
+    """The services of the file, starting, running or stopping."""
 
     def __init__(self, file: Path, variables: Mapping[str, str], folder: Path, *, clocks: Mapping[str, str]) -> None:
         self.services = compose_file.read_file(file, variables)
@@ -41,7 +41,7 @@ class Cluster:
 
     @property
     def ui(self) -> str:
-        """Where the UI is."""
+        """The address of the UI."""
         return f"http://127.0.0.1:{self._places['api-server', 8080]}"
 
     @property
@@ -55,7 +55,7 @@ class Cluster:
         return str(re.findall(r'"admin": "(\w+)"', (self.folder / "volumes/state/passwords.json").read_text())[0])
 
     def up(self, scale: Mapping[str, int]) -> None:
-        """Start every service as soon as what it depends on is as the file demands."""
+        """Start every service as soon as the services that it depends on are as the file requires."""
         waiting = dict(self.services)
         while waiting:
             ready = [each for each in waiting.values() if not set(each.depends_on) & set(waiting)]
@@ -81,15 +81,15 @@ class Cluster:
                 raise ComposeError(f"{container.name} died ({container.exit_status()}):\n{container.log_tail()}")
 
     def down(self) -> None:
-        """Stop what needs other services before those, and leave nothing."""
+        """Stop services before those that they depend on, and leave no process."""
         waiting = list(self.containers.values())
         while waiting:
             needed = {other for container in waiting for other in container.service.depends_on}
             last = [container for container in waiting if container.service.name not in needed]
             for container in last:
-                container.ask_to_end()
+                container.send_stop_signal()
             for container in last:
-                container.stop(_STOP_PATIENCE)
+                container.stop(_STOP_TIMEOUT)
                 waiting.remove(container)
         for server in self._postgres.values():
             server.remove()
@@ -100,8 +100,8 @@ class Cluster:
         environment = self._environment(service, name, home)
         command, test = service.command, service.health.test if service.health else ()
         container = Container(
-            name, service, home, tuple(self._here(each, service, home) for each in command),
-            tuple(self._here(each, service, home) for each in test), environment,
+            name, service, home, tuple(self._on_this_machine(each, service, home) for each in command),
+            tuple(self._on_this_machine(each, service, home) for each in test), environment,
         )  # fmt: skip
         self.containers[name] = container
         if service.image.startswith("postgres:"):
@@ -111,26 +111,26 @@ class Cluster:
 
     def _environment(self, service: Service, name: str, home: Path) -> dict[str, str]:
         """What the container sees: the file's variables, and what its image and its host would add."""
-        message = {key: self._here(value, service, home) for key, value in service.environment.items()}
+        variables = {key: self._on_this_machine(value, service, home) for key, value in service.environment.items()}
         (home / "tmp").mkdir()
         inside = {"PATH": f"{self.folder / 'bin'}:{self._path}", "HOME": str(home), "HOSTNAME": name,
                   "TMPDIR": str(home / "tmp"), "LANG": "C.UTF-8"}  # fmt: skip
         if service.image.startswith("redis:"):
             port = self._places[service.name, 6379]
-            self._wrap("redis-server", f'"$@" --bind 127.0.0.1 --port {port}')
-            self._wrap("redis-cli", f'-p {port} "$@"')
+            self._add_wrapper("redis-server", f'"$@" --bind 127.0.0.1 --port {port}')
+            self._add_wrapper("redis-cli", f'-p {port} "$@"')
         if not service.is_built:
-            return inside | message
+            return inside | variables
         for target, volume in service.mounts.items():
             _link(home / Path(target).relative_to(HOME), self.folder / "volumes" / volume)
         for copied in ("dags", "plugins"):
             (home / copied).symlink_to(PROJECT / copied)
         listens = {"AIRFLOW__API__HOST": "127.0.0.1", "AIRFLOW__API__PORT": str(self._places.get(("api-server", 8080)))}
         own = {"AIRFLOW_HOME": str(home), "PYTHONPATH": str(Path(__file__).parent / "host"), "PYTHONUNBUFFERED": "1"}
-        return inside | own | listens | message | self._clocks
+        return inside | own | listens | variables | self._clocks
 
-    def _here(self, text: str, service: Service, home: Path) -> str:
-        """Say of a place in a container where it is on this machine."""
+    def _on_this_machine(self, text: str, service: Service, home: Path) -> str:
+        """Replace the places of a container by those of this machine."""
         for (host, port), here in self._places.items():
             names = f"{host}|localhost" if host == service.name else host
             text = re.sub(rf"(?<![\w.-])(?:{names}):{port}(?!\d)", f"127.0.0.1:{here}", text)
@@ -138,19 +138,19 @@ class Cluster:
 
     def _start_postgres(self, container: Container) -> None:
         """What the image does with its variables; its server takes no other options."""
-        message, port = container.service.environment, self._places[container.service.name, 5432]
+        variables, port = container.service.environment, self._places[container.service.name, 5432]
         if container.command:
-            raise ComposeError(f"{container.name} has a command, which the server that plays it would not follow.")
+            raise ComposeError(f"{container.name} has a command, which the server in its place would ignore.")
         server = TcpPostgres(
-            container.home / "data", port=port, user=message["POSTGRES_USER"],
-            password=message["POSTGRES_PASSWORD"], database=message["POSTGRES_DB"],
+            container.home / "data", port=port, user=variables["POSTGRES_USER"],
+            password=variables["POSTGRES_PASSWORD"], database=variables["POSTGRES_DB"],
         )  # fmt: skip
         self._postgres[container.name] = server
         server.start()
         path = f"{server.programs}:{self._path}"
         container.environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PATH": path}
 
-    def _wrap(self, program: str, arguments: str) -> None:
+    def _add_wrapper(self, program: str, arguments: str) -> None:
         """Make a program use the port that stands for its container's."""
         real = shutil.which(program)
         if real is None:
@@ -163,9 +163,9 @@ class Cluster:
         health = self.services[name].health
         for container in [each for each in self.containers.values() if each.service.name == name]:
             if condition == "service_healthy":
-                patience = health.patience if health else 0
-                ill = f"{container.name} is not healthy after {patience:.0f} s"
-                self._until(container.is_healthy, patience, ill, container)
+                healthy_within = health.healthy_within if health else 0
+                unhealthy = f"{container.name} is not healthy after {healthy_within:.0f} s"
+                self._until(container.is_healthy, healthy_within, unhealthy, container)
             elif condition == "service_completed_successfully":
                 ended = f"{container.name} has not ended in 5 minutes"
                 self._until(lambda of=container: of.exit_status() is not None, 300, ended, container)
@@ -182,7 +182,7 @@ class Cluster:
 
 
 @contextmanager
-def playing(
+def running_cluster(
     file: Path, variables: Mapping[str, str], folder: Path, *, clocks: Mapping[str, str], scale: Mapping[str, int]
 ) -> Iterator[Cluster]:
     """A cluster that is up and healthy until the block ends."""
@@ -197,8 +197,8 @@ def playing(
 
 def _places(services: Mapping[str, Service]) -> dict[tuple[str, int], int]:
     """The ports at which services reach each other, and the ports of this machine that stand for them."""
-    message = " ".join(value for service in services.values() for value in service.environment.values())
-    named = {(name, int(port)) for name in services for port in re.findall(rf"(?<![\w.-]){name}:(\d+)", message)}
+    variables = " ".join(value for service in services.values() for value in service.environment.values())
+    named = {(name, int(port)) for name in services for port in re.findall(rf"(?<![\w.-]){name}:(\d+)", variables)}
     published = {(service.name, target): here for service in services.values() for _, here, target in service.ports}
     return {place: published.get(place) or free_port() for place in sorted(named | set(published))}
 

@@ -1,4 +1,4 @@
-"""The time that a run may take: an end that comes by itself, whatever hangs."""
+"""The time that a run may take: it ends by itself, whatever hangs."""
 
 import os
 import signal

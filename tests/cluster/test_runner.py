@@ -1,4 +1,4 @@
-"""The player does what a file says: order, volumes, host names, addresses, health, and the end of it all."""
+"""The runner does what a file says: order, volumes, host names, addresses, health, and the stop."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from local_stack.services import marked_processes
 
 from tests.cluster.compose_file import ComposeError
-from tests.cluster.player import playing
+from tests.cluster.runner import running_cluster
 
 FILE = """
 services:
@@ -39,7 +39,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_services_start_in_order_and_share_their_volume(file: Path, tmp_path: Path) -> None:
-    with playing(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={"worker": 2}) as cluster:
+    with running_cluster(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={"worker": 2}) as cluster:
         one, two = cluster.containers["worker-1"], cluster.containers["worker-2"]
         assert one.home != two.home
         assert [(each.home / "seen").read_text() for each in (one, two)] == ["init-1\n", "init-1\n"]
@@ -49,7 +49,7 @@ def test_services_start_in_order_and_share_their_volume(file: Path, tmp_path: Pa
 
 
 def test_a_killed_container_leaves_the_others_running(file: Path, tmp_path: Path) -> None:
-    with playing(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={"worker": 2}) as cluster:
+    with running_cluster(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={"worker": 2}) as cluster:
         # One of the three hides its environment, and with it the mark.
         assert cluster.containers["worker-1"].kill() == 3
         cluster.check()
@@ -57,11 +57,11 @@ def test_a_killed_container_leaves_the_others_running(file: Path, tmp_path: Path
         assert cluster.containers["worker-2"].is_healthy()
 
 
-def test_a_service_that_fails_is_told_with_its_last_words(file: Path, tmp_path: Path) -> None:
+def test_a_service_that_fails_is_named_with_its_log(file: Path, tmp_path: Path) -> None:
     file.write_text(FILE.replace("sleep 0.3;", "echo no disk; exit 3;"))
     with (
         pytest.raises(ComposeError, match=r"init-1 (failed|died \(3\)):\nno disk"),
-        playing(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={}),
+        running_cluster(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={}),
     ):
         pass
 
@@ -71,7 +71,7 @@ def test_an_unhealthy_service_is_given_up_in_time(file: Path, tmp_path: Path) ->
     begun = time.monotonic()
     with (
         pytest.raises(ComposeError, match="worker-1 is not healthy after 1 s"),
-        playing(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={}),
+        running_cluster(file, {"PORT": "18080"}, tmp_path / "cluster", clocks={}, scale={}),
     ):
         pass
     assert time.monotonic() - begun > 1

@@ -1,4 +1,4 @@
-"""Who is at work on a running stack: its services, and the tasks with the processes that supervise them.
+"""The processes of a running stack: its services, and the tasks with the processes that supervise them.
 
 Airflow 3.3 names its processes on Linux. While a worker of the LocalExecutor supervises a task it is called
 `airflow worker -- LocalExecutor: <id>`; the task, its child in a process group of its own, `airflow worker -- <id>`.
@@ -38,8 +38,8 @@ _TRIES = (
 )
 
 
-class NotSeen(Exception):
-    """What a kill needs, or what must follow it, did not come about in time."""
+class NotObserved(Exception):
+    """What a kill needs, or what must follow it, was not observed in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ class Task:
         return self.task_id in _LOADING
 
 
-class AtWork:
-    """Looks at a running stack from outside: its processes, its ledger and Airflow's tries."""
+class StackObserver:
+    """Observes a running stack from outside: its processes, its ledger and Airflow's tries."""
 
     def __init__(self, stack: Stack, warehouse: EmbeddedPostgres) -> None:
         self.stack = stack
@@ -88,10 +88,10 @@ class AtWork:
         for child in psutil.Process().children():
             if is_alive(child) and title in " ".join(child.cmdline()):
                 return child
-        raise NotSeen(f"no {name} is running")
+        raise NotObserved(f"no {name} is running")
 
     def start_again(self, name: str) -> None:
-        """What a service manager does when a service has died; the log of the dead one is kept beside it."""
+        """What a service manager does when a service has died; the old log is kept under another name."""
         log = self.stack.state.logs / f"{name}.log"
         log.rename(log.with_name(f"{name}.{time.time_ns()}.log"))
         self.stack.services.start(name, [*AIRFLOW, *COMMANDS[name]])
@@ -147,8 +147,8 @@ class AtWork:
             return bool(connection.scalar(text(query), {"since": since}))
 
     @contextmanager
-    def loads_held(self) -> Iterator[list[Task]]:
-        """The tasks that load, each stopped in the middle of its transaction until the block ends."""
+    def loads_paused(self) -> Iterator[list[Task]]:
+        """The tasks that load, each paused within its transaction until the block ends."""
         wait_for(lambda: [task for task in self.tasks() if task.is_loading], 150, "no task was loading")
         with self.warehouse.connect() as holding:
             holding.execute(text("LOCK TABLE asset_states IN SHARE MODE"))
@@ -169,18 +169,18 @@ class AtWork:
             return dict(row) if row else None
 
 
-def wait_for(look: Callable[[], Found], seconds: float, otherwise: str) -> Found:
+def wait_for(condition: Callable[[], Found], seconds: float, otherwise: str) -> Found:
     """What `look` finds once it finds something; NotSeen after so many seconds."""
     ends = time.monotonic() + seconds
-    while not (found := look()):
+    while not (found := condition()):
         if time.monotonic() > ends:
-            raise NotSeen(f"{otherwise} within {seconds:.0f} s")
+            raise NotObserved(f"{otherwise} within {seconds:.0f} s")
         time.sleep(0.3)
     return found
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs; one that is dead and not yet buried does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -190,7 +190,7 @@ def is_alive(process: psutil.Process) -> bool:
 def kill(process: psutil.Process) -> None:
     """SIGKILL, and see that it hits: alive before, dead after."""
     if not is_alive(process):
-        raise NotSeen(f"process {process.pid} was dead before it was killed")
+        raise NotObserved(f"process {process.pid} was dead before it was killed")
     process.send_signal(SIGKILL)
     wait_for(lambda: not is_alive(process), 10, f"process {process.pid} did not die")
 

@@ -1,4 +1,4 @@
-"""Workers and what befalls them: a signal at a named point or at any time, a server that crashes under them."""
+"""Workers and their faults: a signal at a named point or at any time, a server that crashes under them."""
 
 import multiprocessing
 import os
@@ -15,20 +15,20 @@ from signal import SIGCONT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, Signals
 
 from local_stack.postgres import EmbeddedPostgres
 
-from tests.chaos.perils import POINTS_OF
-from tests.chaos.worker import Kind, Orders, work
+from tests.chaos.fault_points import POINTS_OF
+from tests.chaos.worker import Job, Kind, work
 
-_PATIENCE = 120.0  # seconds after which a worker that does not end is a failure
+_TIMEOUT = 120.0  # seconds after which a worker that does not end is a failure
 
 LIVE = ("steps", "catch_up")
-MUST = (
+REQUIRED = (
     *(Kind(way, point, SIGKILL) for way, points in POINTS_OF.items() for point in points),
     *(Kind(way, "after put", SIGTERM) for way in LIVE),
     *(Kind(way, "before load", SIGSTOP) for way in LIVE),
 )
-"""What befalls some worker in every run, however short.
+"""What hits some worker in every run, however short.
 
-A SIGTERM comes while a set is in hand; at a SIGSTOP the server crashes, with all of the load written and not committed.
+A SIGTERM comes between PUT and load; at a SIGSTOP the server crashes, with the load written and not committed.
 """
 
 _context = multiprocessing.get_context("forkserver")
@@ -38,17 +38,17 @@ _context.set_forkserver_preload(["tests.chaos.worker"])
 
 @dataclass(kw_only=True)
 class Tally:
-    """What befell the workers, by kind; a signal counts where it came to a worker that lived."""
+    """What hit the workers, by kind; a signal counts if the worker was alive."""
 
-    befell: Counter[Kind] = field(default_factory=Counter)
+    counts: Counter[Kind] = field(default_factory=Counter)
     ended: int = 0
     crashes: int = 0
     interrupted: int = 0
     failures: list[str] = field(default_factory=list)
 
     def signals(self, sent: Signals) -> int:
-        """How often a signal came."""
-        return sum(count for kind, count in self.befell.items() if kind.comes == sent)
+        """How often a signal hit."""
+        return sum(count for kind, count in self.counts.items() if kind.signal_sent == sent)
 
     @property
     def kills(self) -> int:
@@ -57,28 +57,28 @@ class Tally:
 
     @property
     def missing(self) -> list[Kind]:
-        """What must befall some worker and has not yet."""
-        return [kind for kind in MUST if not self.befell[kind]]
+        """What must hit some worker and has not yet."""
+        return [kind for kind in REQUIRED if not self.counts[kind]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fate:
-    """A worker's orders; a signal without a point comes so many seconds after it has started."""
+class PlannedJob:
+    """A worker's job; a signal without a point comes `after` seconds."""
 
-    orders: Orders
+    job: Job
     after: float = 0.0
 
 
 @dataclass(kw_only=True)
 class _Worker:
-    fate: Fate
+    planned: PlannedJob
     process: BaseProcess
-    told: Connection
-    is_hit: bool = False
+    receiver: Connection
+    was_hit: bool = False
 
     @property
     def kind(self) -> Kind:
-        return self.fate.orders.kind
+        return self.planned.job.kind
 
     def send(self, sent: Signals) -> bool:
         """Send a signal; False if it has ended already."""
@@ -88,38 +88,38 @@ class _Worker:
         return True
 
     def listen(self, seconds: float) -> None:
-        """Wait until it says that it has come to its point, or ends."""
+        """Wait until it reports that it reached its point, or ends."""
         with suppress(EOFError):
-            self.is_hit |= self.told.poll(seconds) and self.told.recv_bytes() == b"struck"
+            self.was_hit |= self.receiver.poll(seconds) and self.receiver.recv_bytes() == b"failing"
 
 
-class Crew:
-    """Starts workers, lets their fates befall them, and counts."""
+class WorkerPool:
+    """Starts workers, sends their signals, and counts."""
 
     def __init__(self, tally: Tally, rng: random.Random) -> None:
         self._tally = tally
         self._rng = rng
 
-    def shift(self, fates: Sequence[Fate], *, crashes: EmbeddedPostgres | None = None) -> None:
-        """Run workers beside each other until all have ended; `crashes` is a server that crashes meanwhile."""
-        workers = [_started(fate) for fate in fates]
+    def run(self, plan: Sequence[PlannedJob], *, crashes: EmbeddedPostgres | None = None) -> None:
+        """Run workers in parallel until all have ended; `crashes` is a server that crashes meanwhile."""
+        workers = [_start(planned) for planned in plan]
         began = time.monotonic()
         if crashes:
-            self._crash(crashes, [each for each in workers if each.kind.comes == SIGSTOP])
-        for each in sorted(workers, key=lambda each: each.fate.after):
-            if each.kind.comes and each.kind.point is None:
-                each.process.join(max(0.0, each.fate.after - (time.monotonic() - began)))
-                each.is_hit = each.send(each.kind.comes)
+            self._crash(crashes, [each for each in workers if each.kind.signal_sent == SIGSTOP])
+        for each in sorted(workers, key=lambda each: each.planned.after):
+            if each.kind.signal_sent and each.kind.point is None:
+                each.process.join(max(0.0, each.planned.after - (time.monotonic() - began)))
+                each.was_hit = each.send(each.kind.signal_sent)
         for each in workers:
-            each.process.join(_PATIENCE)
+            each.process.join(_TIMEOUT)
             each.listen(0)
-            self._count(each, is_excused=crashes is not None)
-            each.told.close()
+            self._count(each, may_be_interrupted=crashes is not None)
+            each.receiver.close()
 
     def _crash(self, server: EmbeddedPostgres, frozen: Sequence[_Worker]) -> None:
-        """Crash the server while workers stand still in mid-load; without any at any moment."""
+        """Crash the server while stopped workers are in a load; without any, at a random time."""
         for each in frozen:
-            each.listen(_PATIENCE)
+            each.listen(_TIMEOUT)
         if not frozen:
             time.sleep(self._rng.uniform(0.0, 0.3))
         crash(server)
@@ -128,17 +128,19 @@ class Crew:
         for each in frozen:
             each.send(SIGCONT)
 
-    def _count(self, each: _Worker, *, is_excused: bool) -> None:
+    def _count(self, each: _Worker, *, may_be_interrupted: bool) -> None:
         kind, status = each.kind, each.process.exitcode
-        is_frozen = kind.comes == SIGSTOP and each.is_hit
+        is_frozen = kind.signal_sent == SIGSTOP and each.was_hit
         if status is None:
             each.process.kill()
-            self._tally.failures.append(f"{kind}: a worker did not end within {_PATIENCE:.0f} s")
-        elif (status == -SIGKILL and kind.comes == SIGKILL) or (status == 0 and kind.comes == SIGTERM and each.is_hit):
-            self._tally.befell[kind] += 1
-        elif status == 1 and is_excused:
+            self._tally.failures.append(f"{kind}: a worker did not end within {_TIMEOUT:.0f} s")
+        elif (status == -SIGKILL and kind.signal_sent == SIGKILL) or (
+            status == 0 and kind.signal_sent == SIGTERM and each.was_hit
+        ):
+            self._tally.counts[kind] += 1
+        elif status == 1 and may_be_interrupted:
             self._tally.interrupted += 1
-            self._tally.befell.update([kind] if is_frozen else [])
+            self._tally.counts.update([kind] if is_frozen else [])
         elif status == 0 and not is_frozen:  # which cannot have committed
             self._tally.ended += 1
         else:
@@ -156,12 +158,12 @@ def crash(server: EmbeddedPostgres) -> None:
         os.close(gone)
 
 
-def _started(fate: Fate) -> _Worker:
-    """Return a worker that has its connections made ready and begins now."""
-    told, tells = _context.Pipe(duplex=False)
-    process = _context.Process(target=work, args=(fate.orders, tells), daemon=True)
+def _start(planned: PlannedJob) -> _Worker:
+    """Return a worker that has its connections and starts its job now."""
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(target=work, args=(planned.job, sender), daemon=True)
     process.start()
-    tells.close()
+    sender.close()
     with suppress(EOFError):  # it died before: its exit status says how
-        told.recv_bytes()
-    return _Worker(fate=fate, process=process, told=told)
+        receiver.recv_bytes()
+    return _Worker(planned=planned, process=process, receiver=receiver)

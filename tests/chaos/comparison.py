@@ -1,4 +1,4 @@
-"""What a warehouse has lost, doubled and brought back from the dead, measured against the feed's own truth."""
+"""What a warehouse has lost, doubled and resurrected, compared with the sandbox's truth."""
 
 import gzip
 import json
@@ -21,9 +21,9 @@ KEYS = {
     "rejected_changes": _IN_A_SET,
     "deletions": _IN_A_SET,
 }
-"""The tables and views that are compared row by row, and what tells their rows apart."""
+"""The tables and views that are compared row by row, and the keys of their rows."""
 
-# Whatever is in these must be none.
+# The count of each must be 0.
 _LOST = {
     "sets in the ledger are not loaded": "SELECT count(*) FROM change_sets WHERE loaded_at IS NULL",
     "numbers are missing in the sequences of the channels": (
@@ -32,7 +32,7 @@ _LOST = {
     ),
 }
 _DOUBLED = {
-    "rows stand under another time than their set's": (
+    "rows have another time than their set": (
         "SELECT count(*) FROM (SELECT channel_id, change_set_id, fetched_at AS at FROM asset_changes UNION ALL"
         " SELECT channel_id, change_set_id, received_at FROM deletions) AS kept JOIN change_sets"
         " USING (channel_id, change_set_id) WHERE at <> fetched_at"
@@ -41,8 +41,8 @@ _DOUBLED = {
 
 
 @dataclass(kw_only=True)
-class Verdict:
-    """How many rows went wrong, in each way, and the first of them in words."""
+class Comparison:
+    """How many rows are wrong, in each way, with the first examples."""
 
     redelivered: int = 0
     sets: int = 0
@@ -52,8 +52,8 @@ class Verdict:
     resurrected: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def __add__(self, other: "Verdict") -> "Verdict":
-        return Verdict(
+    def __add__(self, other: "Comparison") -> "Comparison":
+        return Comparison(
             redelivered=self.redelivered + other.redelivered,
             sets=self.sets + other.sets,
             changes=self.changes + other.changes,
@@ -72,47 +72,47 @@ class Verdict:
         return f"lost={self.lost} doubled={self.doubled} resurrected={self.resurrected}"
 
 
-def judge(connection: Connection, truth: dict[str, Any]) -> Verdict:
+def compare(connection: Connection, truth: dict[str, Any]) -> Comparison:
     """Compare every row of every table with the truth of the sets that were confirmed."""
-    verdict = Verdict(
+    comparison = Comparison(
         redelivered=connection.scalar(text("SELECT coalesce(sum(redelivered_count), 0) FROM change_sets")) or 0,
         sets=len(truth["change_sets"]),
         changes=sum(each["change_count"] for each in truth["change_sets"]),
     )
     for table in KEYS:
-        verdict += _judge_table(connection, table, truth[table])
+        comparison += _compare_table(connection, table, truth[table])
     for what, query in _LOST.items():
         if count := int(connection.scalar(text(query)) or 0):
-            verdict += Verdict(lost=count, examples=[f"{count} {what}"])
+            comparison += Comparison(lost=count, examples=[f"{count} {what}"])
     for what, query in _DOUBLED.items():
         if count := int(connection.scalar(text(query)) or 0):
-            verdict += Verdict(doubled=count, examples=[f"{count} {what}"])
-    return verdict
+            comparison += Comparison(doubled=count, examples=[f"{count} {what}"])
+    return comparison
 
 
-def _judge_table(connection: Connection, table: str, told: list[dict[str, Any]]) -> Verdict:
-    """A row that is missing or says something else is lost; one too many is doubled, or lives and must not."""
-    verdict, found = Verdict(), defaultdict(list)
-    for row in _rows(connection, table, list(told[0]) if told else KEYS[table]):
+def _compare_table(connection: Connection, table: str, expected: list[dict[str, Any]]) -> Comparison:
+    """A row that is missing or different is lost; one too many is doubled, or resurrected if it is live."""
+    comparison, found = Comparison(), defaultdict(list)
+    for row in _rows(connection, table, list(expected[0]) if expected else KEYS[table]):
         found[_key(table, row)].append(row)
-    for each in told:
+    for each in expected:
         rows = found.pop(_key(table, each), [])
-        verdict.doubled += max(0, len(rows) - 1)
-        if not any(_says(row, each) for row in rows):
-            verdict.lost += 1
-            verdict.examples.append(f"{table} lacks {each} and has {rows}")
+        comparison.doubled += max(0, len(rows) - 1)
+        if not any(_matches(row, each) for row in rows):
+            comparison.lost += 1
+            comparison.examples.append(f"{table} lacks {each} and has {rows}")
     for key, rows in found.items():
-        verdict.examples.append(f"{table} has {rows}, out of nowhere, at {key}")
+        comparison.examples.append(f"{table} has {rows}, which the truth lacks, at {key}")
         if table == "assets":
-            verdict.resurrected += len(rows)
+            comparison.resurrected += len(rows)
         else:
-            verdict.doubled += len(rows)
-    return verdict
+            comparison.doubled += len(rows)
+    return comparison
 
 
-def _says(row: dict[str, Any], told: dict[str, Any]) -> bool:
-    """Whether a row is as it is told; what was held at a Delete is not told where the order of channels decides."""
-    return row == told or (told.get("was_held", "") is None and row | {"was_held": None} == told)
+def _matches(row: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether a row equals the expected one; `was_held` is null where it depends on the order of channels."""
+    return row == expected or (expected.get("was_held", "") is None and row | {"was_held": None} == expected)
 
 
 def _key(table: str, row: dict[str, Any]) -> tuple[Any, ...]:
@@ -129,22 +129,22 @@ def _plain(value: Any) -> Any:
     return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
 
 
-def judge_archive(connection: Connection) -> Verdict:
-    """Whatever the ledger knows of is in the archive, a folder, as a whole object: what is not is lost."""
-    verdict = Verdict()
+def compare_archive(connection: Connection) -> Comparison:
+    """Every set of the ledger is in the archive, as a whole object: what is not is lost."""
+    comparison = Comparison()
     for row in connection.execute(text("SELECT archive_uri, change_set_id, loaded_at, change_count FROM change_sets")):
         try:
-            held = json.loads(gzip.decompress(Path(row.archive_uri.removeprefix("file://")).read_bytes()))
+            archived = json.loads(gzip.decompress(Path(row.archive_uri.removeprefix("file://")).read_bytes()))
         except (OSError, EOFError, ValueError) as error:
-            held = {"change_set_id": error, "changed_assets": []}
-        is_whole = row.loaded_at is None or len(held["changed_assets"]) == row.change_count
-        if held["change_set_id"] != row.change_set_id or not is_whole:
-            verdict += Verdict(lost=1, examples=[f"{row.archive_uri} does not hold the set: {held!s:.80}"])
-    return verdict
+            archived = {"change_set_id": error, "changed_assets": []}
+        is_whole = row.loaded_at is None or len(archived["changed_assets"]) == row.change_count
+        if archived["change_set_id"] != row.change_set_id or not is_whole:
+            comparison += Comparison(lost=1, examples=[f"{row.archive_uri} does not have the set: {archived!s:.80}"])
+    return comparison
 
 
-def judge_confirmed(connection: Connection, change_set_ids: Iterable[str]) -> Verdict:
-    """What Getty has forgotten is loaded: what is not is lost."""
+def compare_confirmed(connection: Connection, change_set_ids: Iterable[str]) -> Comparison:
+    """What was confirmed is loaded: what is not is lost."""
     loaded = set(connection.scalars(text("SELECT change_set_id FROM change_sets WHERE loaded_at IS NOT NULL")))
     lost = [each for each in change_set_ids if each not in loaded]
-    return Verdict(lost=len(lost), examples=[f"change set {each} is confirmed and not loaded" for each in lost])
+    return Comparison(lost=len(lost), examples=[f"change set {each} is confirmed and not loaded" for each in lost])

@@ -1,4 +1,4 @@
-"""Our `load` of one set alone: the steps of a run, with the stop watch on the transaction that loads."""
+"""Our `load` of one set alone: the steps of a run, timed is only the transaction that loads."""
 
 import logging
 import time
@@ -6,11 +6,11 @@ from typing import Any
 
 from asset_changes.pipeline import steps
 
-from benchmarks.sides.ours import steps_of
-from benchmarks.sides.rounds import Run, Timed, serve
+from benchmarks.programs.ours import steps_of
+from benchmarks.programs.rounds import DoSets, Timed, serve
 
 
-def setup(settings: dict[str, Any]) -> Run:
+def setup(settings: dict[str, Any]) -> DoSets:
     """Return the loop of fetch, transform, load (timed) and confirm."""
     logging.basicConfig(filename=settings["log"], level=logging.INFO)
     channel_steps = steps_of(settings)

@@ -3,9 +3,9 @@
 from contextlib import ExitStack
 
 from benchmarks.bench import Bench
-from benchmarks.contest import Round, Side
 from benchmarks.feed import FIRST_ID, FULL
 from benchmarks.getty import serving
+from benchmarks.measuring import MeasuredProgram, Round
 from benchmarks.results import Budget
 
 _CHANNELS = 4
@@ -33,13 +33,13 @@ def _caught_up(bench: Bench, sets: int, *, channels: int) -> list[Round]:
     """Let so many channels catch up at the same time, each with assets of its own."""
     database = "growth"
     bench.server.drop(database)
-    bench.server.make_warehouse(database, held=0)
+    bench.server.make_warehouse(database, stored=0)
     with ExitStack() as ending:
-        sides = []
+        programs = []
         for number in range(channels):
-            feed = serving(sets, held=FULL, seed=number, first=FIRST_ID + number * _IDS_PER_CHANNEL)
+            feed = serving(sets, stored=FULL, seed=number, first=FIRST_ID + number * _IDS_PER_CHANNEL)
             settings = bench.ours(database, ending.enter_context(feed), channel_id=5001 + number)
-            sides.append(ending.enter_context(Side("ours", settings)))
-        for side in sides:
-            side.ask(sets)
-        return [side.answer() for side in sides]
+            programs.append(ending.enter_context(MeasuredProgram("ours", settings)))
+        for program in programs:
+            program.start(sets)
+        return [program.answer() for program in programs]

@@ -1,4 +1,4 @@
-"""How a measured process is spoken to: a number of sets in, one line of JSON with what they cost out.
+"""The protocol of a measured program: a number of sets in, one line of JSON with their cost out.
 
 Standard library only: dlt's own environment runs it as well.
 """
@@ -19,20 +19,20 @@ class Timed(NamedTuple):
     seconds: float
 
 
-Run = Callable[[int], int | Timed]
-"""Does so many change sets and returns how many changes they held."""
+DoSets = Callable[[int], int | Timed]
+"""Does so many change sets and returns how many changes they had."""
 
 
-def serve(setup: Callable[[dict[str, Any]], Run]) -> None:
+def serve(setup: Callable[[dict[str, Any]], DoSets]) -> None:
     """Set up once, then do one round for each line that comes in."""
     imported = _peak()
     run = setup(json.loads(sys.argv[1]))
-    _say(is_ready=True)
+    _write_line(is_ready=True)
     for line in sys.stdin:
         cpu, started = _cpu(), time.perf_counter()
         done = run(int(line))
         timed = done if isinstance(done, Timed) else Timed(done, time.perf_counter() - started)
-        _say(
+        _write_line(
             sets=int(line),
             changes=timed.changes,
             seconds=timed.seconds,
@@ -41,7 +41,7 @@ def serve(setup: Callable[[dict[str, Any]], Run]) -> None:
         )
 
 
-def _say(**what: object) -> None:
+def _write_line(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
@@ -52,7 +52,7 @@ def _cpu() -> float:
 
 
 def _peak() -> int:
-    """Return the most memory this program has held, in KiB.
+    """Return the most memory this program has used, in KiB.
 
     Linux' own mark first: `ru_maxrss` counts the process that started this one, too.
     """

@@ -1,4 +1,4 @@
-"""Side (c): dlt's merge into the same Postgres, one pipeline run per change set.
+"""dlt's merge into the same Postgres, one pipeline run per change set.
 
 Runs in an environment of its own (`requirements-dlt.txt`). The set is confirmed after its run, as
 an at-least-once reader must. The strategy is delete-insert, dlt's default: its `upsert` fails on
@@ -16,10 +16,10 @@ os.environ.update(
     }
 )
 
-import dlt
+import dlt  # in an environment of its own
 
-from benchmarks.sides.bare_loop import session_of
-from benchmarks.sides.rounds import Run, serve
+from benchmarks.programs.bare_loop import session_of
+from benchmarks.programs.rounds import DoSets, serve
 
 _COLUMNS = {
     "id": {"data_type": "text", "nullable": False},
@@ -31,7 +31,7 @@ _COLUMNS = {
 }
 
 
-def setup(settings: dict[str, Any]) -> Run:
+def setup(settings: dict[str, Any]) -> DoSets:
     """Return a loop of pipeline runs."""
     session = session_of(settings)
     url, channel_id = settings["change_sets_url"], settings["channel_id"]

@@ -1,4 +1,4 @@
-"""Our side: `catch_up` of the core, as the Airflow task of that name calls it."""
+"""Our program: `catch_up` of the core, as the Airflow task of that name calls it."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ from asset_changes.warehouse.engine import connect
 from sqlalchemy import make_url
 from upath import UPath
 
-from benchmarks.sides.rounds import Run, serve
+from benchmarks.programs.rounds import DoSets, serve
 
 
 def steps_of(settings: dict[str, Any]) -> ChannelContext:
@@ -33,7 +33,7 @@ def steps_of(settings: dict[str, Any]) -> ChannelContext:
     )
 
 
-def setup(settings: dict[str, Any]) -> Run:
+def setup(settings: dict[str, Any]) -> DoSets:
     """Return a catch-up that stops after so many sets."""
     logging.basicConfig(filename=settings["log"], level=logging.INFO)
     steps = steps_of(settings)

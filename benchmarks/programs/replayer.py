@@ -6,11 +6,11 @@ from typing import Any
 
 from asset_changes.pipeline.replay import replay
 
-from benchmarks.sides.ours import steps_of
-from benchmarks.sides.rounds import Run, serve
+from benchmarks.programs.ours import steps_of
+from benchmarks.programs.rounds import DoSets, serve
 
 
-def setup(settings: dict[str, Any]) -> Run:
+def setup(settings: dict[str, Any]) -> DoSets:
     """Return the replay; the number of sets it is asked for is what it must find."""
     logging.basicConfig(filename=settings["log"], level=logging.INFO)
     steps = steps_of(settings)

@@ -1,4 +1,4 @@
-"""Side (b): what one would write in an afternoon, without waste: requests, COPY, one guarded upsert.
+"""What one would write in an afternoon, without waste: requests, COPY, one guarded upsert.
 
 No archive, no log, no ledger, no evidence of deletions, no rejected changes; one register per asset.
 """
@@ -7,22 +7,22 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.sides.bare_loop import session_of
-from benchmarks.sides.rounds import Run, serve
+from benchmarks.programs.bare_loop import session_of
+from benchmarks.programs.rounds import DoSets, serve
 
 _COLUMNS = "asset_id, asset_type, asset_lifecycle, changed_at, uri"
 _STAGE = f"CREATE TEMPORARY TABLE staged ON COMMIT DELETE ROWS AS SELECT {_COLUMNS} FROM bare_assets WITH NO DATA"
 _UPSERT = f"""
-INSERT INTO bare_assets AS held ({_COLUMNS})
+INSERT INTO bare_assets AS stored ({_COLUMNS})
 SELECT DISTINCT ON (asset_id) {_COLUMNS} FROM staged ORDER BY asset_id, changed_at DESC
 ON CONFLICT (asset_id) DO UPDATE SET
     asset_type = excluded.asset_type, asset_lifecycle = excluded.asset_lifecycle,
     changed_at = excluded.changed_at, uri = excluded.uri
-WHERE excluded.changed_at > held.changed_at
+WHERE excluded.changed_at > stored.changed_at
 """
 
 
-def setup(settings: dict[str, Any]) -> Run:
+def setup(settings: dict[str, Any]) -> DoSets:
     """Return the script's loop."""
     session = session_of(settings)
     url, channel_id = settings["change_sets_url"], settings["channel_id"]

@@ -1,10 +1,10 @@
-"""Side (a): nothing but the two calls per change set. No program can be faster."""
+"""Only the two calls per change set. No program can be faster."""
 
 from typing import Any
 
 import requests
 
-from benchmarks.sides.rounds import Run, serve
+from benchmarks.programs.rounds import DoSets, serve
 
 
 def session_of(settings: dict[str, Any]) -> requests.Session:
@@ -17,7 +17,7 @@ def session_of(settings: dict[str, Any]) -> requests.Session:
     return session
 
 
-def setup(settings: dict[str, Any]) -> Run:
+def setup(settings: dict[str, Any]) -> DoSets:
     """Return the loop."""
     session = session_of(settings)
     url, channel_id = settings["change_sets_url"], settings["channel_id"]

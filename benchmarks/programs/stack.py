@@ -1,6 +1,6 @@
-"""A real stack that runs a channel's DAG and a DAG of empty tasks in turns; prints what Airflow says of the runs.
+"""A real stack that runs a channel's DAG and a DAG of empty tasks in turns; prints what Airflow reports of the runs.
 
-`python -m benchmarks.sides.stack <settings as JSON>`: `folder`, `pairs`, `feed` (as in feed.py).
+`python -m benchmarks.programs.stack <settings as JSON>`: `folder`, `pairs`, `feed` (as in feed.py).
 A program of its own, because a stack takes the signals of its process.
 """
 
@@ -23,13 +23,13 @@ from local_stack.services import wait_until
 from local_stack.stack import Stack, free_port, running_stack
 from rich.console import Console
 
-from benchmarks.contest import PROJECT
 from benchmarks.feed import bodies
+from benchmarks.measuring import PROJECT
 
 CHANNEL_ID = 3001
 DAGS = ("asset_changes_editorial_image_3001", "asset_changes_empty_tasks")
 _ENDED = ("success", "failed")
-_PATIENCE_SECONDS = 180
+_TIMEOUT_SECONDS = 180
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     with running_stack(options, Screen(Console(file=io.StringIO()))) as stack:
         discover(stack, Screen(Console(file=io.StringIO())))
         airflow = Airflow(stack)
-        airflow.quieten()
+        airflow.wait_until_idle()
         runs = []
         for number, body in enumerate(feed):
             _append(stack, body)
@@ -92,7 +92,7 @@ class Airflow:
         answer = self._session.post(f"{stack.address}/auth/token", json=credentials, timeout=30)
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
-    def quieten(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait for the channel's first run by schedule, then until nothing runs; pause every other DAG.
 
         In this order: a run of a DAG that was paused would never end.
@@ -119,9 +119,9 @@ class Airflow:
     def _wait_until(self, condition: Callable[[], object]) -> None:
         wait_until(
             lambda: bool(condition()),
-            seconds=_PATIENCE_SECONDS,
+            seconds=_TIMEOUT_SECONDS,
             services=self._stack.services,
-            otherwise=f"Airflow was not there yet after {_PATIENCE_SECONDS} s",
+            otherwise=f"Airflow was not there yet after {_TIMEOUT_SECONDS} s",
         )
 
     def _get(self, path: str, **parameters: Any) -> Any:

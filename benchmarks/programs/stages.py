@@ -1,6 +1,6 @@
-"""Where the time of a change set goes: our side with a stop watch in each stage.
+"""Where the time of a change set goes: our program with a timer in each stage.
 
-Times are a stage's own: what a stage inside it takes is the inner one's. SQL is told by statement.
+Times are a stage's own: what a stage inside it takes is the inner one's. SQL is named by statement.
 """
 
 import cProfile
@@ -18,10 +18,10 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.sides import ours
-from benchmarks.sides.rounds import Run, serve
+from benchmarks.programs import ours
+from benchmarks.programs.rounds import DoSets, Timed, serve
 
-# Stage and function; one that the core no longer has is passed over.
+# Stage and function; one that the core no longer has is skipped.
 STAGES = (
     ("call PUT", "asset_changes.getty_api.client", "AssetChangesClient.get_change_set"),
     ("call PUT: read JSON", "asset_changes.getty_api.responses", "_document"),
@@ -51,7 +51,7 @@ class Inner(threading.local):
         self.seconds = [0.0]
 
 
-class Watch:
+class StageTimes:
     """Adds up own times by stage."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Watch:
         self._inner = Inner()
 
     def timed(self, function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
-        """Return the function with a stop watch."""
+        """Return the function with a timer."""
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -79,7 +79,7 @@ class Watch:
         return wrapped
 
     def install(self) -> None:
-        """Put a stop watch into each stage, into each statement and each commit."""
+        """Put a timer into each stage, into each statement and each commit."""
         for stage, module, path in STAGES:
             owner: Any = importlib.import_module(module)
             *owners, name = path.split(".")
@@ -115,35 +115,35 @@ def _replace(function: Any, by: Any, owner: Any) -> None:
                     setattr(module, attribute, by)
 
 
-def setup(settings: dict[str, Any]) -> Run:
-    """Return our side, timed or, with `settings["deep"]`, under cProfile; the report goes to a file."""
-    watch = Watch()
+def setup(settings: dict[str, Any]) -> DoSets:
+    """Return our program, timed or, with `settings["deep"]`, under cProfile; the report goes to a file."""
+    times = StageTimes()
     if not settings["deep"]:
-        watch.install()
+        times.install()
     run = ours.setup(settings)
     run(3)  # the first sets pay for connections and plans
-    watch.seconds.clear()
-    watch.calls.clear()
+    times.seconds.clear()
+    times.calls.clear()
 
-    def reported(sets: int) -> int:
+    def reported(sets: int) -> int | Timed:
         profiler = cProfile.Profile()
         started = time.perf_counter()
         changes = profiler.runcall(run, sets) if settings["deep"] else run(sets)
         total = time.perf_counter() - started
         with open(settings["report"], "w") as report:  # noqa: PTH123 - one line
-            report.write(_functions(profiler) if settings["deep"] else _stages(watch, sets, total))
+            report.write(_functions(profiler) if settings["deep"] else _stages(times, sets, total))
         return changes
 
     return reported
 
 
-def _stages(watch: Watch, sets: int, total: float) -> str:
-    beside = ("archive", "archive: durable write")  # in a thread of its own, while others run
-    rest = total - sum(seconds for stage, seconds in watch.seconds.items() if stage not in beside)
-    rows = sorted([*watch.seconds.items(), ("everything else", rest)], key=lambda row: -row[1])
+def _stages(times: StageTimes, sets: int, total: float) -> str:
+    in_background = ("archive", "archive: durable write")  # in a thread of its own, while others run
+    rest = total - sum(seconds for stage, seconds in times.seconds.items() if stage not in in_background)
+    rows = sorted([*times.seconds.items(), ("everything else", rest)], key=lambda row: -row[1])
     lines = [
-        f"{seconds / sets * 1000:8.2f} ms {seconds / total:6.1%} {watch.calls.get(stage, 0) / sets:6.2f} calls  {stage}"
-        f"{' (beside the others)' if stage in beside else ''}"
+        f"{seconds / sets * 1000:8.2f} ms {seconds / total:6.1%} {times.calls.get(stage, 0) / sets:6.2f} calls  {stage}"
+        f"{' (in_background the others)' if stage in in_background else ''}"
         for stage, seconds in rows
     ]
     return "\n".join([f"{total / sets * 1000:8.2f} ms per set of 2,200, stages by their own time", *lines, ""])

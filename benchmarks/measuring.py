@@ -1,4 +1,4 @@
-"""Sides that are measured in turns: A B C, A B C, ..., so that a noisy machine is noisy for all."""
+"""Programs that are measured in turns: A B C, A B C, ..., so that a noisy machine is noisy for all."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Round:
-    """What one side needed for some sets; `server_cpu_seconds` and `wal_bytes` are Postgres' meanwhile."""
+    """What one program needed for some sets; `server_cpu_seconds` and `wal_bytes` are Postgres' meanwhile."""
 
     sets: int
     changes: int
@@ -33,7 +33,7 @@ class Round:
         return self.seconds / self.sets * 1000
 
 
-class Side:
+class MeasuredProgram:
     """One measured process; a context manager."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Side:
         folder = Path(settings["folder"])
         self._errors = (folder / f"{module}-{id(self)}.err").open("w+")
         self._process = subprocess.Popen(
-            [python, "-m", f"benchmarks.sides.{module}", json.dumps(settings)],
+            [python, "-m", f"benchmarks.programs.{module}", json.dumps(settings)],
             cwd=PROJECT,
             env={**os.environ, "DLT_DATA_DIR": str(folder / "dlt")},
             stdin=subprocess.PIPE,
@@ -53,7 +53,7 @@ class Side:
         )
 
     def __enter__(self) -> Self:
-        self._hear()  # that it is ready
+        self._read_line()  # it is ready
         return self
 
     def __exit__(
@@ -63,7 +63,7 @@ class Side:
         self._process.communicate()
         self._errors.close()
 
-    def ask(self, sets: int) -> None:
+    def start(self, sets: int) -> None:
         """Let it begin."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{sets}\n")
@@ -71,33 +71,33 @@ class Side:
 
     def answer(self) -> Round:
         """Wait until it is done."""
-        return Round(**self._hear())
+        return Round(**self._read_line())
 
     def round(self, sets: int, server: Server) -> Round:
-        """Let it do so many sets while nobody else does; with what Postgres spent on them."""
+        """Let it do so many sets while no other program runs; with what Postgres spent on them."""
         cpu, wal = server.cpu_seconds(), server.wal_bytes()
-        self.ask(sets)
-        heard = self._hear()
-        return Round(**heard, server_cpu_seconds=server.cpu_seconds() - cpu, wal_bytes=server.wal_bytes() - wal)
+        self.start(sets)
+        cost = self._read_line()
+        return Round(**cost, server_cpu_seconds=server.cpu_seconds() - cpu, wal_bytes=server.wal_bytes() - wal)
 
-    def _hear(self) -> dict[str, Any]:
+    def _read_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            raise RuntimeError(f"The side {self.name} ended: {self._errors.read()[-2000:]}")
-        heard: dict[str, Any] = json.loads(line)
-        return {} if heard.pop("is_ready", False) else heard
+            raise RuntimeError(f"The program {self.name} ended: {self._errors.read()[-2000:]}")
+        cost: dict[str, Any] = json.loads(line)
+        return {} if cost.pop("is_ready", False) else cost
 
 
-def in_turns(sides: list[Side], server: Server, *, sets: int, rounds: int) -> dict[str, list[Round]]:
-    """Return the rounds of each side by name; one more is done first, which pays for connections and plans."""
-    done: dict[str, list[Round]] = {side.name: [] for side in sides}
+def interleaved(programs: list[MeasuredProgram], server: Server, *, sets: int, rounds: int) -> dict[str, list[Round]]:
+    """Return the rounds of each program by name; one more is done first, which pays for connections and plans."""
+    done: dict[str, list[Round]] = {program.name: [] for program in programs}
     for number in range(rounds + 1):
-        for side in sides:
-            one = side.round(sets, server)
+        for program in programs:
+            one = program.round(sets, server)
             if number:
-                done[side.name].append(one)
+                done[program.name].append(one)
     return done
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from local_stack.stack import free_port
@@ -168,7 +169,7 @@ class Cluster:
                 self._until(container.is_healthy, healthy_within, unhealthy, container)
             elif condition == "service_completed_successfully":
                 ended = f"{container.name} has not ended in 5 minutes"
-                self._until(lambda of=container: of.exit_status() is not None, 300, ended, container)
+                self._until(partial(_has_ended, container), 300, ended, container)
                 if container.exit_status() != 0:
                     raise ComposeError(f"{container.name} failed:\n{container.log_tail()}")
 
@@ -179,6 +180,10 @@ class Cluster:
             if time.monotonic() > ends:
                 raise ComposeError(f"{otherwise}:\n{container.log_tail()}")
             time.sleep(0.5)
+
+
+def _has_ended(container: Container) -> bool:
+    return container.exit_status() is not None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
         warehouse = URL.create("postgresql+psycopg", "loader", "made-up", "127.0.0.1", postgres, "warehouse")
         given = Outside(f"http://127.0.0.1:{getty}", f"http://127.0.0.1:{s3}", warehouse)
         for address in (f"{given.getty}/_sandbox/progress", given.s3):
-            wait_until(lambda at=address: answers(at), f"an answer from {address}")
+            wait_until(partial(answers, address), f"an answer from {address}")
         given.make_bucket()
         yield given
 

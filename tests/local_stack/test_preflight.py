@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from getty_sandbox import Sandbox
@@ -37,7 +38,7 @@ def test_a_warehouse_that_lets_us_in_needs_no_word(warehouse_url: URL) -> None:
     ],
 )
 def test_a_warehouse_that_refuses_ends_the_start_at_once(
-    postgres: EmbeddedPostgres, changes: dict[str, str], reason: str
+    postgres: EmbeddedPostgres, changes: dict[str, Any], reason: str
 ) -> None:
     started = time.monotonic()
     with pytest.raises(StackError, match=reason) as caught:

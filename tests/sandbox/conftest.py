@@ -9,6 +9,7 @@ import requests
 from getty_sandbox import Sandbox
 
 PATH = "/v3/asset-changes"
+MakeChange = Callable[..., dict[str, Any]]
 
 
 class Reader:
@@ -51,8 +52,11 @@ class Reader:
         return list(change_set["changed_assets"])
 
 
+OpenSandbox = Callable[..., Reader]
+
+
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Reader]]:
+def opened() -> Iterator[OpenSandbox]:
     """Opens a sandbox with these options and gives a reader of it; an empty feed by default."""
     with ExitStack() as stack:
 
@@ -63,12 +67,14 @@ def opened() -> Iterator[Callable[..., Reader]]:
         yield open_sandbox
 
 
-def change(asset_id: object = "1", lifecycle: object = "New", at: object = "2026-01-01T00:00:00Z", **rest: Any):
+def change(
+    asset_id: object = "1", lifecycle: object = "New", at: object = "2026-01-01T00:00:00Z", **rest: Any
+) -> dict[str, Any]:
     """A message as the wire knows it."""
     message = {"asset_changed_utc_datetime": at, "asset_lifecycle": lifecycle, "asset_type": "Image"}
     return message | {"id": asset_id, "uri": None} | rest
 
 
 @pytest.fixture(name="change")
-def change_maker() -> Callable[..., dict[str, Any]]:
+def change_maker() -> MakeChange:
     return change

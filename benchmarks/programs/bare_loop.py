@@ -25,7 +25,7 @@ def setup(settings: dict[str, Any]) -> DoSets:
     def run(sets: int) -> int:
         for _ in range(sets):
             answer = session.put(url, params={"channel_id": channel_id, "batch_size": 2200}, timeout=30)
-            # The id stands first in the body: even reading the JSON would be work beyond the calls.
+            # The id is first in the body: even reading the JSON would be work beyond the calls.
             change_set_id = answer.content[:80].split(b'"')[3].decode()
             session.delete(f"{url}/{change_set_id}", timeout=30).raise_for_status()
         return 0

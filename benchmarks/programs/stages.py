@@ -101,7 +101,7 @@ class StageTimes:
 def statement(query: Any) -> str:
     """Return a statement's verb and table."""
     found = _STATEMENT.match(query if isinstance(query, str) else str(query))
-    words = [word for word in found.groups() if word] if found else ["other"]
+    words = [each for each in found.groups() if each] if found else ["other"]
     return f"SQL: {' '.join(words)}"
 
 

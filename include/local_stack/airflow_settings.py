@@ -46,7 +46,7 @@ PREFERENCES = (
     Setting("dag_processor", "bundle_refresh_check_interval", "1", "a touched DAG file is read within 1 s"),
     Setting("dag_processor", "parsing_processes", "1", "leave the second core to the tasks"),
     Setting("api", "workers", "1", "it serves one person and eight tasks; a second costs 300 MB"),
-    Setting("api", "instance_name", "Getty Asset Changes", "tells this tab from another Airflow's"),
+    Setting("api", "instance_name", "Getty Asset Changes", "shows which Airflow this tab is"),
     Setting("workers", "execution_api_timeout", "30", "a busy two-core machine may need more than 5 s"),
 )
 

@@ -129,7 +129,7 @@ def inject_into(engine: Engine, faults: FaultInjector) -> None:
     """Make the future connections of an engine have fault points around their commits."""
 
     @event.listens_for(engine, "do_connect")
-    def _connect(_dialect: object, _record: object, args: Any, options: Any) -> FaultyConnection:
+    def _connect(_dialect: object, _pool_entry: object, args: Any, options: Any) -> FaultyConnection:
         connection = FaultyConnection.connect(*args, **options)
         connection.faults = faults
         return connection

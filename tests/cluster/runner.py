@@ -152,7 +152,7 @@ class Cluster:
         container.environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PATH": path}
 
     def _add_wrapper(self, program: str, arguments: str) -> None:
-        """Make a program use the port that stands for its container's."""
+        """Make a program use the port in place of its container's."""
         real = shutil.which(program)
         if real is None:
             raise ComposeError(f"{program} is missing: apt-get install -y redis-server")
@@ -201,7 +201,7 @@ def running_cluster(
 
 
 def _places(services: Mapping[str, Service]) -> dict[tuple[str, int], int]:
-    """The ports at which services reach each other, and the ports of this machine that stand for them."""
+    """The ports at which services reach each other, and the ports of this machine in their place."""
     variables = " ".join(value for service in services.values() for value in service.environment.values())
     named = {(name, int(port)) for name in services for port in re.findall(rf"(?<![\w.-]){name}:(\d+)", variables)}
     published = {(service.name, target): here for service in services.values() for _, here, target in service.ports}

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 IMAGES, BROKEN = "asset_changes_editorial_image_3001", "asset_changes_creative_image_3002"
 
 
-# The words of the tables that stand on more than one line.
+# The words of the tables that break over more than one line.
 BROKEN_WORDS = """() => {
   const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
@@ -176,14 +176,14 @@ def test_a_broken_channel_comes_first_with_its_next_step(stack: RunningStack, br
 
 
 @pytest.mark.parametrize(
-    ("secret", "told"),
+    ("secret", "sentence"),
     [
         ("sandbox-secret", "Connected. Channels: 3001 (Editorial Image)"),
         ("not-the-secret", "Correct the API key (login) and the secret (password)"),
     ],
 )
 def test_the_test_button_names_the_channels_or_says_what_to_fix(
-    stack: RunningStack, browser: Browser, login: Any, secret: str, told: str
+    stack: RunningStack, browser: Browser, login: Any, secret: str, sentence: str
 ) -> None:
     with looking(browser, stack, login, viewport={"width": 1280, "height": 1000}) as page:
         page.goto(f"{stack.address}/connections")
@@ -199,7 +199,7 @@ def test_the_test_button_names_the_channels_or_says_what_to_fix(
         expect(page.get_by_text("null", exact=True)).to_have_count(0)
         page.get_by_role("button", name="Save").click()
         page.get_by_role("row", name=secret).get_by_role("button", name="Test Connection").click()
-        expect(page.get_by_text(told)).to_be_visible()
+        expect(page.get_by_text(sentence)).to_be_visible()
 
 
 def _choose_type(page: Page, name: str) -> None:

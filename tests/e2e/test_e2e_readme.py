@@ -23,13 +23,13 @@ from local_stack.stack import free_port
 
 PROJECT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tour.md")
-PATIENCE = 240.0
+TIMEOUT_SECONDS = 240.0
 _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`((?:make|docker|pip|airflow|psql|python|export|\.local/bin/\S+) [^`\n]*)`")
 
 
 def commands(page: str) -> list[str]:
-    """What a page tells its reader to type, in order; SQL is a command too."""
+    """The commands of a page, in order; SQL is a command too."""
     text = (PROJECT / page).read_text()
     found = []
     for language, block in _FENCED.findall(text):
@@ -78,8 +78,8 @@ def is_played(command: str) -> None:
     is_understood(command)
     options = Options.read(dict(word.split("=", 1) for word in shlex.split(command)[2:])).sandbox_options
     pairs = set(zip(options[::2], options[1::2], strict=True))
-    played = [set(zip(words[::2], words[1::2], strict=True)) for words in map(shlex.split, SHAPES.values())]
-    assert any(pairs <= each for each in played)
+    tested = [set(zip(words[::2], words[1::2], strict=True)) for words in map(shlex.split, SHAPES.values())]
+    assert any(pairs <= each for each in tested)
 
 
 def is_a_connection(command: str) -> None:
@@ -96,13 +96,13 @@ def is_a_connection(command: str) -> None:
 
 
 def has_its_files(command: str) -> None:
-    """The compose file stands, and each variable it demands is in the file to be filled in."""
+    """Each variable that the compose file requires is in the file to be filled in."""
     text = (PROJECT / "docker-compose.yaml").read_text()
     assert yaml.safe_load(text)["services"]
     example = (PROJECT / ".env.example").read_text()
-    demanded = set(re.findall(r"\$\{(\w+):\?", text))
-    assert demanded
-    assert {name for name in demanded if not re.search(rf"^{name}=", example, re.MULTILINE)} == set()
+    required = set(re.findall(r"\$\{(\w+):\?", text))
+    assert required
+    assert {name for name in required if not re.search(rf"^{name}=", example, re.MULTILINE)} == set()
 
 
 def is_a_package(command: str) -> None:
@@ -200,7 +200,7 @@ class Reader:
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -243,8 +243,8 @@ def test_the_commands_show_what_the_pages_say(reader: Reader) -> None:
         check = CHECKS.get(command)
         if command == "make run" or not isinstance(check, Shows):
             continue
-        deadline = time.monotonic() + PATIENCE
-        while not re.search(check.pattern, said := reader.types(command)):
-            assert check.again, f"{command} printed {said!r}"
-            assert time.monotonic() < deadline, f"{command} still prints {said!r}"
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not re.search(check.pattern, output := reader.types(command)):
+            assert check.again, f"{command} printed {output!r}"
+            assert time.monotonic() < deadline, f"{command} still prints {output!r}"
             time.sleep(1)

@@ -70,8 +70,8 @@ def truth_of(state_dir: Path, sandbox_options: str) -> dict[str, Any]:
         try:
             assert sandbox.stdout is not None
             assert sandbox.stdout.readline().startswith("Getty sandbox:")
-            ask = [sys.executable, "-m", "getty_sandbox", "truth", "--url", url]
-            answer = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+            command = [sys.executable, "-m", "getty_sandbox", "truth", "--url", url]
+            answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         finally:
             sandbox.terminate()
     truth: dict[str, Any] = json.loads(answer)

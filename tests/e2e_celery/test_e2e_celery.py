@@ -106,7 +106,7 @@ class Outside:
 
 
 def required_variables() -> set[str]:
-    """Return the variables that the compose file demands."""
+    """Return the variables that the compose file requires."""
     return compose_file.required_variables(COMPOSE.read_text())
 
 

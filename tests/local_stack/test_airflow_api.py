@@ -22,7 +22,7 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[AirflowApi, list[str]]]
     """An API that gives these answers, the last one for ever; and what it was asked."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class FakeAirflow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, body = answers[min(len(asked), len(answers) - 1)]
@@ -38,7 +38,7 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[AirflowApi, list[str]]]
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeAirflow) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         api = AirflowApi(f"http://127.0.0.1:{server.server_port}", password="")
         try:
@@ -48,7 +48,7 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[AirflowApi, list[str]]]
             server.shutdown()
 
 
-def test_a_database_that_is_away_for_a_moment_ends_nothing() -> None:
+def test_a_short_outage_of_the_database_ends_nothing() -> None:
     with airflow(UNWELL, UNWELL, (200, {"dag_run_id": "manual__1"})) as (api, asked):
         assert api.trigger(DISCOVERY) == "manual__1"
         assert len(asked) == 3

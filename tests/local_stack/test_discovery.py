@@ -73,7 +73,7 @@ def test_a_run_left_by_a_killed_stack_is_ended_silently() -> None:
     assert ours.failures.new_failures() == []
 
 
-def test_a_failed_try_is_shown_while_the_run_goes_on() -> None:
+def test_a_failed_try_is_shown_while_the_run_continues() -> None:
     screen = CapturedScreen()
     follow(stack(Airflow(tries=[TRY], states=["running", "running", "success"])), "manual__1", screen)
     assert screen.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]

@@ -60,7 +60,7 @@ def test_a_service_that_died_is_named_with_the_end_of_its_log(services: Services
         services.check()
 
 
-def test_a_preparation_that_fails_is_named_with_the_end_of_its_log(services: Services) -> None:
+def test_a_failed_preparation_is_named_with_its_log(services: Services) -> None:
     with pytest.raises(StackError, match=r"(?s)db-migrate failed .*no disk"):
         services.run("db-migrate", [sys.executable, "-c", "import sys; sys.exit('no disk')"])
 

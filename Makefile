@@ -38,10 +38,12 @@ chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then
 	$(BIN)/python -m tests.chaos.stack --kills $(or $(STACK_KILLS),8) $(if $(SEED),--seed $(SEED)) && \
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),212) $(if $(SEED),--seed $(SEED))
 
-lint: $(VENV)/installed-dev ## Check style and types
+lint: $(VENV)/installed-dev ## Check style, types, spelling and the CI workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 
 audit: ## Look the pinned packages up among known vulnerabilities (needs the advisory database)
 	@test -x .local/audit/bin/pip-audit || { $(PYTHON) -m venv .local/audit && .local/audit/bin/pip install --quiet pip-audit; }

@@ -99,3 +99,11 @@ def test_the_contributors_guide_describes_every_test_folder() -> None:
     folders = {path.name for path in (PROJECT / "tests").iterdir() if path.is_dir() and not path.name.startswith("__")}
     described = set(re.findall(r"^\| `(\w+)` \|", (PROJECT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
     assert described == folders, json.dumps(sorted(described ^ folders))
+
+
+def test_the_readme_is_short_and_has_a_glossary_of_ten_words() -> None:
+    readme = (PROJECT / "README.md").read_text()
+    prose = re.sub(r"```.*?```", "", readme[: readme.index("\n| ")], flags=re.DOTALL)
+    assert len(re.sub(r"\]\([^)]*\)", "]", prose).split()) <= 900
+    glossary = re.findall(r"^## Ten words\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)[0]
+    assert len(re.findall(r"\*\*([\w ]+)\*\*", glossary)) == 10

@@ -71,7 +71,7 @@ def is_understood(command: str) -> None:
         getty_sandbox._options(getty_sandbox._parser().parse_args(["serve", *options.sandbox_options]))
 
 
-def is_played(command: str) -> None:
+def is_tested_end_to_end(command: str) -> None:
     """The shapes and faults of this command are among those whose warehouse is compared row for row."""
     from tests.e2e.test_e2e_sync import SHAPES
 
@@ -158,7 +158,7 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     "make clean": TARGET,
     "make e2e-celery": TARGET,
     'make run UNTIL_CAUGHT_UP=1 STATE_DIR=/tmp/difficult SANDBOX_OPTIONS="--keys camel --empty 204 --fault-rate 0.1"': Elsewhere(  # noqa: E501
-        "The end-to-end run does the same and compares every row.", is_played
+        "The end-to-end run does the same and compares every row.", is_tested_end_to_end
     ),
     """export AIRFLOW_CONN_GETTY_IMAGES_DEFAULT='{"conn_type": "getty_images", "login": "YOUR_API_KEY", "password": "YOUR_SECRET"}'""": Elsewhere(  # noqa: E501
         "It needs an account with Getty.", is_a_connection

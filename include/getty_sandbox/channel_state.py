@@ -12,7 +12,7 @@ from getty_sandbox.store import ChangeSet
 
 
 @dataclass
-class Feed:
+class ChannelState:
     """One channel: its messages so far, and how far they were handed out."""
 
     channel: Channel

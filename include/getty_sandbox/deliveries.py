@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from getty_sandbox.backlog import make_backlog, resolve_origin
-from getty_sandbox.channel_state import Feed
+from getty_sandbox.channel_state import ChannelState
 from getty_sandbox.decode import DeliveredSet, read_time
 from getty_sandbox.encode import Message, MessageEncoder, microseconds
 from getty_sandbox.feed import trickle_draft
@@ -47,7 +47,7 @@ class Deliveries:
         self.start = start
         self._opened_at = options.clock()
         backlog = make_backlog(options, start)
-        self._feeds = {c.channel_id: Feed(c, backlog[c.channel_id]) for c in options.channels}
+        self._feeds = {c.channel_id: ChannelState(c, backlog[c.channel_id]) for c in options.channels}
         self._restore()
 
     def _restore(self) -> None:
@@ -97,7 +97,7 @@ class Deliveries:
             bodies = [m.body for m in feed.slice(outstanding)]
             return Delivery(outstanding, bodies, is_redelivery)
 
-    def _new_set(self, feed: Feed, batch_size: int) -> ChangeSet | None:
+    def _new_set(self, feed: ChannelState, batch_size: int) -> ChangeSet | None:
         size = 0 if feed.silent else min(batch_size, len(feed.messages) - feed.next_position)
         if not size and (self._options.empty != "id-empty-list" or (feed.last and not feed.last.size)):
             # One set with an empty list says so once; repeating it would keep a reader busy forever.
@@ -110,7 +110,7 @@ class Deliveries:
         feed.last = made
         return made
 
-    def _grow(self, feed: Feed, outstanding: ChangeSet) -> ChangeSet:
+    def _grow(self, feed: ChannelState, outstanding: ChangeSet) -> ChangeSet:
         room = min(MAXIMUM_BATCH_SIZE - outstanding.size, len(feed.messages) - feed.next_position, _GROWTH)
         if feed.silent or room <= 0 or feed.next_position != outstanding.first + outstanding.size:
             return outstanding
@@ -120,7 +120,7 @@ class Deliveries:
         feed.last = grown
         return grown
 
-    def _move(self, feed: Feed, count: int) -> None:
+    def _move(self, feed: ChannelState, count: int) -> None:
         feed.next_position += count
         self._store.set_cursor(feed.channel.channel_id, feed.next_position, retired=feed.retired)
 
@@ -155,11 +155,11 @@ class Deliveries:
                 body = json.dumps(raw, separators=(",", ":")).encode()
                 self._add(feed, Appended(channel_id, Message(body, published), is_trickle=False))
 
-    def _add(self, feed: Feed, added: Appended) -> None:
+    def _add(self, feed: ChannelState, added: Appended) -> None:
         self._store.append(len(feed.messages), added)
         feed.messages.append(added.message)
 
-    def _advance(self, feed: Feed) -> None:
+    def _advance(self, feed: ChannelState) -> None:
         """Brings the feed up to now: adds the trickle that is due, and drops what is too old."""
         rate = self._options.trickle_per_minute
         if rate and not feed.silent:
@@ -172,7 +172,7 @@ class Deliveries:
         if self._options.retention_days is not None:
             self._cut(feed, self._options.retention_days)
 
-    def _trickle(self, feed: Feed, at_us: int) -> None:
+    def _trickle(self, feed: ChannelState, at_us: int) -> None:
         own, seed = feed.channel, self._options.seed
         siblings = (c for c in self._options.channels if c.asset_family == own.asset_family and c != own)
         draft = trickle_draft(seed=seed, own=own, sibling=next(siblings, None), index=feed.trickled, at_us=at_us)
@@ -182,7 +182,7 @@ class Deliveries:
         self._add(feed, Appended(own.channel_id, message, is_trickle=True))
         feed.trickled += 1
 
-    def _cut(self, feed: Feed, days: float) -> int:
+    def _cut(self, feed: ChannelState, days: float) -> int:
         oldest = microseconds(self._options.clock() - timedelta(days=days))
         kept_from = bisect.bisect_left(
             feed.messages, oldest, lo=feed.next_position, key=lambda message: message.published_us
@@ -211,7 +211,7 @@ class Deliveries:
             for feed in [self._feed(channel_id)] if channel_id is not None else self._feeds.values():
                 feed.silent = silent
 
-    def _feed(self, channel_id: int) -> Feed:
+    def _feed(self, channel_id: int) -> ChannelState:
         if channel_id not in self._feeds:
             raise SandboxError(f"There is no channel {channel_id}.")
         return self._feeds[channel_id]

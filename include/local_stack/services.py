@@ -77,7 +77,7 @@ class Services:
     def stop(self, *, grace_seconds: float = 30) -> None:
         """End all services, the last started first in each step, and every process that they left behind.
 
-        The scheduler goes first and alone, with its tasks: they finish the change set in hand, and
+        The scheduler goes first and alone, with its tasks: they finish their current change set, and
         need the API server and the sandbox for that.
         """
         scheduler = [service for service in self._running if service.name == "scheduler"]
@@ -105,7 +105,7 @@ def marked_processes(state_dir: Path | str) -> list[psutil.Process]:
 def stop_left_behind(state_dir: Path) -> int:
     """End what a stack that was killed left behind in this folder; the number of processes ended.
 
-    Called with the folder's lock in hand: no living stack owns them.
+    Called with the folder's lock: no living stack owns them.
     """
     left = marked_processes(state_dir)
     _end(left, 10)

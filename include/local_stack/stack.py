@@ -65,7 +65,7 @@ def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
             # A second Ctrl-C from here on would leave processes behind.
             for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(which, signal.SIG_IGN)
-            screen.say("Stopping; running tasks finish the change set in hand ...")
+            screen.say("Stopping; running tasks finish their current change set ...")
 
 
 def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack) -> Stack:

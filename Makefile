@@ -29,7 +29,7 @@ test: $(VENV)/installed-dev ## Run the tests that need no running stack
 e2e: $(VENV)/installed-dev ## Run the real stack and compare the warehouse with the sandbox's truth
 	$(BIN)/python -m pytest -m e2e
 
-e2e-celery: $(VENV)/installed-dev ## Play docker-compose.yaml without Docker, lose a worker, compare (SEED=n, SHORT=1)
+e2e-celery: $(VENV)/installed-dev ## Run docker-compose.yaml without Docker, lose a worker, compare (SEED=n, SHORT=1)
 	SEED=$(SEED) SHORT=$(SHORT) $(BIN)/python -m pytest -m celery
 
 chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then kill (STACK_KILLS=8, KILLS=212, SEED=n, MINUTES=10)
@@ -38,10 +38,12 @@ chaos: $(VENV)/installed-dev ## Search for a history that breaks a promise, then
 	$(BIN)/python -m tests.chaos.stack --kills $(or $(STACK_KILLS),8) $(if $(SEED),--seed $(SEED)) && \
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),212) $(if $(SEED),--seed $(SEED))
 
-lint: $(VENV)/installed-dev ## Check style and types
+lint: $(VENV)/installed-dev ## Check style, types, spelling and the CI workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 
 audit: ## Look the pinned packages up among known vulnerabilities (needs the advisory database)
 	@test -x .local/audit/bin/pip-audit || { $(PYTHON) -m venv .local/audit && .local/audit/bin/pip install --quiet pip-audit; }

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import catch_up, channel_dag, growth, held, history, parsing, replays, status_page
+from benchmarks import catch_up, channel_dag, history, load_by_size, memory, parsing, replays, status_page
 from benchmarks.bench import Bench
-from benchmarks.contest import PROJECT
+from benchmarks.measuring import PROJECT
 from benchmarks.results import HEADER, table
 from benchmarks.stages import print_profile
 from benchmarks.warehouse import running_server
@@ -24,9 +24,9 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "parsing": parsing.measure,
     "channel_dag": channel_dag.measure,
     "catch_up": catch_up.measure,
-    "growth": growth.measure,
+    "memory": memory.measure,
     "replays": replays.measure,
-    "held": held.measure,
+    "load_by_size": load_by_size.measure,
     "history": history.measure,
     "status_page": status_page.measure,
 }
@@ -54,7 +54,7 @@ def measure_all(only: str) -> None:
     print(HEADER)
     with running_server(folder) as server:
         bench = Bench(server, server.postgres.home)
-        _add_circumstances(bench)
+        _add_facts(bench)
         for name in wanted:
             started = time.monotonic()
             try:
@@ -76,10 +76,10 @@ def _prepare_environment(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder.with_name("bench-bytecode"))
 
 
-def _add_circumstances(bench: Bench) -> None:
+def _add_facts(bench: Bench) -> None:
     facts = bench.results.add_fact
     facts("measured on", f"{datetime.now(UTC):%Y-%m-%d}, {'BENCH=quick' if bench.is_quick else 'in full'}")
-    version = bench.server.ask("postgres", "SELECT current_setting('server_version_num')::int / 10000")
+    version = bench.server.query_number("postgres", "SELECT current_setting('server_version_num')::int / 10000")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts(
         "machine",

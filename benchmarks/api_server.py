@@ -14,12 +14,12 @@ import requests
 from local_stack.postgres import USER
 from local_stack.stack import free_port
 
-from benchmarks.contest import PROJECT
+from benchmarks.measuring import PROJECT
 from benchmarks.warehouse import Server
 
 _METADATA = "airflow_metadata"
 _LOGIN = {"username": "admin", "password": "of the benchmark"}
-_PATIENCE_SECONDS = 180
+_TIMEOUT_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _environment(server: Server, home: Path, address: str, warehouse: str, chann
 
 def _logged_in(address: str, process: "subprocess.Popen[bytes]") -> requests.Session:
     session = requests.Session()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
             answer = session.post(f"{address}/auth/token", json=_LOGIN, timeout=10)

@@ -17,25 +17,25 @@ class Bench:
     folder: Path
     results: Results = field(default_factory=Results)
     is_quick: bool = os.environ.get("BENCH") == "quick"
-    _held: set[int] = field(default_factory=set)
+    _stored: set[int] = field(default_factory=set)
 
-    def held(self, count: int) -> str:
-        """Return the database that holds so many assets and their log; made the first time, then only read."""
-        name = f"held_{count}"
-        if count not in self._held:
-            self.server.make_warehouse(name, held=count)
-            self._held.add(count)
+    def warehouse_with(self, count: int) -> str:
+        """Return the database with so many assets and their log; made the first time, then only read."""
+        name = f"stored_{count}"
+        if count not in self._stored:
+            self.server.make_warehouse(name, stored=count)
+            self._stored.add(count)
         return name
 
-    def held_copy(self, count: int, database: str) -> str:
+    def warehouse_copy(self, count: int, database: str) -> str:
         """Return a database of one's own with so many assets."""
-        self.server.copy(self.held(count), database)
+        self.server.copy(self.warehouse_with(count), database)
         return database
 
-    def ours(self, database: str, reach: dict[str, Any], *, channel_id: int) -> dict[str, Any]:
-        """Return the settings of a side that runs the core."""
+    def ours(self, database: str, api: dict[str, Any], *, channel_id: int) -> dict[str, Any]:
+        """Return the settings of a program that runs the core."""
         return {
-            **reach,
+            **api,
             "folder": str(self.folder),
             "channel_id": channel_id,
             "warehouse": self.server.warehouse(database),

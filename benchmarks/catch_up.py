@@ -4,13 +4,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.bench import Bench
-from benchmarks.contest import Round, Side, in_turns, ratios
+from benchmarks.dlt_environment import python_with_dlt
 from benchmarks.feed import FIRST_ID
 from benchmarks.getty import serving
-from benchmarks.peer import python_with_dlt
+from benchmarks.measuring import MeasuredProgram, Round, interleaved, ratios
 from benchmarks.results import Budget
 
-HELD = 1_000_000
+STORED_ASSETS = 1_000_000
 LABELS = {
     "bare_loop": "bare loop (PUT and DELETE alone)",
     "bare_script": "bare script (requests, COPY, one guarded upsert)",
@@ -19,7 +19,7 @@ LABELS = {
     "dlt_indexed": "dlt merge, with an index on its key added by hand",
 }
 # dlt makes no index on a primary key: without one, each run reads the whole table.
-_DLT_HELD = """
+_DLT_STORED_ASSETS = """
 INSERT INTO dlt_assets.assets (id, asset_type, asset_lifecycle, asset_changed_utc_datetime, uri, deleted,
     _dlt_load_id, _dlt_id)
 SELECT ({first} + n)::text, 'Image', 'New', now() - interval '60 days' + n * interval '1 millisecond',
@@ -32,41 +32,47 @@ _DLT_INDEX = "CREATE INDEX ON dlt_assets.assets (id)"
 
 def measure(bench: Bench) -> None:
     """Measure at API latency 0 and 100 ms."""
-    bench.held_copy(HELD, "catch_up")
-    bench.server.make_bare("bare", held=HELD)
+    bench.warehouse_copy(STORED_ASSETS, "catch_up")
+    bench.server.make_bare("bare", stored=STORED_ASSETS)
     python = python_with_dlt()
     for latency_ms, rounds, sets in ((0, 5 if bench.is_quick else 15, 5), (100, 3 if bench.is_quick else 9, 3)):
         with ExitStack() as ending:
             enough = (rounds + 2) * sets
-            reach = ending.enter_context(
-                serving(enough, held=HELD, latency=latency_ms / 1000, seed=latency_ms, first=FIRST_ID)
+            api = ending.enter_context(
+                serving(enough, stored=STORED_ASSETS, latency=latency_ms / 1000, seed=latency_ms, first=FIRST_ID)
             )
-            sides = _sides(bench, reach, ending, python, latency_ms)
+            programs = _programs(bench, api, ending, python, latency_ms)
             bench.server.execute("postgres", "CHECKPOINT")
-            _report(bench, in_turns(sides, bench.server, sets=sets, rounds=rounds), latency_ms)
+            _report(bench, interleaved(programs, bench.server, sets=sets, rounds=rounds), latency_ms)
     if python is None:
         budget = Budget(at_least=6)
         bench.results.add_missing("catch-up, latency 0: times faster than dlt merge", "dlt is not installed", budget)
 
 
-def _sides(bench: Bench, reach: dict[str, Any], ending: ExitStack, python: str | None, latency_ms: int) -> list[Side]:
-    bare = {**reach, "folder": str(bench.folder), "channel_id": 1, "libpq": bench.server.libpq("bare")}
-    ours = bench.ours("catch_up", reach, channel_id=3001 + latency_ms)
-    sides = [Side("bare_loop", bare), Side("bare_script", {**bare, "channel_id": 2}), Side("ours", ours)]
+def _programs(
+    bench: Bench, api: dict[str, Any], ending: ExitStack, python: str | None, latency_ms: int
+) -> list[MeasuredProgram]:
+    bare = {**api, "folder": str(bench.folder), "channel_id": 1, "libpq": bench.server.libpq("bare")}
+    ours = bench.ours("catch_up", api, channel_id=3001 + latency_ms)
+    programs = [
+        MeasuredProgram("bare_loop", bare),
+        MeasuredProgram("bare_script", {**bare, "channel_id": 2}),
+        MeasuredProgram("ours", ours),
+    ]
     if python:
         for number, name in enumerate(("dlt", "dlt_indexed")):
             uri = _dlt_database(bench, name)
             settings = {**bare, "channel_id": 10 + number, "name": f"{name}_{latency_ms}", "libpq_uri": uri}
-            sides.append(Side("dlt_merge", settings, name=name, python=python))
-    for side in sides:
-        ending.enter_context(side)
-    for side in sides[3:]:
-        side.round(1, bench.server)  # makes its table
-        bench.server.execute(side.name, _DLT_HELD.format(first=FIRST_ID, count=HELD))
-        if side.name == "dlt_indexed":
-            bench.server.execute(side.name, _DLT_INDEX)
-        bench.server.settle(side.name)
-    return sides
+            programs.append(MeasuredProgram("dlt_merge", settings, name=name, python=python))
+    for program in programs:
+        ending.enter_context(program)
+    for program in programs[3:]:
+        program.round(1, bench.server)  # makes its table
+        bench.server.execute(program.name, _DLT_STORED_ASSETS.format(first=FIRST_ID, count=STORED_ASSETS))
+        if program.name == "dlt_indexed":
+            bench.server.execute(program.name, _DLT_INDEX)
+        bench.server.finish_maintenance(program.name)
+    return programs
 
 
 def _dlt_database(bench: Bench, name: str) -> str:

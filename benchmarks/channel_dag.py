@@ -11,17 +11,17 @@ from typing import Any
 from local_stack.postgres import EmbeddedPostgres
 
 from benchmarks.bench import Bench
-from benchmarks.contest import PROJECT
 from benchmarks.feed import FULL
+from benchmarks.measuring import PROJECT
+from benchmarks.programs.stack import DAGS
 from benchmarks.results import Budget
-from benchmarks.sides.stack import DAGS
 
 
 def measure(bench: Bench) -> None:
     """Run both in turns, each channel run with one full set to load."""
     pairs = 4 if bench.is_quick else 11
     with tempfile.TemporaryDirectory(dir=PROJECT / ".local") as name:
-        settings = {"folder": name, "feed": {"sets": pairs, "held": FULL, "spread": "newest"}}
+        settings = {"folder": name, "feed": {"sets": pairs, "stored": FULL, "spread": "newest"}}
         try:
             output = _output_of_stack(json.dumps(settings))
         finally:
@@ -32,7 +32,7 @@ def measure(bench: Bench) -> None:
 
 
 def _output_of_stack(settings: str) -> str:
-    command = [sys.executable, "-m", "benchmarks.sides.stack", settings]
+    command = [sys.executable, "-m", "benchmarks.programs.stack", settings]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         try:
             output, _ = process.communicate()
@@ -45,9 +45,9 @@ def _output_of_stack(settings: str) -> str:
 
 def _report(bench: Bench, ours: list[dict[str, Any]], empty: list[dict[str, Any]]) -> None:
     add = bench.results.add
-    add("one run of a channel's DAG, one full set", [_lasted(run["run"]) for run in ours], "s")
-    add("one run of as many empty tasks", [_lasted(run["run"]) for run in empty], "s")
-    ratio = [_lasted(one["run"]) / _lasted(other["run"]) for one, other in zip(ours, empty, strict=True)]
+    add("one run of a channel's DAG, one full set", [_duration(run["run"]) for run in ours], "s")
+    add("one run of as many empty tasks", [_duration(run["run"]) for run in empty], "s")
+    ratio = [_duration(one["run"]) / _duration(other["run"]) for one, other in zip(ours, empty, strict=True)]
     add("one run of a channel's DAG / empty tasks", ratio, "x", Budget(at_most=1.3))
     for number, task in enumerate(ours[0]["tasks"]):
         add(f"channel DAG, {task['task_id']}: waited", [_waited(run, number) for run in ours], "s")
@@ -67,7 +67,7 @@ def _ran(run: dict[str, Any], number: int) -> float:
     return _seconds(run["tasks"][number]["start_date"], run["tasks"][number]["end_date"])
 
 
-def _lasted(run: dict[str, Any]) -> float:
+def _duration(run: dict[str, Any]) -> float:
     return _seconds(run["queued_at"], run["end_date"])
 
 

@@ -1,4 +1,4 @@
-"""A server that hands out change sets which were made beforehand, so that it costs next to nothing.
+"""A server that hands out change sets that were made beforehand, so that it costs almost nothing.
 
 `python -m benchmarks.getty <settings as JSON>` serves until its standard input ends. It keeps to the
 protocol: a token, PUT 201 (200 again), DELETE 200 (404 for a set that is not out), an empty body
@@ -98,10 +98,10 @@ async def _serve(settings: dict[str, Any]) -> None:
 
 @contextmanager
 def serving(
-    sets: int, *, held: int, spread: str = "newest", latency: float = 0.0, seed: int = 1, first: int = FIRST_ID
+    sets: int, *, stored: int, spread: str = "newest", latency: float = 0.0, seed: int = 1, first: int = FIRST_ID
 ) -> Iterator[dict[str, Any]]:
-    """Serve such a feed in a process of its own; gives the settings that a side needs to reach it."""
-    feed = {"sets": sets, "held": held, "spread": spread, "seed": seed, "first": first}
+    """Serve such a feed in a process of its own; gives the settings that a program needs to reach it."""
+    feed = {"sets": sets, "stored": stored, "spread": spread, "seed": seed, "first": first}
     command = [sys.executable, "-m", "benchmarks.getty", json.dumps({"feed": feed, "latency": latency})]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

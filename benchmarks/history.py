@@ -16,7 +16,7 @@ _QUERY = "SELECT * FROM getty_images.asset_history WHERE asset_id = %s"
 def measure(bench: Bench) -> None:
     """Ask for assets drawn at random, the first of them on a cold connection."""
     rows = 1_000_000 if bench.is_quick else 10_000_000
-    database = bench.held(rows)
+    database = bench.warehouse_with(rows)
     draw = random.Random(1)
     milliseconds = []
     with psycopg.connect(bench.server.libpq(database), autocommit=True) as connection:

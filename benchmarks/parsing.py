@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from benchmarks.bench import Bench
-from benchmarks.contest import PROJECT
+from benchmarks.measuring import PROJECT
 from benchmarks.results import Budget
 
 _CHANNELS = [{"channel_id": 3001 + number, "asset_family": "Editorial", "asset_type": "Image"} for number in range(4)]
@@ -23,7 +23,7 @@ def measure(bench: Bench) -> None:
     found = []
     for _ in range(4 if bench.is_quick else 10):
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.sides.parsing"],
+            [sys.executable, "-m", "benchmarks.programs.parsing"],
             cwd=PROJECT,
             env=environment,
             capture_output=True,

@@ -7,8 +7,8 @@ from asset_changes.archive import Archive
 from upath import UPath
 
 from benchmarks.bench import Bench
-from benchmarks.contest import Side
 from benchmarks.feed import FIRST_ID, FULL, bodies
+from benchmarks.measuring import MeasuredProgram
 from benchmarks.results import Budget
 
 _IDS_PER_CHANNEL = 100_000_000
@@ -30,18 +30,18 @@ def measure(bench: Bench) -> None:
 def _rates(bench: Bench, sets: int, *, channels: int, again: int) -> list[float]:
     """Return the changes per second of the rebuild, then of each replay."""
     database = f"replays_{channels}"
-    bench.server.make_warehouse(database, held=0)
+    bench.server.make_warehouse(database, stored=0)
     rates = []
     with ExitStack() as ending:
-        sides = []
+        programs = []
         for number in range(channels):
             settings = bench.ours(database, _no_api(), channel_id=6001 + number)
             _fill(settings["archive_uri"], 6001 + number, sets, first=FIRST_ID + number * _IDS_PER_CHANNEL)
-            sides.append(ending.enter_context(Side("replayer", settings)))
+            programs.append(ending.enter_context(MeasuredProgram("replayer", settings)))
         for _ in range(1 + again):
-            for side in sides:
-                side.ask(sets)
-            done = [side.answer() for side in sides]
+            for program in programs:
+                program.start(sets)
+            done = [program.answer() for program in programs]
             rates.append(sum(one.changes for one in done) / max(one.seconds for one in done))
     bench.server.drop(database)
     return rates
@@ -56,7 +56,7 @@ def _fill(archive_uri: str, channel_id: int, sets: int, *, first: int) -> None:
     """Archive so many full sets, fetched since the day before yesterday."""
     archive = Archive(UPath(archive_uri))
     start = datetime.now(UTC) - timedelta(days=2)
-    for number, body in enumerate(bodies(sets, held=FULL, spread="newest", first=first)):
+    for number, body in enumerate(bodies(sets, stored=FULL, spread="newest", first=first)):
         change_set_id = str(channel_id * 1_000_000 + number)
         fetched_at = start + timedelta(hours=number / _SETS_PER_HOUR)
         uri = archive.uri_for(channel_id, change_set_id, fetched_at=fetched_at)

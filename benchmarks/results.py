@@ -1,4 +1,4 @@
-"""What was measured: medians with their quartiles, held against the budgets; as JSON and as a table."""
+"""What was measured: medians with their quartiles, compared with the budgets; as JSON and as a table."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""The pages beside the ledger of a hundred million changes, as they arrive at a browser: over HTTP, with a login."""
+"""The pages of a ledger of a hundred million changes, as they arrive at a browser: over HTTP, with a login."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -54,14 +54,14 @@ def measure(bench: Bench) -> None:
     """Load the pages again and again, as a browser does that is logged in to Airflow."""
     sets, deletions = (SETS // 10, DELETIONS // 10) if bench.is_quick else (SETS, DELETIONS)
     database = "status_page"
-    bench.server.make_warehouse(database, held=0)
+    bench.server.make_warehouse(database, stored=0)
     engine = connect(bench.server.warehouse(database), schema="getty_images")
     fill(engine, sets=sets, deletions=deletions)
     engine.dispose()
     home = bench.folder / "api_server"
     with running_api_server(bench.server, home, warehouse=database, channels=CHANNELS) as airflow:
         for name, path in _pages().items():
-            airflow.milliseconds(path)  # the first look at each compiles its template and warms the tables up
+            airflow.milliseconds(path)  # the first request of each compiles its template and fills the caches
             taken = [airflow.milliseconds(path) for _ in range(_TURNS)]
             budget = Budget(at_most=300) if "status" in name else None
             bench.results.add(f"{name}, {sets:,} sets, {deletions:,} Deletes", taken, "ms", budget)

@@ -1,4 +1,4 @@
-"""The Postgres of the benchmarks: durable, with assets held from the start."""
+"""The Postgres of the benchmarks: durable, with assets stored from the start."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from local_stack.postgres import USER, EmbeddedPostgres
 
 from benchmarks.feed import FIRST_ID
 
-# Everything that is held is a New of 60 days ago, handed out in full sets.
-_HELD = """
+# Every stored asset is a New of 60 days ago, handed out in full sets.
+_STORED_ASSETS = """
 INSERT INTO getty_images.asset_states (asset_id, asset_type, asset_family, channel_id, asset_lifecycle,
     upserted_at, upsert_change_set_id, upsert_position)
 SELECT ({first} + n)::text, 'Image', 'Editorial', 3001, 'New',
@@ -46,29 +46,29 @@ class Server:
     postgres: EmbeddedPostgres
 
     def libpq(self, database: str) -> str:
-        """Return how libpq reaches a database."""
+        """Return libpq's address of a database."""
         return f"host={self.postgres.socket_dir} user={USER} dbname={database}"
 
     def warehouse(self, database: str) -> str:
-        """Return how SQLAlchemy reaches a database."""
+        """Return SQLAlchemy's address of a database."""
         return self.postgres.url(database).render_as_string(hide_password=False)
 
     def execute(self, database: str, statements: str) -> None:
         """Run statements one by one, outside a transaction."""
         with psycopg.connect(self.libpq(database), autocommit=True) as connection:
             for statement in filter(str.strip, statements.split(";\n")):
-                connection.execute(statement)  # type: ignore[arg-type]  # SQL of constants
+                connection.execute(statement)
 
-    def ask(self, database: str, query: str) -> float:
+    def query_number(self, database: str, query: str) -> float:
         """Return one number."""
         with psycopg.connect(self.libpq(database), autocommit=True) as connection:
-            row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(query).fetchone()
             assert row is not None
             return float(row[0])
 
     def wal_bytes(self) -> float:
         """Return how much has ever been written to the log of this server."""
-        return self.ask("postgres", "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
+        return self.query_number("postgres", "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the server, with the connections that are closed."""
@@ -82,19 +82,19 @@ class Server:
                 continue  # a connection was closed meanwhile: its time has just moved to the parent
             return total + sum(one.user + one.system for one in living)
 
-    def make_warehouse(self, database: str, *, held: int) -> None:
-        """Make a migrated warehouse that holds so many assets, and their log."""
+    def make_warehouse(self, database: str, *, stored: int) -> None:
+        """Make a migrated warehouse with so many assets, and their log."""
         engine = connect(self.postgres.create_database(database), schema="getty_images")
         migrate(engine, schema="getty_images")
         engine.dispose()
-        self.execute(database, _HELD.format(first=FIRST_ID, count=held))
-        self.settle(database)
+        self.execute(database, _STORED_ASSETS.format(first=FIRST_ID, count=stored))
+        self.finish_maintenance(database)
 
-    def make_bare(self, database: str, *, held: int) -> None:
+    def make_bare(self, database: str, *, stored: int) -> None:
         """Make the bare script's table."""
         self.postgres.create_database(database)
-        self.execute(database, _BARE.format(first=FIRST_ID, count=held))
-        self.settle(database)
+        self.execute(database, _BARE.format(first=FIRST_ID, count=stored))
+        self.finish_maintenance(database)
 
     def copy(self, source: str, database: str) -> None:
         """Make a copy of a database, or make it anew."""
@@ -105,8 +105,8 @@ class Server:
         """Remove a database; that it is gone already is fine."""
         self.execute("postgres", f"DROP DATABASE IF EXISTS {database} (FORCE)")
 
-    def settle(self, database: str) -> None:
-        """Leave no work of the preparation to what is measured."""
+    def finish_maintenance(self, database: str) -> None:
+        """Do the maintenance of what was prepared before anything is measured."""
         self.execute(database, "VACUUM (ANALYZE);\nCHECKPOINT")
 
 

@@ -47,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _serve(_options(chosen))
         if chosen.command == "fail":
             wanted = {"mode": chosen.mode, "channel_id": chosen.channel_id, "times": chosen.times}
-            print(_ask(chosen.url, "faults", wanted))
+            print(_send_request(chosen.url, "faults", wanted))
         elif chosen.command == "append":
-            print(_ask(chosen.url, "append", {"channel_id": chosen.channel_id, "messages": chosen.messages}))
+            print(_send_request(chosen.url, "append", {"channel_id": chosen.channel_id, "messages": chosen.messages}))
         else:
-            print(_ask(chosen.url, chosen.command))
+            print(_send_request(chosen.url, chosen.command))
     except SandboxError as error:
         print(f"getty_sandbox: {error}", file=sys.stderr)
         return 1
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve until SIGINT or SIGTERM", epilog=_EPILOGUE, formatter_class=raw)
     _add_place_and_feed(serve)
     _add_shapes(serve)
-    _add_mischief(serve)
+    _add_faults(serve)
     _add_access(serve)
     truth = commands.add_parser("truth", help="print what the warehouse must look like for the confirmed sets")
     progress = commands.add_parser("progress", help="print how far each channel was read")
@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     append.add_argument("channel_id", type=int)
     append.add_argument("messages", type=_json, nargs="+", metavar="MESSAGE", help="as JSON, with the snake_case keys")
     address = os.environ.get("GETTY_SANDBOX", "http://127.0.0.1:8090")
-    for asks in (truth, progress, fail, append):
-        asks.add_argument("--url", default=address, help="of the sandbox (default: $GETTY_SANDBOX or %(default)s)")
+    for reader in (truth, progress, fail, append):
+        reader.add_argument("--url", default=address, help="of the sandbox (default: $GETTY_SANDBOX or %(default)s)")
     return parser
 
 
@@ -129,18 +129,16 @@ def _add_shapes(serve: argparse.ArgumentParser) -> None:
     shapes.add_argument("--over-maximum", choices=OVER_MAXIMUM, default="cap", help="what a batch_size above 2200 gets")
 
 
-def _add_mischief(serve: argparse.ArgumentParser) -> None:
-    mischief = serve.add_argument_group("mischief")
-    mischief.add_argument("--latency-ms", type=float, default=0.0, help="waited before every answer")
-    mischief.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that meet a fault")
-    mischief.add_argument(
+def _add_faults(serve: argparse.ArgumentParser) -> None:
+    faults = serve.add_argument_group("faults")
+    faults.add_argument("--latency-ms", type=float, default=0.0, help="waited before every answer")
+    faults.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that meet a fault")
+    faults.add_argument(
         "--faults", type=lambda text: tuple(text.split(",")), default=(), metavar="MODE,...",
         help="which ones (default: all; see below)",
     )  # fmt: skip
-    mischief.add_argument(
-        "--retry-after-seconds", type=int, default=1, help="of 429_retry_after (default: %(default)s)"
-    )
-    mischief.add_argument("--slow-body-seconds", type=float, default=0.3, help="length of slow_body (default: 0.3)")
+    faults.add_argument("--retry-after-seconds", type=int, default=1, help="of 429_retry_after (default: %(default)s)")
+    faults.add_argument("--slow-body-seconds", type=float, default=0.3, help="length of slow_body (default: 0.3)")
 
 
 def _add_access(serve: argparse.ArgumentParser) -> None:
@@ -200,7 +198,7 @@ def _serve(options: Options) -> int:
     return 0
 
 
-def _ask(url: str, page: str, arguments: dict[str, object] | None = None) -> str:
+def _send_request(url: str, page: str, arguments: dict[str, object] | None = None) -> str:
     data = None if arguments is None else json.dumps(arguments).encode()
     if not url.startswith(("http://", "https://")):
         raise SandboxError(f"The URL begins with http://, unlike {url}.")

@@ -6,8 +6,8 @@ import random
 import time
 from datetime import datetime, timedelta
 
-from getty_sandbox.encode import Message, Speller, microseconds
-from getty_sandbox.feed import Stories
+from getty_sandbox.encode import Message, MessageEncoder, microseconds
+from getty_sandbox.feed import FeedGenerator
 from getty_sandbox.options import Options, SandboxError
 from getty_sandbox.store import Store
 
@@ -18,23 +18,23 @@ _FIRST_DURABLE_ID = 9_990
 
 def make_backlog(options: Options, start: datetime) -> dict[int, list[Message]]:
     """Per channel its messages, ascending in time."""
-    stories = Stories(
+    generator = FeedGenerator(
         seed=options.seed,
         channels=options.channels,
         start_us=microseconds(start),
         span_us=int(options.span_days * _US_PER_DAY),
         nastiness=options.nastiness,
     )
-    return {
-        channel_id: Speller(random.Random(f"spelling {options.seed} {channel_id}"), nastiness=options.nastiness).spell(
-            drafts
-        )
-        for channel_id, drafts in stories.tell(options.changes_per_channel).items()
-    }
+    backlog = {}
+    for channel_id, drafts in generator.generate(options.changes_per_channel).items():
+        # A generator of its own for each channel: channels do not depend on each other.
+        rng = random.Random(f"spelling {options.seed} {channel_id}")
+        backlog[channel_id] = MessageEncoder(rng, nastiness=options.nastiness).encode(drafts)
+    return backlog
 
 
-def settle_origin(options: Options, store: Store) -> tuple[datetime, int]:
-    """The start of the feed and the first change-set id; refuses options that a kept state contradicts."""
+def resolve_origin(options: Options, store: Store) -> tuple[datetime, int]:
+    """The start of the feed and the first change-set id; refuses options that a stored state contradicts."""
     now = options.clock()
     start = options.start or now - timedelta(days=options.span_days, minutes=1)
     first_id = options.first_change_set_id

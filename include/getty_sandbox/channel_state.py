@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from getty_sandbox.encode import Message, moment
+from getty_sandbox.encode import Message, to_datetime
 from getty_sandbox.options import Channel
 from getty_sandbox.store import ChangeSet
 
 
 @dataclass
-class Feed:
+class ChannelState:
     """One channel: its messages so far, and how far they were handed out."""
 
     channel: Channel
@@ -41,7 +41,7 @@ class Feed:
         # What vanished unread may lie between the outstanding set and the next position.
         first = self.outstanding.first if self.outstanding and waiting else self.next_position
         count = len(self.messages) - self.next_position + waiting
-        return count, moment(self.messages[first].published_us) if count else None
+        return count, to_datetime(self.messages[first].published_us) if count else None
 
     def progress(self) -> dict[str, Any]:
         """How much there is, was handed out and confirmed, without what vanished unread."""

@@ -1,4 +1,4 @@
-"""The sandbox's own pages under /_sandbox, for programs on the same machine: truth, progress, mischief."""
+"""The sandbox's own pages under /_sandbox, for programs on the same machine: truth, progress, faults."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ROOT = "/_sandbox/"
 
 
 def answer(sandbox: Sandbox, *, method: str, path: str, body: bytes) -> Reply:
-    """The page, or what was done; mistakes are told as a sentence."""
+    """The page, or what was done; a mistake is answered with a sentence."""
     name = path.removeprefix(ROOT)
     try:
         if method == "GET" and name in _PAGES:
             return Reply(200, to_json(_PAGES[name](sandbox)))
-        if method == "POST" and name in _DEEDS:
+        if method == "POST" and name in _ACTIONS:
             arguments = json.loads(body or b"{}")
             if not isinstance(arguments, dict):
                 raise SandboxError("The body is a JSON object with arguments by name.")
-            return Reply(200, to_json({"done": name, "result": _DEEDS[name](sandbox)(**arguments)}))
+            return Reply(200, to_json({"done": name, "result": _ACTIONS[name](sandbox)(**arguments)}))
     except (SandboxError, TypeError, json.JSONDecodeError) as error:
         return Reply(400, to_json({"message": str(error)}), JSON)
-    known = ", ".join([*(f"GET {ROOT}{p}" for p in _PAGES), *(f"POST {ROOT}{d}" for d in _DEEDS)])
+    known = ", ".join([*(f"GET {ROOT}{p}" for p in _PAGES), *(f"POST {ROOT}{d}" for d in _ACTIONS)])
     return Reply(404, to_json({"message": f"There is no such page; there are {known}."}), JSON)
 
 
@@ -38,7 +38,7 @@ _PAGES: dict[str, Callable[[Sandbox], Any]] = {
     "progress": lambda sandbox: sandbox.progress(),
     "requests": lambda sandbox: [asdict(request) for request in sandbox.requests],
 }
-_DEEDS: dict[str, Callable[[Sandbox], Callable[..., Any]]] = {
+_ACTIONS: dict[str, Callable[[Sandbox], Callable[..., Any]]] = {
     "faults": lambda sandbox: sandbox.fail_next,
     "append": lambda sandbox: sandbox.append,
     "retire": lambda sandbox: sandbox.retire,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
 from getty_sandbox.options import Channel
-from getty_sandbox.wire import spell
+from getty_sandbox.wire import rename_keys
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?",
@@ -24,7 +24,7 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class DeliveredSet:
-    """A change set as it was handed out, when, in which keys, and whether perhaps in pieces.
+    """A change set as it was handed out: when, in which spelling, and whether a redelivery may have added messages.
 
     `body` is the JSON array of its messages in snake_case.
     """
@@ -104,8 +104,15 @@ def read_set(delivered: DeliveredSet) -> list[Change | Rejected]:
     earlier = _last_known(own)
     later = [each or delivered.fetched_at for each in reversed(_last_known(own[::-1]))]
     return [
-        _read_message(delivered, position, message, upserted_at=before, deleted_at=after, is_time_inferred=said is None)
-        for position, (message, said, before, after) in enumerate(zip(messages, own, earlier, later, strict=True))
+        _read_message(
+            delivered,
+            position,
+            message,
+            upserted_at=before,
+            deleted_at=after,
+            is_time_inferred=own[position] is None,
+        )
+        for position, (message, before, after) in enumerate(zip(messages, earlier, later, strict=True))
     ]
 
 
@@ -128,20 +135,21 @@ def _read_message(
     is_time_inferred: bool,
 ) -> Change | Rejected:
     """A message whose time, where it has none, errs towards removal: a Delete's is later, an upsert's earlier."""
-    said = message if isinstance(message, dict) else {}
-    asset_id, word = read_id(said.get("id")), said.get("asset_lifecycle")
-    lifecycle = _LIFECYCLES.get(word.strip().lower()) if isinstance(word, str) else None
+    fields = message if isinstance(message, dict) else {}
+    asset_id, lifecycle_text = read_id(fields.get("id")), fields.get("asset_lifecycle")
+    lifecycle = _LIFECYCLES.get(lifecycle_text.strip().lower()) if isinstance(lifecycle_text, str) else None
     at = deleted_at if lifecycle == "Delete" else upserted_at
     if asset_id is None or lifecycle is None or at is None:
         reason = "unusable_id" if asset_id is None else "unknown_lifecycle" if lifecycle is None else "no_time"
         reason = reason if isinstance(message, dict) else "not_an_object"
-        raw = spell(json.dumps(message).encode(), delivered.keys).decode()
+        raw = rename_keys(json.dumps(message).encode(), delivered.keys).decode()
         return Rejected(position, reason, asset_id, lifecycle, raw)
-    told = said.get("asset_type")
-    asset_type = (_TYPES.get(told.strip().lower(), told.strip()) or None) if isinstance(told, str) else None
+    type_text, asset_type = fields.get("asset_type"), None
+    if isinstance(type_text, str):
+        asset_type = _TYPES.get(type_text.strip().lower(), type_text.strip()) or None
     if asset_type is None and lifecycle != "Delete":
         asset_type = delivered.channel.asset_type
-    set_id, uri = delivered.change_set_id, said.get("uri")
+    set_id, uri = delivered.change_set_id, fields.get("uri")
     return Change(
         at, len(set_id), set_id, position, asset_id, lifecycle, asset_type, delivered.channel, is_time_inferred, uri
     )

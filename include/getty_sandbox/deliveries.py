@@ -1,4 +1,4 @@
-"""The heart of the API: per channel one feed and at most one change set that waits for its confirmation."""
+"""The change sets of the API: per channel one feed, and at most one set that waits for its confirmation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from getty_sandbox.backlog import make_backlog, settle_origin
-from getty_sandbox.channel_state import Feed
+from getty_sandbox.backlog import make_backlog, resolve_origin
+from getty_sandbox.channel_state import ChannelState
 from getty_sandbox.decode import DeliveredSet, read_time
-from getty_sandbox.encode import Message, Speller, microseconds
+from getty_sandbox.encode import Message, MessageEncoder, microseconds
 from getty_sandbox.feed import trickle_draft
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Channel, Options, SandboxError
 from getty_sandbox.store import Appended, ChangeSet, Store
@@ -35,19 +35,19 @@ class Deliveries:
     """All channels of one sandbox, safe for many threads, durable where a state directory is given."""
 
     def __init__(self, options: Options) -> None:
-        """Makes the feed, or makes it again and takes up where the state left off."""
+        """Makes the feed, or makes it again and continues from the stored state."""
         self._options = options
         self._lock = threading.RLock()
         self._store = Store(options.state_dir)
         try:
-            start, self._next_id = settle_origin(options, self._store)
+            start, self._next_id = resolve_origin(options, self._store)
         except SandboxError:
             self._store.close()
             raise
         self.start = start
         self._opened_at = options.clock()
         backlog = make_backlog(options, start)
-        self._feeds = {c.channel_id: Feed(c, backlog[c.channel_id]) for c in options.channels}
+        self._feeds = {c.channel_id: ChannelState(c, backlog[c.channel_id]) for c in options.channels}
         self._restore()
 
     def _restore(self) -> None:
@@ -70,7 +70,7 @@ class Deliveries:
             feed.lost = position - handed_out
 
     def close(self) -> None:
-        """Lets go of the state."""
+        """Closes the state."""
         with self._lock:
             self._store.close()
 
@@ -97,10 +97,10 @@ class Deliveries:
             bodies = [m.body for m in feed.slice(outstanding)]
             return Delivery(outstanding, bodies, is_redelivery)
 
-    def _new_set(self, feed: Feed, batch_size: int) -> ChangeSet | None:
+    def _new_set(self, feed: ChannelState, batch_size: int) -> ChangeSet | None:
         size = 0 if feed.silent else min(batch_size, len(feed.messages) - feed.next_position)
         if not size and (self._options.empty != "id-empty-list" or (feed.last and not feed.last.size)):
-            # One set with an empty list says so once; repeating it would keep a reader busy for ever.
+            # One set with an empty list says so once; repeating it would keep a reader busy forever.
             return None
         now = self._options.clock()
         made = ChangeSet(self._next_id, feed.channel.channel_id, feed.next_position, size, now)
@@ -110,7 +110,7 @@ class Deliveries:
         feed.last = made
         return made
 
-    def _grow(self, feed: Feed, outstanding: ChangeSet) -> ChangeSet:
+    def _grow(self, feed: ChannelState, outstanding: ChangeSet) -> ChangeSet:
         room = min(MAXIMUM_BATCH_SIZE - outstanding.size, len(feed.messages) - feed.next_position, _GROWTH)
         if feed.silent or room <= 0 or feed.next_position != outstanding.first + outstanding.size:
             return outstanding
@@ -120,7 +120,7 @@ class Deliveries:
         feed.last = grown
         return grown
 
-    def _move(self, feed: Feed, count: int) -> None:
+    def _move(self, feed: ChannelState, count: int) -> None:
         feed.next_position += count
         self._store.set_cursor(feed.channel.channel_id, feed.next_position, retired=feed.retired)
 
@@ -150,17 +150,17 @@ class Deliveries:
             self._advance(feed)
             now = self._options.clock()
             for raw in messages:
-                said = raw.get("asset_changed_utc_datetime") if isinstance(raw, dict) else None
-                published = microseconds(read_time(said, now) or now)
+                time_text = raw.get("asset_changed_utc_datetime") if isinstance(raw, dict) else None
+                published = microseconds(read_time(time_text, now) or now)
                 body = json.dumps(raw, separators=(",", ":")).encode()
                 self._add(feed, Appended(channel_id, Message(body, published), is_trickle=False))
 
-    def _add(self, feed: Feed, added: Appended) -> None:
+    def _add(self, feed: ChannelState, added: Appended) -> None:
         self._store.append(len(feed.messages), added)
         feed.messages.append(added.message)
 
-    def _advance(self, feed: Feed) -> None:
-        """Brings the feed up to now: the trickle flows, and what is too old vanishes."""
+    def _advance(self, feed: ChannelState) -> None:
+        """Brings the feed up to now: adds the trickle that is due, and drops what is too old."""
         rate = self._options.trickle_per_minute
         if rate and not feed.silent:
             began = microseconds(self._opened_at)
@@ -172,17 +172,17 @@ class Deliveries:
         if self._options.retention_days is not None:
             self._cut(feed, self._options.retention_days)
 
-    def _trickle(self, feed: Feed, at_us: int) -> None:
+    def _trickle(self, feed: ChannelState, at_us: int) -> None:
         own, seed = feed.channel, self._options.seed
         siblings = (c for c in self._options.channels if c.asset_family == own.asset_family and c != own)
         draft = trickle_draft(seed=seed, own=own, sibling=next(siblings, None), index=feed.trickled, at_us=at_us)
         rng = random.Random(f"trickle spelling {seed} {own.channel_id} {feed.trickled}")
-        # A set of the trickle may hold a single message: a missing time would have no neighbour to ask.
-        [message] = Speller(rng, nastiness=self._options.nastiness).spell([draft], may_spoil=False)
+        # A set of the trickle may hold a single message: a missing time would have no neighbour to take one from.
+        [message] = MessageEncoder(rng, nastiness=self._options.nastiness).encode([draft], may_spoil=False)
         self._add(feed, Appended(own.channel_id, message, is_trickle=True))
         feed.trickled += 1
 
-    def _cut(self, feed: Feed, days: float) -> int:
+    def _cut(self, feed: ChannelState, days: float) -> int:
         oldest = microseconds(self._options.clock() - timedelta(days=days))
         kept_from = bisect.bisect_left(
             feed.messages, oldest, lo=feed.next_position, key=lambda message: message.published_us
@@ -206,12 +206,12 @@ class Deliveries:
             self._store.set_cursor(channel_id, feed.next_position, retired=True)
 
     def silence(self, channel_id: int | None, *, silent: bool) -> None:
-        """The feed of one channel, or of all, stops handing out new sets, or goes on."""
+        """Stops one channel's feed, or all feeds, from handing out new sets, or lets them continue."""
         with self._lock:
             for feed in [self._feed(channel_id)] if channel_id is not None else self._feeds.values():
                 feed.silent = silent
 
-    def _feed(self, channel_id: int) -> Feed:
+    def _feed(self, channel_id: int) -> ChannelState:
         if channel_id not in self._feeds:
             raise SandboxError(f"There is no channel {channel_id}.")
         return self._feeds[channel_id]

@@ -1,4 +1,4 @@
-"""How a change is written on the wire: mostly well, at times as the guide and its history allow."""
+"""How a change is written on the wire: mostly as documented, sometimes in every other way that the guide allows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIFECYCLES = {
     "Update": ("Updated", "updated", "update", "UPDATE"),
     "Delete": ("Deleted", "deleted", "delete", "DELETE"),
 }
-# None leaves the key out; the others stand in its place.
+# None leaves the key out; the others are its value.
 _NO_TIMES = (
     None, "null", '""', '"yesterday"', '"2026-13-45T10:00:00Z"', '"0001-01-01T00:00:00"',
     '"1970-01-01T00:00:00Z"', '"9999-12-31T23:59:59.9999999Z"',
@@ -27,13 +27,13 @@ _MESSAGES_BETWEEN_SPOILT = 4
 
 
 class Message(NamedTuple):
-    """One message as JSON with snake_case keys, and when it was meant to have happened (microseconds)."""
+    """One message as JSON with snake_case keys, and when the change happened (microseconds)."""
 
     body: bytes
     published_us: int
 
 
-def moment(us: int) -> datetime:
+def to_datetime(us: int) -> datetime:
     """Microseconds since 1970 as an aware datetime."""
     return _EPOCH + timedelta(microseconds=us)
 
@@ -43,20 +43,20 @@ def microseconds(when: datetime) -> int:
     return (when - _EPOCH) // timedelta(microseconds=1)
 
 
-class Speller:
-    """Writes drafts down; one per channel, so that channels do not depend on each other."""
+class MessageEncoder:
+    """Writes drafts as JSON; one per channel, so that channels do not depend on each other."""
 
     def __init__(self, rng: random.Random, *, nastiness: float) -> None:
-        """Nastiness multiplies every rate; 0 writes everything well."""
+        """Nastiness multiplies every rate; 0 writes everything as documented."""
         self.rng = rng
         self.nastiness = nastiness
         self.newest = 0
 
-    def spell(self, drafts: Iterable[Draft], *, may_spoil: bool = True) -> list[Message]:
+    def encode(self, drafts: Iterable[Draft], *, may_spoil: bool = True) -> list[Message]:
         """The messages of drafts that ascend in time, and still do afterwards.
 
         Spoilt messages (no usable time, id or lifecycle) keep a distance, so that a message without a time
-        always has a sound neighbour to take one from.
+        always has a valid neighbour to take one from.
         """
         messages, since_spoilt = [], 0
         for draft in drafts:
@@ -64,14 +64,14 @@ class Speller:
             spoil = None
             if may_spoil and since_spoilt >= _MESSAGES_BETWEEN_SPOILT and self.happens(0.004):
                 spoil, since_spoilt = self.rng.choices(("time", "id", "lifecycle"), (6, 1, 1))[0], 0
-            messages.append(self._write(draft, spoil))
+            messages.append(self._encode(draft, spoil))
         return messages
 
     def happens(self, rate: float) -> bool:
         """True at this rate, times the nastiness."""
         return self.rng.random() < rate * self.nastiness
 
-    def _write(self, draft: Draft, spoil: str | None) -> Message:
+    def _encode(self, draft: Draft, spoil: str | None) -> Message:
         time, published = self._time(draft.at)
         asset_id, lifecycle = self._id(draft.asset_id), draft.lifecycle
         if self.happens(0.015):
@@ -87,8 +87,8 @@ class Speller:
         asset_type = "null" if draft.asset_type is None or self.happens(0.01) else f'"{draft.asset_type}"'
         has_uri = self.rng.random() < (0.95 if draft.lifecycle == "New" else 0.01)
         uri = f'"https://delivery.example/{draft.at}"' if has_uri else "null"
-        told_time = "" if no_time else f'"asset_changed_utc_datetime":{time},'
-        text = f'{{{told_time}"asset_lifecycle":"{lifecycle}","asset_type":{asset_type},"id":{asset_id},"uri":{uri}}}'
+        time_field = "" if no_time else f'"asset_changed_utc_datetime":{time},'
+        text = f'{{{time_field}"asset_lifecycle":"{lifecycle}","asset_type":{asset_type},"id":{asset_id},"uri":{uri}}}'
         return Message(text.encode(), published)
 
     def _id(self, asset_id: str) -> str:
@@ -104,12 +104,12 @@ class Speller:
         digits = int(self.rng.random() * 8)
         unit = 10 ** (6 - min(digits, 6))
         if at - at % unit < self.newest:
-            digits, unit = 6, 1  # fewer digits would put it before its predecessor
+            digits, unit = 6, 1  # fewer digits would put it before the message before it
         at -= at % unit
         self.newest = at
         chance = self.rng.random()
         offset = self.rng.choice(_OFFSETS) if chance > 0.85 else 0
-        text = moment(at + offset * 60_000_000).strftime("%Y-%m-%dT%H:%M:%S")
+        text = to_datetime(at + offset * 60_000_000).strftime("%Y-%m-%dT%H:%M:%S")
         if digits:
             fraction = f"{at % 1_000_000:06d}{int(self.rng.random() * 10)}"
             text += "." + fraction[:digits]

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: drawn at a rate from a seeded generator, or forced for the next request."""
+"""What goes wrong on purpose: at a rate, from a seeded generator, or forced for the next request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALL = (PUT, DELETE, CHANNELS, TOKEN)
 _SERVICE = (PUT, DELETE, CHANNELS)
 _WITH_BODY = (PUT, CHANNELS)
 
-# Mode: the operations that it can befall, and what a reader sees of it.
+# Mode: the operations that can fail in this way, and what a reader sees of it.
 MODES: dict[str, tuple[tuple[str, ...], str]] = {
     "lost_put_response": ((PUT,), "the set is made, the connection is cut before the answer"),
     "lost_delete_response": ((DELETE,), "the set is confirmed, the connection is cut before the answer"),
@@ -25,7 +25,7 @@ MODES: dict[str, tuple[tuple[str, ...], str]] = {
     "503": (_ALL, "503 with an edge error"),
     "429": (_ALL, "429 without Retry-After"),
     "429_retry_after": (_ALL, "429 with Retry-After"),
-    "403_throttle": (_SERVICE, "the 403 by which throttling was told until about 2020"),
+    "403_throttle": (_SERVICE, "the 403 that meant throttling until about 2020"),
     "token_revoked": (_SERVICE, "401, and the token is worth nothing from now on"),
     "half_json": (_WITH_BODY, "half the body, and a Content-Length that agrees with it"),
     "cut_body": (
@@ -42,7 +42,7 @@ _HTML = b"<!DOCTYPE html><html><head><title>Sorry</title></head><body>We will be
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that befalls one request."""
+    """A fault of one request."""
 
     mode: str
     operation: str | None = None
@@ -51,7 +51,7 @@ class Fault:
     location: str | None = None
 
     def fits(self, operation: str, channel_id: int | None) -> bool:
-        """Whether this request is one that the fault waits for."""
+        """Whether the fault applies to this request."""
         return (
             operation in MODES[self.mode][0]
             and self.operation in (None, operation)
@@ -60,10 +60,10 @@ class Fault:
 
 
 class Faults:
-    """Says for every request what befalls it, if anything."""
+    """Decides for every request which fault it meets, if any."""
 
     def __init__(self, *, rate: float, modes: Sequence[str], seed: int) -> None:
-        """Draws among `modes`, or among all of them where none is named."""
+        """Chooses among `modes`, or among all of them where none is named."""
         for mode in modes:
             _known(mode)
         self._rate = rate
@@ -83,9 +83,9 @@ class Faults:
             self._forced.append(fault)
 
     def next(self, operation: str, channel_id: int | None, *, is_redirected: bool) -> Fault | None:
-        """The fault of this request: a forced one first, else perhaps a drawn one.
+        """The fault of this request: a forced one first, else perhaps a random one.
 
-        Drawn faults spare the token endpoint, and no answer redirects what was redirected already.
+        Random faults spare the token endpoint, and no answer redirects what was redirected already.
         """
         with self._lock:
             for index, fault in enumerate(self._forced):
@@ -103,8 +103,8 @@ class Faults:
             return Fault(self._rng.choice(fitting)) if fitting else None
 
 
-def instead(fault: Fault, *, path: str, retry_after: int) -> Reply | None:
-    """The answer that stands in place of the right one; None where the right one is needed."""
+def replacement_reply(fault: Fault, *, path: str, retry_after: int) -> Reply | None:
+    """The answer that replaces the right one; None where the right one is needed."""
     if fault.mode in ("500", "502", "503"):
         texts = {"500": "Internal Server Error", "502": "Bad Gateway", "503": "Service Unavailable"}
         return edge_error(int(fault.mode), texts[fault.mode])
@@ -122,8 +122,8 @@ def instead(fault: Fault, *, path: str, retry_after: int) -> Reply | None:
     return None
 
 
-def half(body: bytes) -> bytes:
-    """The first half of a body; of nothing, the beginning of something."""
+def first_half(body: bytes) -> bytes:
+    """The first half of a body; for an empty body, the beginning of a JSON object."""
     return body[: len(body) // 2] if len(body.strip()) > 1 else b'{"change_set_id":'
 
 

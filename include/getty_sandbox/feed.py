@@ -1,7 +1,7 @@
-"""The backlog: small stories of assets, told to the channels in the order of time.
+"""The backlog: small scenarios of assets, put into the channels in the order of time.
 
-A story is what happens to one asset (it appears, is deleted, comes back). The stories know what is meant;
-how a message is spelled on the wire, badly at times, is the business of `spelling`.
+A scenario is what happens to one asset (it appears, is deleted, comes back). It makes drafts: what each change
+means. How a draft is written on the wire, sometimes badly, is decided in `encode`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ODD_IDS = (
 
 
 class Draft(NamedTuple):
-    """One change as it is meant: what happened to which asset, and when."""
+    """What one change means: what happened to which asset, and when."""
 
     at: int
     lifecycle: str
@@ -34,11 +34,11 @@ class Draft(NamedTuple):
     asset_type: str | None
 
 
-class Stories:
-    """Tells stories until every channel has enough drafts."""
+class FeedGenerator:
+    """Runs scenarios until every channel has enough drafts."""
 
     def __init__(self, *, seed: int, channels: Sequence[Channel], start_us: int, span_us: int, nastiness: float):
-        """Stories of one seed: the same arguments give the same feed."""
+        """A generator of one seed: the same arguments give the same feed."""
         self.rng = random.Random(f"stories {seed}")
         self.channels = channels
         self.start, self.span = start_us, span_us
@@ -61,10 +61,10 @@ class Stories:
             (self.is_deleted_twice, 0.5),
             (self.moves_to_another_channel, 0.5),
         ]
-        self.stories = [story for story, _ in plain + nasty]
+        self.scenarios = [scenario for scenario, _ in plain + nasty]
         self.weights = [w for _, w in plain] + [w * nastiness for _, w in nasty]
 
-    def tell(self, changes_per_channel: int) -> dict[int, list[Draft]]:
+    def generate(self, changes_per_channel: int) -> dict[int, list[Draft]]:
         """Exactly so many drafts per channel, ascending in time."""
         counts = self.drafts
         if not changes_per_channel:
@@ -72,28 +72,28 @@ class Stories:
         gap = self.span / changes_per_channel
         while True:
             own = min(self.channels, key=lambda channel: len(counts[channel.channel_id]))
-            told = len(counts[own.channel_id])
-            if told >= changes_per_channel:
+            count = len(counts[own.channel_id])
+            if count >= changes_per_channel:
                 break
-            # Film lags behind Image: at the same count of messages it tells of an older time. So a Delete
-            # that only the Image channel tells is read before the older Updates of the Film channel.
-            share = (told / changes_per_channel) ** (1.0 if own.asset_type == "Image" else 1.7)
+            # Film lags behind Image: at the same count of messages its changes are older. So a Delete that
+            # only the Image channel has is read before the older Updates of the Film channel.
+            share = (count / changes_per_channel) ** (1.0 if own.asset_type == "Image" else 1.7)
             at = self.start + int(share * self.span + self.rng.random() * gap)
-            self.rng.choices(self.stories, self.weights)[0](own, at)
+            self.rng.choices(self.scenarios, self.weights)[0](own, at)
         return {key: sorted(drafts, key=lambda d: d.at)[:changes_per_channel] for key, drafts in counts.items()}
 
-    # What stories are made of.
+    # What scenarios are made of.
 
-    def say(self, channel: Channel, at: int, lifecycle: str, asset_id: str, asset_type: str | None) -> None:
+    def add_draft(self, channel: Channel, at: int, lifecycle: str, asset_id: str, asset_type: str | None) -> None:
         """One draft in one channel, never after the end of the backlog."""
         at = min(at, self.start + self.span)
         self.drafts[channel.channel_id].append(Draft(at, lifecycle, asset_id, asset_type))
 
-    def later(self, most_seconds: int) -> int:
+    def random_delay(self, most_seconds: int) -> int:
         return int((1 + self.rng.random() * (most_seconds - 1)) * SECOND)
 
     def new_asset(self, channel: Channel) -> tuple[str, str]:
-        """An asset nobody has heard of: its id and its type."""
+        """A new asset: its id and its type."""
         self.made += 1
         n, chance = 1_176_000_000 + self.made * 7 + int(self.rng.random() * 7), self.rng.random()
         asset_type = "Music" if chance < 0.003 * min(self.nastiness, 1) else channel.asset_type
@@ -106,7 +106,7 @@ class Stories:
         return (f"{n}-{int(chance * 1000):03d}" if chance > 0.94 else str(n)), asset_type
 
     def living_asset(self, channel: Channel, *, is_leaving: bool = False) -> tuple[str, str] | None:
-        """A living asset of the channel, rather a recent one; one that leaves is not told of again."""
+        """A living asset of the channel, usually a recent one; one that leaves gets no further change."""
         living = self.living[channel.channel_id]
         if not living:
             return None
@@ -123,11 +123,11 @@ class Stories:
                 return other
         return None
 
-    # The stories.
+    # The scenarios.
 
     def appears(self, own: Channel, at: int) -> None:
         asset = self.new_asset(own)
-        self.say(own, at, "New", *asset)
+        self.add_draft(own, at, "New", *asset)
         self.living[own.channel_id].append(asset)
 
     def is_updated(self, own: Channel, at: int) -> None:
@@ -135,46 +135,46 @@ class Stories:
         if asset is None:  # most of a catalogue is older than any backlog
             asset = self.new_asset(own)
             self.living[own.channel_id].append(asset)
-        self.say(own, at, "Update", *asset)
+        self.add_draft(own, at, "Update", *asset)
 
     def is_deleted(self, own: Channel, at: int) -> None:
         asset = self.living_asset(own, is_leaving=True) or self.new_asset(own)
-        self.say(own, at, "Delete", asset[0], asset[1] if self.rng.random() < 0.7 else None)
+        self.add_draft(own, at, "Delete", asset[0], asset[1] if self.rng.random() < 0.7 else None)
 
     def is_updated_before_it_is_new(self, own: Channel, at: int) -> None:
         asset = self.new_asset(own)
-        self.say(own, at, "Update", *asset)
-        self.say(own, at + self.later(7200), "New", *asset)
+        self.add_draft(own, at, "Update", *asset)
+        self.add_draft(own, at + self.random_delay(7200), "New", *asset)
 
     def unknown_is_deleted(self, own: Channel, at: int) -> None:
         asset_id, asset_type = self.new_asset(own)
-        self.say(own, at, "Delete", asset_id, asset_type if self.rng.random() < 0.5 else None)
+        self.add_draft(own, at, "Delete", asset_id, asset_type if self.rng.random() < 0.5 else None)
 
     def is_deleted_in_both_siblings(self, own: Channel, at: int) -> None:
         asset = self.living_asset(own, is_leaving=True) or self.new_asset(own)
-        self.say(own, at, "Delete", *asset)
+        self.add_draft(own, at, "Delete", *asset)
         if (sibling := self.sibling(own)) is not None:
-            self.say(sibling, at, "Delete", asset[0], None)
+            self.add_draft(sibling, at, "Delete", asset[0], None)
 
     def is_deleted_in_the_sibling_alone(self, own: Channel, at: int) -> None:
         """The one that resurrects: the Delete is newer, and read first."""
         asset = self.living_asset(own, is_leaving=True) or self.new_asset(own)
-        self.say(own, at, "Update", *asset)
-        self.say(own, at + SECOND, "Update", *asset)
-        self.say(self.sibling(own) or own, at + 2 * SECOND + self.later(600), "Delete", asset[0], None)
+        self.add_draft(own, at, "Update", *asset)
+        self.add_draft(own, at + SECOND, "Update", *asset)
+        self.add_draft(self.sibling(own) or own, at + 2 * SECOND + self.random_delay(600), "Delete", asset[0], None)
 
     def changes_in_quick_succession(self, own: Channel, at: int) -> None:
         asset = self.new_asset(own)
         for lifecycle in ("New", *("Update",) * self.rng.randint(1, 4)):
-            self.say(own, at, lifecycle, *asset)
+            self.add_draft(own, at, lifecycle, *asset)
             at += int(self.rng.random() * 2 * SECOND)
         if self.rng.random() < 0.5:
-            self.say(own, at, "Delete", asset[0], None)
+            self.add_draft(own, at, "Delete", asset[0], None)
 
     def comes_back(self, own: Channel, at: int) -> None:
         asset = self.living_asset(own, is_leaving=True) or self.new_asset(own)
-        self.say(own, at, "Delete", asset[0], None)
-        self.say(own, at + self.later(7200), "New", *asset)
+        self.add_draft(own, at, "Delete", asset[0], None)
+        self.add_draft(own, at + self.random_delay(7200), "New", *asset)
 
     def is_updated_and_deleted_at_once(self, own: Channel, at: int) -> None:
         """A tie, at a whole second so that no spelling of the time takes it apart."""
@@ -182,25 +182,25 @@ class Stories:
         lifecycles = ["Update", "Delete"]
         self.rng.shuffle(lifecycles)
         for lifecycle in lifecycles:
-            self.say(own, at, lifecycle, *asset)
+            self.add_draft(own, at, lifecycle, *asset)
 
     def is_deleted_twice(self, own: Channel, at: int) -> None:
         asset_id, _ = self.living_asset(own, is_leaving=True) or self.new_asset(own)
-        self.say(own, at, "Delete", asset_id, None)
-        self.say(own, at + self.later(3600), "Delete", asset_id, None)
+        self.add_draft(own, at, "Delete", asset_id, None)
+        self.add_draft(own, at + self.random_delay(3600), "Delete", asset_id, None)
 
     def moves_to_another_channel(self, own: Channel, at: int) -> None:
         """The family changes: the asset goes on in the channel of the same type of the other family."""
         asset = self.living_asset(own, is_leaving=True) or self.new_asset(own)
-        self.say(own, at, "Update", *asset)
+        self.add_draft(own, at, "Update", *asset)
         for other in self.channels:
             if other.asset_type == own.asset_type and other.asset_family != own.asset_family:
-                self.say(other, at + self.later(3600), "Update", *asset)
+                self.add_draft(other, at + self.random_delay(3600), "Update", *asset)
                 return
 
 
 def trickle_draft(*, seed: int, own: Channel, sibling: Channel | None, index: int, at_us: int) -> Draft:
-    """The change number `index` that a channel tells after its backlog: always the same but for its time."""
+    """Change number `index` of a channel after its backlog: always the same except for its time."""
     rng = random.Random(f"trickle {seed} {own.channel_id} {index}")
     earlier = index - 1 - int(rng.random() * min(index, 60)) if index else 0
     chance = rng.random()

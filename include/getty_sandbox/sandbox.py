@@ -1,4 +1,4 @@
-"""The sandbox as one object: start it, point a client at it, make it misbehave, ask it for the truth."""
+"""The sandbox as one object: start it, point a client at it, inject faults, ask it for the truth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Request:
 
 
 class Sandbox:
-    """A local Getty, serving from the moment it is made until it is closed; also a context manager."""
+    """A local Getty, serving from its creation until it is closed; also a context manager."""
 
     def __init__(self, options: Options | None = None, /, **changes: Any) -> None:
         """Takes `Options`, or their fields as keywords: `Sandbox(changes_per_channel=0, keys="camel")`."""
@@ -68,11 +68,11 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Stops serving and lets go of the state."""
+        """Stops serving and closes the state."""
         self._server.close()
         self._deliveries.close()
 
-    # Where it is, and how to get in.
+    # Address and credentials.
 
     @property
     def port(self) -> int:
@@ -99,7 +99,7 @@ class Sandbox:
         """The API secret."""
         return self.options.client_secret
 
-    # What it is told to do.
+    # Control.
 
     def append(self, channel_id: int, messages: Iterable[object]) -> None:
         """Puts raw messages (dicts with snake_case keys, or any JSON) at the end of a channel's feed."""
@@ -118,11 +118,11 @@ class Sandbox:
         times: int = 1,
         location: str | None = None,
     ) -> None:
-        """Lets the next requests that fit meet this fault; `location` is for redirects."""
+        """Makes the next matching requests fail in this way; `location` is for redirects."""
         self._faults.force(Fault(mode, operation, channel_id, times, location))
 
     def revoke_tokens(self) -> None:
-        """Makes every token worthless."""
+        """Revokes every token."""
         self._tokens.revoke()
 
     def retire(self, channel_id: int) -> None:
@@ -137,7 +137,7 @@ class Sandbox:
         """Drops unread notifications older than so many days; how many were lost."""
         return self._deliveries.cut_retention(days)
 
-    # What it says.
+    # What happened, and the truth.
 
     @property
     def requests(self) -> list[Request]:
@@ -171,34 +171,34 @@ class Sandbox:
         """What a warehouse must look like now that these sets are confirmed."""
         return truth_of(self.options.channels, self._deliveries.confirmed_sets())
 
-    # How it answers.
+    # Answering requests.
 
-    def _answer(self, asked: ApiRequest, is_local: bool) -> Outcome:
-        if asked.path.startswith(control.ROOT):
+    def _answer(self, request: ApiRequest, is_local: bool) -> Outcome:
+        if request.path.startswith(control.ROOT):
             if not is_local:
                 return Outcome(edge_error(403, "Forbidden"))
-            return Outcome(control.answer(self, method=asked.method, path=asked.path, body=asked.body))
+            return Outcome(control.answer(self, method=request.method, path=request.path, body=request.body))
         if self.options.latency_ms:
             time.sleep(self.options.latency_ms / 1000)
-        outcome = self._service.answer(asked)
-        self._remember(asked, outcome)
+        outcome = self._service.answer(request)
+        self._remember(request, outcome)
         return outcome
 
-    def _remember(self, asked: ApiRequest, outcome: Outcome) -> None:
+    def _remember(self, request: ApiRequest, outcome: Outcome) -> None:
         fault = outcome.fault.mode if outcome.fault else None
         is_cut = fault in ("lost_put_response", "lost_delete_response", "connection_cut")
-        request = Request(
-            method=asked.method,
-            path=asked.path,
-            query={name: ",".join(values) for name, values in asked.query.items()},
-            headers=asked.headers,
+        answered = Request(
+            method=request.method,
+            path=request.path,
+            query={name: ",".join(values) for name, values in request.query.items()},
+            headers=request.headers,
             channel_id=outcome.channel_id,
             status=0 if is_cut else outcome.reply.status,
             fault=fault,
         )
         with self._lock:
-            self._requests.append(request)
+            self._requests.append(answered)
             if outcome.operation in self._counts:
                 self._counts[outcome.operation] += 1
         if self.options.verbose:
-            print(f"{asked.method} {asked.target} -> {request.status} {fault or ''}".rstrip(), file=sys.stderr)
+            print(f"{request.method} {request.target} -> {answered.status} {fault or ''}".rstrip(), file=sys.stderr)

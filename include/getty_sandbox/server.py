@@ -1,4 +1,4 @@
-"""The sockets: HTTP/1.1 with connections kept alive, one write per answer, and the mishaps of a wire."""
+"""The sockets: HTTP/1.1 with connections kept alive, one write per answer, and faults of the connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from getty_sandbox.faults import half
+from getty_sandbox.faults import first_half
 from getty_sandbox.options import SandboxError
 from getty_sandbox.service import ApiRequest, Outcome
 
@@ -24,19 +24,19 @@ Answer = Callable[[ApiRequest, bool], Outcome]  # the request, and whether it co
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves in a thread of its own until it is closed, which also ends what was kept alive."""
+    """Serves in a thread of its own until it is closed, which also cuts open connections."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, host: str, port: int, answer: Answer, *, slow_body_seconds: float) -> None:
-        """Listens at once; a port that is taken is told as a sentence."""
+        """Listens at once; a port that is taken is an error with a sentence."""
         self.answer = answer
         self.slow_body_seconds = slow_body_seconds
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         try:
-            super().__init__((host, port), _Handler)
+            super().__init__((host, port), _Connection)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SandboxError(
@@ -70,10 +70,10 @@ class Server(http.server.ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Readers hang up, tests kill them: nothing worth a stack trace."""
+        """Readers disconnect and tests kill them: not worth a stack trace."""
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Connection(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "GettySandbox"
     disable_nagle_algorithm = True
@@ -83,7 +83,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         body = self.rfile.read(int(length)) if length.isdecimal() else b""
         url = urlsplit(self.path)
-        asked = ApiRequest(
+        request = ApiRequest(
             method=self.command,
             target=self.path,
             path=url.path,
@@ -92,7 +92,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             body=body,
         )
         is_local = ipaddress.ip_address(self.client_address[0].partition("%")[0]).is_loopback
-        self._send(self.server.answer(asked, is_local))
+        self._send(self.server.answer(request, is_local))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = _answer  # noqa: N815 - names that http.server looks up
 
@@ -103,12 +103,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         body, length = reply.body, len(reply.body)
         if mode == "half_json":
-            body = half(body)
+            body = first_half(body)
             length = len(body)
         elif mode == "cut_body":
-            body = half(body)
+            body = first_half(body)
             length = max(length, len(body) + 1)
-        # A 204 has no body to halve: the half stands under a 200.
+        # A 204 has no body to cut in half: send the half with a 200.
         status = 200 if body and reply.status == 204 else reply.status
         head = self._head(status, reply.media_type, dict(reply.headers), length)
         if mode == "slow_body":
@@ -139,4 +139,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent: the sandbox tells its own story."""
+        """Silent: the sandbox prints its own line per request."""

@@ -1,4 +1,4 @@
-"""The API without its sockets: a request in, an answer and perhaps a mishap out."""
+"""The API without its sockets: a request in, an answer and perhaps a fault out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from getty_sandbox import wire
 from getty_sandbox.deliveries import Deliveries
-from getty_sandbox.faults import CHANNELS, DELETE, PUT, TOKEN, Fault, Faults, instead
+from getty_sandbox.faults import CHANNELS, DELETE, PUT, TOKEN, Fault, Faults, replacement_reply
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Options
 from getty_sandbox.tokens import Tokens
 from getty_sandbox.wire import Reply
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass
 class Service:
-    """Answers as Getty does, and as badly as it was asked to."""
+    """Answers as Getty does, with the faults that were asked for."""
 
     options: Options
     deliveries: Deliveries
@@ -53,52 +53,52 @@ class Service:
     raw: dict[int, deque[Reply]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, asked: ApiRequest) -> Outcome:
-        """The outcome of one request: the edge first, then mishaps, then the service."""
-        operation, channel_id = self._operation(asked)
+    def answer(self, request: ApiRequest) -> Outcome:
+        """The outcome of one request: the edge first, then faults, then the service."""
+        operation, channel_id = self._operation(request)
         if operation is None:
             return Outcome(wire.edge_error(403, "Missing Authentication Token"))
         if operation != TOKEN:
-            if asked.headers.get("api-key") != self.options.client_id:
+            if request.headers.get("api-key") != self.options.client_id:
                 return Outcome(wire.edge_error(401, "Unauthorized"), None, operation, channel_id)
-            if not self.tokens.is_valid(asked.headers.get("authorization")):
+            if not self.tokens.is_valid(request.headers.get("authorization")):
                 return Outcome(wire.invalid_token(), None, operation, channel_id)
-        fault = self.faults.next(operation, channel_id, is_redirected="redirected" in asked.query)
-        reply = self._mishap(fault, asked) if fault else None
-        return Outcome(reply or self._serve(operation, asked), fault, operation, channel_id)
+        fault = self.faults.next(operation, channel_id, is_redirected="redirected" in request.query)
+        reply = self._fault_reply(fault, request) if fault else None
+        return Outcome(reply or self._serve(operation, request), fault, operation, channel_id)
 
     def raw_next(self, channel_id: int, reply: Reply) -> None:
-        """The next PUT for a channel that gets through is answered with just this."""
+        """The next PUT for a channel that gets through is answered with exactly this."""
         with self.lock:
             self.raw.setdefault(channel_id, deque()).append(reply)
 
-    def _mishap(self, fault: Fault, asked: ApiRequest) -> Reply | None:
+    def _fault_reply(self, fault: Fault, request: ApiRequest) -> Reply | None:
         if fault.mode == "connection_cut":
             return Reply(0)
         if fault.mode == "token_revoked":
-            self.tokens.revoke(asked.headers.get("authorization"))
+            self.tokens.revoke(request.headers.get("authorization"))
             return wire.invalid_token()
-        return instead(fault, path=asked.target, retry_after=self.options.retry_after_seconds)
+        return replacement_reply(fault, path=request.target, retry_after=self.options.retry_after_seconds)
 
-    def _operation(self, asked: ApiRequest) -> tuple[str | None, int | None]:
-        match asked.method, asked.path:
+    def _operation(self, request: ApiRequest) -> tuple[str | None, int | None]:
+        match request.method, request.path:
             case "POST", "/oauth2/token":
                 return TOKEN, None
             case "GET", "/v3/asset-changes/channels":
                 return CHANNELS, None
             case "PUT", "/v3/asset-changes/change-sets":
-                return PUT, _int32(asked.query.get("channel_id", []))
+                return PUT, _int32(request.query.get("channel_id", []))
             case "DELETE", path if re.fullmatch(_ROOT + r"/change-sets/[^/]+", path):
                 set_id = _change_set_id(path)
                 return DELETE, None if set_id is None else self.deliveries.channel_of(set_id)
         return None, None
 
-    def _serve(self, operation: str, asked: ApiRequest) -> Reply:
+    def _serve(self, operation: str, request: ApiRequest) -> Reply:
         if operation == TOKEN:
-            return self.tokens.answer(asked.body, asked.headers.get("authorization"))
+            return self.tokens.answer(request.body, request.headers.get("authorization"))
         if operation == CHANNELS:
             return self._channels()
-        return self._put(asked) if operation == PUT else self._delete(asked)
+        return self._put(request) if operation == PUT else self._delete(request)
 
     def _channels(self) -> Reply:
         listed = [
@@ -109,14 +109,14 @@ class Service:
             return wire.service_error(404, "ChannelsNotFound", "No channels were found")
         return wire.channels_reply(listed, keys=self.options.keys, shape=self.options.channels_shape)
 
-    def _put(self, asked: ApiRequest) -> Reply:
-        channel_id = _int32(asked.query.get("channel_id", []))
+    def _put(self, request: ApiRequest) -> Reply:
+        channel_id = _int32(request.query.get("channel_id", []))
         if channel_id is None:
             return wire.service_error(400, "InvalidChannelIdException", "The channel id is missing or invalid")
         with self.lock:
             if queue := self.raw.get(channel_id):
                 return queue.popleft()
-        batch_size = _int32(asked.query.get("batch_size", [str(MAXIMUM_BATCH_SIZE)]))
+        batch_size = _int32(request.query.get("batch_size", [str(MAXIMUM_BATCH_SIZE)]))
         refuses = self.options.over_maximum == "refuse"
         if batch_size is None or batch_size < 1 or (refuses and batch_size > MAXIMUM_BATCH_SIZE):
             text = f"batch_size must be an integer from 1 to {MAXIMUM_BATCH_SIZE}"
@@ -134,8 +134,8 @@ class Service:
             is_redelivery=delivery.is_redelivery,
         )
 
-    def _delete(self, asked: ApiRequest) -> Reply:
-        set_id = _change_set_id(asked.path)
+    def _delete(self, request: ApiRequest) -> Reply:
+        set_id = _change_set_id(request.path)
         if set_id is None:
             return wire.service_error(400, "InvalidChangeSetId", "The change set id is invalid")
         if not self.deliveries.confirm(set_id):

@@ -62,7 +62,7 @@ class Store:
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Lets go of the file and of its lock."""
+        """Closes the file and releases its lock."""
         self._db.close()
         if self._lock_file:
             self._lock_file.close()
@@ -92,7 +92,7 @@ class Store:
         return [ChangeSet(*row[:4], *(at and datetime.fromisoformat(at) for at in row[4:])) for row in rows]
 
     def add_change_set(self, made: ChangeSet) -> None:
-        """Remembers a new set, before anybody is told of it."""
+        """Stores a new set, before it is handed out."""
         self._db.execute(
             "INSERT INTO change_sets VALUES (?, ?, ?, ?, ?, NULL)",
             (made.change_set_id, made.channel_id, made.first, made.size, made.fetched_at.isoformat()),

@@ -15,7 +15,7 @@ from getty_sandbox.wire import JSON, Reply, to_json
 
 
 class Tokens:
-    """Hands out tokens and knows which are worth something; a restart forgets them all."""
+    """Hands out tokens and knows which are valid; a restart forgets them all."""
 
     def __init__(self, options: Options) -> None:
         """Tokens for the one client of these options."""
@@ -54,13 +54,13 @@ class Tokens:
         return token
 
     def is_valid(self, authorization: str | None) -> bool:
-        """Whether this Authorization header carries a token that still counts."""
+        """Whether this Authorization header carries a valid token."""
         with self._lock:
             expiry = self._expiries.get(_bearer(authorization))
         return expiry is not None and self._options.clock() < expiry
 
     def revoke(self, authorization: str | None = None) -> None:
-        """Makes one token worthless, or all."""
+        """Revokes one token, or all."""
         with self._lock:
             if authorization is None:
                 self._expiries.clear()

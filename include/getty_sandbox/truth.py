@@ -32,10 +32,10 @@ class Registers(NamedTuple):
 
 
 def truth_of(channels: Iterable[Channel], sets: Iterable[DeliveredSet]) -> dict[str, Any]:
-    """The tables and views, as JSON-ready rows, and the counts per channel; assets stand in the order of their ids."""
+    """The tables and views, as JSON-ready rows, and the counts per channel; assets are sorted by id."""
     per_channel = {str(c.channel_id): {"sets": 0, "changes": 0, **dict.fromkeys(_COUNTED, 0)} for c in channels}
     registers: dict[str, Registers] = {}
-    tellers: dict[str, set[int]] = defaultdict(set)
+    channels_of_asset: dict[str, set[int]] = defaultdict(set)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("change_sets", "asset_changes", "rejected_changes")}
     deletions: list[dict[str, Any]] = []
     for delivered in sets:
@@ -47,7 +47,7 @@ def truth_of(channels: Iterable[Channel], sets: Iterable[DeliveredSet]) -> dict[
         before = {each.asset_id: registers.get(each.asset_id, Registers()) for each in changes}
         for change in changes:
             registers[change.asset_id] = registers.get(change.asset_id, Registers()).with_change(change)
-            tellers[change.asset_id].add(change.channel.channel_id)
+            channels_of_asset[change.asset_id].add(change.channel.channel_id)
         for change in changes:
             if change.lifecycle == "Delete":
                 both = before[change.asset_id], registers[change.asset_id]
@@ -57,8 +57,8 @@ def truth_of(channels: Iterable[Channel], sets: Iterable[DeliveredSet]) -> dict[
         rows["change_sets"].append(key | _counted(changes, counts, change_count=len(found)))
         _add(per_channel[str(delivered.channel.channel_id)], {"sets": 1, "changes": len(found), **counts})
     for row in deletions:
-        # Channels are loaded in any order: what was held is certain where one channel alone tells of an asset.
-        row["was_held"] = row["was_held"] if len(tellers[row["asset_id"]]) == 1 else None
+        # Channels are loaded in any order: what was held is certain only where one channel alone has the asset.
+        row["was_held"] = row["was_held"] if len(channels_of_asset[row["asset_id"]]) == 1 else None
     states = [(found.is_live, _state(asset_id, found)) for asset_id, found in sorted(registers.items())]
     return {
         "asset_states": [state for _, state in states],
@@ -134,14 +134,14 @@ def _deletion(change: Change, *, was_held: bool | None) -> dict[str, Any]:
 
 def _state(asset_id: str, registers: Registers) -> dict[str, Any]:
     upsert, delete = registers
-    told = upsert or delete
-    if told is None:  # registers exist because a change did
+    described_by = upsert or delete
+    if described_by is None:  # registers exist because a change did
         raise ValueError(f"no change is known of asset {asset_id!r}")
     return {
         "asset_id": asset_id,
-        "asset_type": told.asset_type,
-        "asset_family": told.channel.asset_family,
-        "channel_id": told.channel.channel_id,
+        "asset_type": described_by.asset_type,
+        "asset_family": described_by.channel.asset_family,
+        "channel_id": described_by.channel.channel_id,
         "asset_lifecycle": upsert and upsert.lifecycle,
         "upserted_at": upsert and _iso(upsert.at),
         "upsert_change_set_id": upsert and upsert.change_set_id,

@@ -32,7 +32,7 @@ _PASCAL = {
     b"id": b"Id",
     b"uri": b"Uri",
 }
-_SPELLINGS: Mapping[str, Mapping[bytes, bytes]] = {"snake": {}, "camel": _CAMEL, "pascal": _PASCAL}
+_KEYS_BY_SPELLING: Mapping[str, Mapping[bytes, bytes]] = {"snake": {}, "camel": _CAMEL, "pascal": _PASCAL}
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def spell(body: bytes, keys: str) -> bytes:
+def rename_keys(body: bytes, keys: str) -> bytes:
     """The same JSON with its keys spelled otherwise.
 
     Replacing bytes is safe and a hundred times faster than parsing: within a JSON string the quotes that
     surround a key cannot occur without a backslash.
     """
-    for snake, other in _SPELLINGS[keys].items():
+    for snake, other in _KEYS_BY_SPELLING[keys].items():
         body = body.replace(b'"' + snake + b'":', b'"' + other + b'":')
     return body
 
@@ -59,7 +59,7 @@ def spell(body: bytes, keys: str) -> bytes:
 def change_set_reply(change_set_id: int, bodies: Sequence[bytes], *, keys: str, is_redelivery: bool) -> Reply:
     """A change set: 201 when it is new, 200 when it is handed out again."""
     body = b'{"change_set_id":"%d","changed_assets":[%s]}' % (change_set_id, b",".join(bodies))
-    return Reply(200 if is_redelivery else 201, spell(body, keys))
+    return Reply(200 if is_redelivery else 201, rename_keys(body, keys))
 
 
 def empty_reply(shape: str, keys: str) -> Reply:
@@ -67,7 +67,7 @@ def empty_reply(shape: str, keys: str) -> Reply:
     if shape == "204":
         return Reply(204)
     bodies = {"null": b"null", "braces": b"{}", "no-id": b'{"changed_assets":[]}', "whitespace": b" \r\n "}
-    return Reply(200, spell(bodies.get(shape, b""), keys))
+    return Reply(200, rename_keys(bodies.get(shape, b""), keys))
 
 
 @dataclass(frozen=True)

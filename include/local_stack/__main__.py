@@ -10,7 +10,7 @@ from local_stack.errors import StackError
 from local_stack.options import Options
 from local_stack.screen import Screen
 from local_stack.stack import Stack, running_stack
-from local_stack.sync import catch_up, settle, stay_up
+from local_stack.sync import catch_up, finish_runs, stay_up
 
 INTERRUPTED = 130  # what a shell calls the end by Ctrl-C
 
@@ -29,10 +29,10 @@ def main() -> int:
             channels = catch_up(stack, screen)
             is_caught_up = True
             if options.until_caught_up:
-                channels = settle(stack)
+                channels = finish_runs(stack)
             findings = stack.warehouse.findings(confirms=stack.confirms)
             screen.summary(channels, stack.warehouse.live_assets(), findings)
-            _say_where(stack, screen)
+            _print_addresses(stack, screen)
             if not options.until_caught_up:
                 stay_up(stack)
     except StackError as error:
@@ -45,12 +45,12 @@ def main() -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """A request to end is a Ctrl-C, whoever sends it."""
+    """Treat every request to end as a Ctrl-C."""
     raise KeyboardInterrupt
 
 
-def _say_where(stack: Stack, screen: Screen) -> None:
-    """Where to look now."""
+def _print_addresses(stack: Stack, screen: Screen) -> None:
+    """Print where to look now."""
     login = f" (user admin, password {stack.secrets.admin_password})" if stack.options.login else ""
     screen.say(f"Airflow:   {stack.address}{login}")
     screen.say(f"Commands:  {stack.state.commands}: {commands.names(stack.state)}; each for this stack")

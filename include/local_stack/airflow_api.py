@@ -16,8 +16,8 @@ CHANNELS_VARIABLE = "asset_changes_channels"
 TIMEOUT = 30.0
 ACTIVE = ("queued", "running")
 FAILED = ("failed", "up_for_retry")
-# What a database says that is away for a moment, or a server that is being restarted.
-UNWELL = (500, 502, 503, 504)
+# Answered while Airflow's database is away, or the server restarts.
+UNAVAILABLE = (500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class AirflowApi:
         self._session.trust_env = False  # no proxy between this machine and itself
         # A busy machine may let a call time out, and a database may be away for seconds: that alone ends nothing.
         # A trigger that arrives twice does no harm either.
-        patience = Retry(
-            total=4, backoff_factor=0.5, allowed_methods=None, status_forcelist=UNWELL, raise_on_status=False
+        retries = Retry(
+            total=4, backoff_factor=0.5, allowed_methods=None, status_forcelist=UNAVAILABLE, raise_on_status=False
         )
-        self._session.mount(f"{address}/api/v2/", HTTPAdapter(max_retries=patience))
+        self._session.mount(f"{address}/api/v2/", HTTPAdapter(max_retries=retries))
 
     def is_up(self) -> bool:
         """Whether the API server answers, and lets us in."""
@@ -63,52 +63,54 @@ class AirflowApi:
         return True
 
     def close(self) -> None:
-        """Hang up: a server that is asked to stop waits for open connections."""
+        """Close the connections: a server that is asked to stop waits for them."""
         self._session.close()
 
     def seed_variable(self, key: str, value: str, description: str) -> None:
         """Create a Variable; one that is there already stays as it is."""
         body = {"key": key, "value": value, "description": description}
-        self._ask("POST", "variables", json=body, accept=(409,))
+        self._request("POST", "variables", json=body, accept=(409,))
 
     def dag_ids(self) -> set[str]:
         """The ids of this project's DAGs that Airflow has read, the stale ones left out."""
-        found = self._ask("GET", "dags", params={"dag_id_pattern": f"{PREFIX}%", "limit": "100"})
+        found = self._request("GET", "dags", params={"dag_id_pattern": f"{PREFIX}%", "limit": "100"})
         return {dag["dag_id"] for dag in found["dags"]}
 
     def import_errors(self) -> dict[str, str]:
-        """The DAG files that Airflow could not read, each with its last line of complaint."""
-        found = self._ask("GET", "importErrors")["import_errors"]
+        """The DAG files that Airflow could not read, each with the last line of its error."""
+        found = self._request("GET", "importErrors")["import_errors"]
         return {error["filename"]: error["stack_trace"].strip().splitlines()[-1] for error in found}
 
     def unpause_all(self) -> None:
         """Unpause this project's DAGs."""
-        self._ask("PATCH", "dags", params={"dag_id_pattern": f"{PREFIX}%"}, json={"is_paused": False})
+        self._request("PATCH", "dags", params={"dag_id_pattern": f"{PREFIX}%"}, json={"is_paused": False})
 
     def trigger(self, dag_id: str) -> str:
         """Start a run now; its id."""
-        return str(self._ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
+        return str(self._request("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        return str(self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
+        return str(self._request("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def is_due(self, dag_id: str) -> bool:
         """Whether Airflow is about to create a run of its own accord."""
-        due = self._ask("GET", f"dags/{dag_id}")["next_dagrun_run_after"]
+        due = self._request("GET", f"dags/{dag_id}")["next_dagrun_run_after"]
         return due is not None and datetime.fromisoformat(due) <= datetime.now(UTC)
 
     def active_runs(self, dag_id: str) -> dict[str, datetime | None]:
         """The runs that are queued or running, each with its start."""
-        found = self._ask("GET", f"dags/{dag_id}/dagRuns", params={"state": list(ACTIVE), "limit": "10"})["dag_runs"]
-        return {run["dag_run_id"]: _moment(run["start_date"]) for run in found}
+        found = self._request("GET", f"dags/{dag_id}/dagRuns", params={"state": list(ACTIVE), "limit": "10"})[
+            "dag_runs"
+        ]
+        return {run["dag_run_id"]: _to_datetime(run["start_date"]) for run in found}
 
     def end_run(self, dag_id: str, run_id: str) -> None:
-        """Let a run that nobody works on any more count as failed."""
-        self._ask("PATCH", f"dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+        """Mark a run that no process works on any more as failed."""
+        self._request("PATCH", f"dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
 
     def failed_tries(self, since: datetime) -> list[Try]:
         """The tries that began since then and failed, newest first, unless a later one succeeded."""
-        found = self._ask(
+        found = self._request(
             "GET",
             "dags/~/dagRuns/~/taskInstances",
             params={
@@ -130,7 +132,7 @@ class AirflowApi:
             for task in found["task_instances"]
         ]
 
-    def _ask(self, method: str, path: str, *, accept: tuple[int, ...] = (), **how: Any) -> Any:
+    def _request(self, method: str, path: str, *, accept: tuple[int, ...] = (), **how: Any) -> Any:
         answer = self._send(method, path, **how)
         if answer.status_code == 401 and self.is_up():  # the token of a long session has expired
             answer = self._send(method, path, **how)
@@ -158,5 +160,5 @@ def _detail(answer: requests.Response) -> str:
     return " ".join(str(detail).split())[:300]
 
 
-def _moment(text: str | None) -> datetime | None:
+def _to_datetime(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)

@@ -46,13 +46,13 @@ PREFERENCES = (
     Setting("dag_processor", "bundle_refresh_check_interval", "1", "a touched DAG file is read within 1 s"),
     Setting("dag_processor", "parsing_processes", "1", "leave the second core to the tasks"),
     Setting("api", "workers", "1", "it serves one person and eight tasks; a second costs 300 MB"),
-    Setting("api", "instance_name", "Getty Asset Changes", "tells this tab from another Airflow's"),
+    Setting("api", "instance_name", "Getty Asset Changes", "shows which Airflow this tab is"),
     Setting("workers", "execution_api_timeout", "30", "a busy two-core machine may need more than 5 s"),
 )
 
 
-def wiring(options: Options, state: StateDir, secrets: Secrets, metadata: URL) -> tuple[Setting, ...]:
-    """What ties the services to each other: never taken from the environment, or two stacks would mix."""
+def fixed_settings(options: Options, state: StateDir, secrets: Secrets, metadata: URL) -> tuple[Setting, ...]:
+    """What connects the services to each other: never taken from the environment, or two stacks would mix."""
     address = f"http://127.0.0.1:{options.port}"
     database = metadata.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     asynchronous = metadata.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -82,7 +82,7 @@ def password_file(state: StateDir) -> Path:
 def airflow_environment(
     state: StateDir, settings: tuple[Setting, ...], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """The environment of all services: the caller's own, our preferences below it, the wiring above it."""
+    """The environment of all services: the caller's own, our preferences below it, the fixed settings above it."""
     chosen = {setting.variable: setting.value for setting in PREFERENCES}
     fixed = {setting.variable: setting.value for setting in settings}
     return {

@@ -28,7 +28,7 @@ def write_commands(
     guard = f"[ -S {shlex.quote(str(postgres.socket))} ] || {{ echo {shlex.quote(is_down)} >&2; exit 1; }}"
     _write(state.commands / "airflow", guard, AIRFLOW, ours | {"PYTHONWARNINGS": "ignore"})
     _write(state.commands / "kill-task", guard, (sys.executable, "-m", "local_stack.kill_task", str(state.path)), {})
-    # The password goes beside the address: what is on the command line, everybody on the machine can list.
+    # The password is not in the address: everybody on the machine can list command lines.
     address = warehouse._replace(drivername="postgresql", password=None)
     secret = {"PGPASSWORD": str(warehouse.password)} if warehouse.password else {}
     is_ours = warehouse.query.get("host") == str(postgres.socket_dir)

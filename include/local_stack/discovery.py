@@ -36,7 +36,7 @@ def discover(stack: Stack, screen: Screen) -> None:
 def run_to_follow(stack: Stack, *, due_seconds: float = DUE_SECONDS) -> str:
     """The run that Airflow starts of its own accord, as it does in a new stack; else one that is triggered now.
 
-    One run waits for the other. So what a stack that was killed has left half-way, is ended.
+    One run waits for the other. So a run that a killed stack left unfinished is ended first.
     """
     deadline = time.monotonic() + due_seconds
     for run_id, started_at in stack.airflow.active_runs(DISCOVERY).items():
@@ -51,21 +51,21 @@ def run_to_follow(stack: Stack, *, due_seconds: float = DUE_SECONDS) -> str:
 
 def follow(stack: Stack, run_id: str, screen: Screen) -> None:
     """Wait for the run's success, and show each try that fails on the way; its failure is the end."""
-    patience = StallTimeout()
+    stall_timeout = StallTimeout()
     tries = 0
     while (state := stack.airflow.run_state(DISCOVERY, run_id)) != "success":
         stack.services.check()
         if state == "failed":
-            raise StackError(f"Discovery failed. {stack.failures.reason(run_id)}{_silence(stack)}")
-        news = stack.failures.news(finals=False)  # the final one is told with the end
-        screen.say_all(news)
-        tries += len(news)
-        if patience.is_over((state, tries)):
+            raise StackError(f"Discovery failed. {stack.failures.reason(run_id)}{_silent_getty(stack)}")
+        messages = stack.failures.new_failures(finals=False)  # the last one is part of the error at the end
+        screen.say_all(messages)
+        tries += len(messages)
+        if stall_timeout.is_over((state, tries)):
             raise StackError(f"Discovery is {state}, and nothing happened in five minutes. {stack.failures.reason()}")
         time.sleep(POLL_SECONDS)
 
 
-def _silence(stack: Stack) -> str:
+def _silent_getty(stack: Stack) -> str:
     """Where Getty does not answer, if that is so: the error of a task may not name a token's address."""
     silent = silent_addresses(Connection.read(GETTY, stack.services.environment[GETTY]))
     return f"\nGetty does not answer at {silent}: {CORRECT_GETTY}." if silent else ""
@@ -89,5 +89,5 @@ def _wait_for_dags(stack: Stack, wanted: Callable[[], set[str]]) -> None:
             otherwise="Airflow has not read all DAGs in two minutes.",
         )
     except StackError as error:
-        complaints = [f"{file}: {complaint}" for file, complaint in stack.airflow.import_errors().items()]
-        raise StackError("\n".join([str(error), *complaints])) from error
+        errors = [f"{file}: {message}" for file, message in stack.airflow.import_errors().items()]
+        raise StackError("\n".join([str(error), *errors])) from error

@@ -1,4 +1,4 @@
-"""Why tasks fail: in the words of their errors, each told once."""
+"""Why tasks fail: the sentences of their errors, each reported once."""
 
 import json
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ class Failures:
         self._airflow = airflow
         self._logs = logs
         self._since = since
-        self._told: set[object] = set()
+        self._reported: set[object] = set()
         self._ignored: set[str] = set()
 
     def ignore(self, run_id: str) -> None:
-        """Say nothing of a run that was ended from here."""
+        """Report nothing of a run that this program ended."""
         self._ignored.add(run_id)
 
-    def news(self, *, finals: bool = True) -> list[str]:
-        """What went wrong since this was asked last, oldest first; what a task says in each of its runs, once.
+    def new_failures(self, *, finals: bool = True) -> list[str]:
+        """The failures since the last call, oldest first; a sentence that a task repeats in each run is reported once.
 
         `finals` are the tries after which none follows.
         """
         found = []
         for failed in reversed(self._tries()):
-            if failed in self._told or (failed.is_last and not finals):
+            if failed in self._reported or (failed.is_last and not finals):
                 continue
             sentence = str(_error(self._logs, failed))
-            said = (failed.dag_id, failed.task_id, failed.number, sentence)
-            if said not in self._told:
+            message = (failed.dag_id, failed.task_id, failed.number, sentence)
+            if message not in self._reported:
                 again = "" if failed.is_last else " Airflow tries it again."
                 found.append(f"{_where(failed)}, try {failed.number} of {failed.of}: {sentence}{again}")
-            self._told |= {failed, said}
+            self._reported |= {failed, message}
         return found
 
     def reason(self, run_id: str | None = None) -> str:
@@ -49,7 +49,7 @@ class Failures:
             return f"No task has failed; see the logs in {self._logs}."
         error = _error(self._logs, tries[0])
         lines = [f"{_where(tries[0])}: {error}", f"Its log: {_log(self._logs, tries[0])}"]
-        if isinstance(error, TransientError):  # our other errors say themselves what to change
+        if isinstance(error, TransientError):  # other errors of ours name the change to make
             more = f"docs/operations.md says more under {type(error).__name__}"
             lines.insert(1, f"It may pass by itself: start again. If it lasts, {more}.")
         return "\n".join(lines)
@@ -59,7 +59,7 @@ class Failures:
 
 
 def _error(logs: Path, failed: Try) -> Exception:
-    """What the log of a failed try says went wrong: our error, else another one, else its last complaint."""
+    """The error in the log of a failed try: ours, else another one, else its last error line."""
     log = _log(logs, failed)
     error = None
     for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
@@ -75,7 +75,7 @@ def _error(logs: Path, failed: Try) -> Exception:
 
 
 def _outermost(errors: Sequence[dict[str, Any]]) -> Exception:
-    """Our own error, which knows what happened; what caused it stands behind it."""
+    """Our own error, which says what happened; its causes come after it."""
     for error in errors:
         kind = error_named(error.get("exc_type"))
         if kind is not AssetChangesError:

@@ -8,13 +8,13 @@ import psutil
 
 from local_stack.services import marked_processes
 
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 _TITLE = re.compile(r"airflow worker -- [0-9a-f-]{36}")
 
 
 def main(state_dir: str) -> int:
     """Kill one task of the stack in this folder; the exit status."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         for process in marked_processes(state_dir):
             try:
@@ -25,7 +25,7 @@ def main(state_dir: str) -> int:
             except psutil.Error:
                 continue  # it ended by itself
         time.sleep(0.1)
-    print(f"No task was running in {PATIENCE:.0f} seconds: trigger a DAG.", file=sys.stderr)
+    print(f"No task was running in {TIMEOUT_SECONDS:.0f} seconds: trigger a DAG.", file=sys.stderr)
     return 1
 
 

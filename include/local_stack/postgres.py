@@ -76,7 +76,7 @@ class EmbeddedPostgres:
             [self._programs / "pg_ctl", "start", "-w", "-t", "60", "-s", "-D", self._data, "-l", self.log]
         )
         if done.returncode != 0:
-            raise StackError(f"PostgreSQL did not start. {self._last_words() or done.stdout.strip()}")
+            raise StackError(f"PostgreSQL did not start. {self._last_error() or done.stdout.strip()}")
         return self
 
     def stop(self) -> None:
@@ -94,8 +94,8 @@ class EmbeddedPostgres:
             return False
         return self._account.run([self._programs / "pg_ctl", "status", "-D", self._data]).returncode == 0
 
-    def trouble(self) -> str | None:
-        """What has befallen the server since its start, in a sentence; None while all is well."""
+    def failure_since_start(self) -> str | None:
+        """What failed in the server since its start, in a sentence; None if nothing did."""
         if not self.is_running():
             return f"PostgreSQL is gone: it was killed, or died. See its log: {self.log}."
         with self.log.open("rb") as log:
@@ -162,9 +162,9 @@ class EmbeddedPostgres:
         configuration.write_text(lines)
         configuration.chmod(0o644)  # whatever the umask: the server reads it as another account
 
-    def _last_words(self) -> str:
-        """The newest complaint in the server's log."""
+    def _last_error(self) -> str:
+        """The newest error in the server's log."""
         if not self.log.exists():
             return ""
-        complaints = re.findall(r"(?:FATAL|ERROR|PANIC):\s+(.*)", self.log.read_text(errors="replace"))
-        return f"Its log {self.log} says: {complaints[-1]}" if complaints else f"See its log: {self.log}"
+        errors = re.findall(r"(?:FATAL|ERROR|PANIC):\s+(.*)", self.log.read_text(errors="replace"))
+        return f"Its log {self.log} says: {errors[-1]}" if errors else f"See its log: {self.log}"

@@ -1,4 +1,4 @@
-"""What is looked at before Airflow is started, so that what cannot work is told in a second, in one sentence."""
+"""What is checked before Airflow starts, so that what cannot work ends with one sentence within a second."""
 
 import time
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ CALL_SECONDS = 5
 CORRECT_GETTY = f"correct host or token_url in {GETTY}, or the proxy in between"
 
 
-def look_beforehand(environment: Mapping[str, str], screen: Screen) -> None:
-    """Refuse settings without sense, and try what was given from outside in place of ours."""
+def run_preflight_checks(environment: Mapping[str, str], screen: Screen) -> None:
+    """Refuse invalid settings, and try the warehouse and the Getty that were given from outside."""
     read_settings(environment)
     if text := environment.get(WAREHOUSE):
         reach_warehouse(Connection.read(WAREHOUSE, text).warehouse_url(), screen)
     if text := environment.get(GETTY):
-        look_for_getty(Connection.read(GETTY, text), screen)
+        warn_if_getty_is_silent(Connection.read(GETTY, text), screen)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -43,7 +43,7 @@ def reach_warehouse(url: URL, screen: Screen, *, seconds: float = SERVER_SECONDS
     where = f"{url.host or url.query.get('host', 'localhost')}:{url.port or 5432}"
     deadline = time.monotonic() + seconds
     engine = connect(url, schema="public").execution_options(isolation_level="AUTOCOMMIT")
-    has_said = False
+    is_reported = False
     while True:
         try:
             with errors_as_ours(), engine.connect():
@@ -51,21 +51,21 @@ def reach_warehouse(url: URL, screen: Screen, *, seconds: float = SERVER_SECONDS
         except WarehouseRefused as error:
             raise StackError(
                 f"The warehouse at {where} does not let user {url.username!r} into database {url.database!r} "
-                f"({_servers_words(error)}). Correct {WAREHOUSE}, or create there what is missing."
+                f"({_server_message(error)}). Correct {WAREHOUSE}, or create there what is missing."
             ) from error
         except WarehouseUnavailable as error:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"The warehouse at {where} (database {url.database!r}) has not answered for {seconds:.0f} seconds "
-                    f"({_servers_words(error)}). Start it, or correct host and port in {WAREHOUSE}."
+                    f"({_server_message(error)}). Start it, or correct host and port in {WAREHOUSE}."
                 ) from error
-        if not has_said:
+        if not is_reported:
             screen.say(f"The warehouse at {where} does not answer yet: waiting for it, {seconds:.0f} seconds at most.")
-            has_said = True
+            is_reported = True
         time.sleep(0.5)
 
 
-def _servers_words(error: Exception) -> str:
+def _server_message(error: Exception) -> str:
     """Return what the server itself said, without the words of driver and library around it."""
     words = str(getattr(error.__cause__, "orig", error))
     _, is_servers, answer = words.rpartition("FATAL:")
@@ -73,8 +73,8 @@ def _servers_words(error: Exception) -> str:
     return line.strip() if is_servers else line.rpartition("failed: ")[2]
 
 
-def look_for_getty(connection: Connection, screen: Screen) -> None:
-    """Say that a Getty that was given does not answer; it may come up yet, so nothing ends."""
+def warn_if_getty_is_silent(connection: Connection, screen: Screen) -> None:
+    """Warn that a Getty that was given does not answer; it may start later, so nothing ends."""
     if silent := silent_addresses(connection):
         screen.say(f"Getty does not answer yet at {silent}; Airflow goes on trying. If it lasts, {CORRECT_GETTY}.")
 

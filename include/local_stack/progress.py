@@ -17,7 +17,7 @@ from sqlalchemy import URL, Engine, text
 
 @dataclass(frozen=True)
 class Channel:
-    """How far one channel is; the counts are those of its ledger."""
+    """One channel's progress; the counts are those of its ledger."""
 
     channel_id: int
     asset_family: str
@@ -79,7 +79,7 @@ WHERE c.retired_at IS NULL
 GROUP BY c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at, c.is_caught_up
 ORDER BY c.channel_id
 """
-# What the watchdog has found so far; and what it looks for too, but perhaps has not yet.
+# What the watchdog has found, and what it may find at its next run.
 FINDINGS = """
 SELECT lower(concat_ws(' ', asset_family, asset_type, channel_id)) AS channel, condition, says
 FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says FROM {schema}.alerts
@@ -117,7 +117,7 @@ class Warehouse:
         return {row["channel_id"]: row["count"] for row in self._rows(LIVE)}
 
     def findings(self, *, confirms: bool) -> list[str]:
-        """Return the open alerts and, if we confirm, that somebody else does too."""
+        """Open alerts and, if we confirm, confirmations by another consumer."""
         return ["{condition}: {channel} {says}".format(**row) for row in self._rows(FINDINGS, confirms=confirms)]
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class Sandbox:
             return False
 
     def silence(self) -> None:
-        """Let nothing new come; a sandbox that does not answer says nothing either."""
+        """Let nothing new come; one that does not answer hands out nothing either."""
         with suppress(requests.RequestException):
             self._session.post(f"{self.address}/_sandbox/silence", json={}, timeout=5)
 

@@ -40,7 +40,7 @@ class Screen:
             self._draw(channels, since)
         elif channels and time.monotonic() - self._printed_at > PLAIN_SECONDS:
             self._printed_at = time.monotonic()
-            self.say(" | ".join(f"{channel.name}: {_standing(channel, since)}" for channel in channels))
+            self.say(" | ".join(f"{channel.name}: {_progress_text(channel, since)}" for channel in channels))
 
     def end_bars(self) -> None:
         """Leave the bars as they are."""
@@ -50,7 +50,7 @@ class Screen:
             self._tasks.clear()
 
     def summary(self, channels: Sequence[Channel], live: dict[int, int], findings: Sequence[str] = ()) -> None:
-        """The table at the end, and what the warehouse holds against it."""
+        """The table at the end, and what the warehouse has found: open alerts, foreign confirmations."""
         columns = ("sets", "changes", "new", "updates", "deletes", "superseded", "rejected")
         table = Table("channel", title="In the warehouse")
         for name in (*columns, "live assets", "changes/s"):
@@ -60,7 +60,7 @@ class Screen:
             table.add_row(channel.name, *counts, f"{live.get(channel.channel_id, 0):,}", f"{channel.rate:,.0f}")
         self._console.print(table)
         if findings:
-            self.say("Signs in the warehouse that ask for a look; docs/operations.md tells of each under its name:")
+            self.say("Findings in the warehouse; docs/operations.md explains each under its name:")
             self.say_all(f"  {finding}" for finding in findings)
 
     def _draw(self, channels: Sequence[Channel], since: datetime) -> None:
@@ -69,13 +69,13 @@ class Screen:
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.fields[standing]}"),
+                TextColumn("{task.fields[progress]}"),
                 console=self._console,
             )
             self._bars.start()
         for channel in channels:
             if channel.channel_id not in self._tasks:
-                self._tasks[channel.channel_id] = self._bars.add_task(channel.name, total=None, standing="")
+                self._tasks[channel.channel_id] = self._bars.add_task(channel.name, total=None, progress="")
             # No known total: the bar pulses until the channel is caught up, then it is full.
             total = channel.expected
             if total is None and channel.is_caught_up(since):
@@ -84,11 +84,11 @@ class Screen:
                 self._tasks[channel.channel_id],
                 completed=channel.changes if total != 0 else 1,
                 total=max(total, 1) if total is not None else None,
-                standing=_standing(channel, since),
+                progress=_progress_text(channel, since),
             )
 
 
-def _standing(channel: Channel, since: datetime) -> str:
+def _progress_text(channel: Channel, since: datetime) -> str:
     """`12,345 of 20,000 changes, 1,800/s`, or how old the newest change is where no total is known."""
     of_total = f" of {channel.expected:,}" if channel.expected is not None else ""
     text = f"{channel.changes:,}{of_total} changes"

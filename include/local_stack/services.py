@@ -1,4 +1,4 @@
-"""Programs that run side by side, each in a session of its own, and all of them gone at the end.
+"""Programs that run in parallel, each in a session of its own, and all of them gone at the end.
 
 Airflow's tasks have process groups of their own and outlive their supervisor, so to stop a service is
 to stop everything that carries its session id or this stack's mark in its environment.
@@ -27,7 +27,7 @@ class Service:
     process: "subprocess.Popen[bytes]"
     log: Path
 
-    def last_words(self, count: int = 5) -> str:
+    def log_tail(self, count: int = 5) -> str:
         """The end of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"  {line}" for line in lines[-count:])
@@ -65,27 +65,25 @@ class Services:
         code = service.process.wait()
         self._running.remove(service)
         if code != 0:
-            raise StackError(f"{name} failed (exit status {code}). See {service.log}:\n{service.last_words()}")
+            raise StackError(f"{name} failed (exit status {code}). See {service.log}:\n{service.log_tail()}")
 
     def check(self) -> None:
         """Raise if a service has died, with its last lines."""
         for service in self._running:
             code = service.process.poll()
             if code is not None:
-                raise StackError(
-                    f"{service.name} died (exit status {code}). See {service.log}:\n{service.last_words()}"
-                )
+                raise StackError(f"{service.name} died (exit status {code}). See {service.log}:\n{service.log_tail()}")
 
     def stop(self, *, grace_seconds: float = 30) -> None:
-        """End all services, the last started first in each step, and whatever they left behind.
+        """End all services, the last started first in each step, and every process that they left behind.
 
-        The scheduler goes first and alone, with its tasks: they finish the change set in hand, and
+        The scheduler goes first and alone, with its tasks: they finish their current change set, and
         need the API server and the sandbox for that.
         """
         scheduler = [service for service in self._running if service.name == "scheduler"]
         others = [service for service in reversed(self._running) if service not in scheduler]
-        for group, patience in ((scheduler, grace_seconds), (others, 4)):
-            _end(session_members({service.process.pid for service in group}), patience)
+        for group, timeout in ((scheduler, grace_seconds), (others, 4)):
+            _end(session_members({service.process.pid for service in group}), timeout)
         _end(marked_processes(self._mark), 2)
         for service in self._running:
             service.process.wait()
@@ -107,7 +105,7 @@ def marked_processes(state_dir: Path | str) -> list[psutil.Process]:
 def stop_left_behind(state_dir: Path) -> int:
     """End what a stack that was killed left behind in this folder; the number of processes ended.
 
-    Called with the folder's lock in hand: no living stack owns them.
+    Called with the folder's lock: no living stack owns them.
     """
     left = marked_processes(state_dir)
     _end(left, 10)
@@ -126,10 +124,10 @@ def session_members(sessions: set[int]) -> list[psutil.Process]:
     return found
 
 
-def _end(processes: list[psutil.Process], patience: float) -> None:
-    """Ask the processes to end, and after `patience` seconds make them."""
+def _end(processes: list[psutil.Process], timeout: float) -> None:
+    """Ask the processes to end, and after `timeout` seconds kill them."""
     _send(processes, signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, timeout=patience)
+    _, alive = psutil.wait_procs(processes, timeout=timeout)
     _send(alive, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
 

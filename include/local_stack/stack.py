@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from sqlalchemy import URL
 
 from local_stack.airflow_api import CHANNELS_VARIABLE, AirflowApi
-from local_stack.airflow_settings import airflow_environment, password_file, wiring
+from local_stack.airflow_settings import airflow_environment, fixed_settings, password_file
 from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
 from local_stack.failures import Failures
 from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.preflight import look_beforehand, read_settings
+from local_stack.preflight import read_settings, run_preflight_checks
 from local_stack.progress import Sandbox, Warehouse
 from local_stack.screen import Screen
 from local_stack.services import Services, marked_processes, stop_left_behind, wait_until
@@ -48,7 +48,7 @@ class Stack:
 
 @contextmanager
 def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
-    """A stack that is up until the block ends, and of which no process is left after it."""
+    """A stack that runs until the block ends, and leaves no process behind."""
     state = StateDir(options.state_dir)
     if not marked_processes(state.path):
         refuse_taken_port(options.port)  # before anything is touched
@@ -58,18 +58,18 @@ def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
         if count := stop_left_behind(state.path):
             screen.say(f"Stopped {count} processes that a killed stack had left behind in {state.path}.")
             refuse_taken_port(options.port)
-        look_beforehand(os.environ | _our_archive(state, os.environ), screen)
+        run_preflight_checks(os.environ | _our_archive(state, os.environ), screen)
         try:
             yield _start(options, state, screen, ending)
         finally:
-            # From here on an impatient Ctrl-C would leave processes behind.
+            # A second Ctrl-C from here on would leave processes behind.
             for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(which, signal.SIG_IGN)
-            screen.say("Stopping; running tasks finish the change set in hand ...")
+            screen.say("Stopping; running tasks finish their current change set ...")
 
 
 def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack) -> Stack:
-    """Start everything, and leave in `ending` how it stops."""
+    """Start everything, and register in `ending` how to stop it."""
     started_at = datetime.now(UTC)
     screen.say(f"Starting PostgreSQL (data in {state.path}) ...")
     postgres = EmbeddedPostgres(state.postgres)
@@ -77,11 +77,13 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         screen.say(f"PostgreSQL's account cannot get into {state.path}: its data is in {postgres.home}.")
     ending.callback(postgres.stop)
     postgres.start()
-    ending.enter_context(blaming(postgres))
+    ending.enter_context(attribute_to_postgres(postgres))
     secrets = state.secrets()
     write_private(password_file(state), f'{{"admin": "{secrets.admin_password}"}}\n')
 
-    environment = airflow_environment(state, wiring(options, state, secrets, postgres.create_database("airflow")))
+    environment = airflow_environment(
+        state, fixed_settings(options, state, secrets, postgres.create_database("airflow"))
+    )
     sandbox = _connect_getty(environment)
     _decide_confirmation(options, environment, screen)
     warehouse_url = _connect_warehouse(environment, postgres)
@@ -103,14 +105,16 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
 
 
 @contextmanager
-def blaming(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """Where PostgreSQL fell and others fell with it, name PostgreSQL."""
+def attribute_to_postgres(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """Name PostgreSQL as the cause where it failed and other services failed with it."""
     try:
         yield
     except StackError as error:
-        if trouble := postgres.trouble():
-            noticed = str(error).partition(". ")[0]
-            raise StackError(f"{trouble} Noticed by: {noticed}.\nStart again: it goes on where it stopped.") from error
+        if failure := postgres.failure_since_start():
+            noticed_by = str(error).partition(". ")[0]
+            raise StackError(
+                f"{failure} Noticed by: {noticed_by}.\nStart again: it goes on where it stopped."
+            ) from error
         raise
 
 
@@ -136,7 +140,7 @@ def _start_airflow(airflow: AirflowApi, services: Services, screen: Screen) -> N
 
 
 def start_triggerer(stack: Stack) -> None:
-    """Start Airflow's fourth service. No DAG of ours waits for it: the others have the cores first."""
+    """Start Airflow's fourth service. No DAG of ours needs it: the others start first."""
     stack.services.start("triggerer", [*AIRFLOW, "triggerer", "--skip-serve-logs"])
 
 
@@ -165,7 +169,7 @@ def _connect_warehouse(environment: dict[str, str], postgres: EmbeddedPostgres) 
 
 
 def _decide_confirmation(options: Options, environment: dict[str, str], screen: Screen) -> None:
-    """Confirm nothing of an account without being told to: a try-out must not eat a company's notifications."""
+    """Confirm nothing of a real account without CONFIRM=1: a try-out must not consume a company's notifications."""
     if not Connection.read(GETTY, environment[GETTY]).is_loopback() and not options.confirm:
         environment["ASSET_CHANGES_CONFIRM"] = "off"
         screen.say(

@@ -12,12 +12,12 @@ from local_stack.stack import Stack
 STALL_SECONDS = 300.0
 POLL_SECONDS = 1.0
 RETRIGGER_SECONDS = 15.0
-SETTLE_SECONDS = 60.0
+FINISH_SECONDS = 60.0
 
 
 @dataclass
 class StallTimeout:
-    """Five minutes without progress are the end."""
+    """Says when nothing has changed for five minutes."""
 
     seconds: float = STALL_SECONDS
     clock: Callable[[], float] = time.monotonic
@@ -32,19 +32,19 @@ class StallTimeout:
 
 
 def catch_up(stack: Stack, screen: Screen) -> list[Channel]:
-    """Keep the channels running until all are caught up; their standing then."""
+    """Keep the channels running until all are caught up; returns their progress."""
     triggered_at: dict[str, float] = {}
-    patience = StallTimeout()
+    stall_timeout = StallTimeout()
     try:
         while True:
             stack.services.check()
             channels = _channels(stack)
             screen.show(channels, stack.started_at)
-            screen.say_all(stack.failures.news())
+            screen.say_all(stack.failures.new_failures())
             behind = [channel for channel in channels if not _is_done(stack, channel)]
             if channels and not behind:
                 return channels
-            if patience.is_over([_without_total(channel) for channel in channels]):
+            if stall_timeout.is_over([_without_total(channel) for channel in channels]):
                 names = ", ".join(channel.name for channel in behind) or "no channel was discovered"
                 raise StackError(f"Five minutes without progress ({names}). {stack.failures.reason()}")
             _keep_running(stack, behind, triggered_at)
@@ -53,8 +53,8 @@ def catch_up(stack: Stack, screen: Screen) -> list[Channel]:
         screen.end_bars()
 
 
-def settle(stack: Stack, seconds: float = SETTLE_SECONDS) -> list[Channel]:
-    """Let the runs in hand end while the sandbox is silent, so that what is fetched is confirmed; the standing then."""
+def finish_runs(stack: Stack, seconds: float = FINISH_SECONDS) -> list[Channel]:
+    """Let active runs end while the sandbox is silent, so that what is fetched is confirmed; returns the progress."""
     if stack.sandbox is not None:
         stack.sandbox.silence()
     deadline = time.monotonic() + seconds
@@ -67,7 +67,7 @@ def settle(stack: Stack, seconds: float = SETTLE_SECONDS) -> list[Channel]:
 
 
 def stay_up(stack: Stack) -> None:
-    """Until Ctrl-C, or a service dies."""
+    """Wait until Ctrl-C, or until a service dies."""
     while True:
         stack.services.check()
         time.sleep(POLL_SECONDS)
@@ -88,11 +88,11 @@ def _is_done(stack: Stack, channel: Channel) -> bool:
 
 
 def _channels(stack: Stack) -> list[Channel]:
-    """The channels' standing, with the totals that the sandbox knows."""
+    """The channels' progress, with the totals that the sandbox knows."""
     totals = stack.sandbox.totals() if stack.sandbox is not None else {}
     return [replace(channel, expected=totals.get(channel.channel_id)) for channel in stack.warehouse.channels()]
 
 
 def _without_total(channel: Channel) -> Channel:
-    """The sandbox's trickle is no progress of ours, nor is an answer that brings nothing."""
+    """A larger total is no progress, nor is an empty answer."""
     return replace(channel, expected=None, last_checked_at=None)

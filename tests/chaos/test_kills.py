@@ -1,15 +1,15 @@
-"""A small share of `make chaos`: all that must befall some worker does, and the tables are right."""
+"""A small share of `make chaos`: every required kind of kill hits a worker, and the tables are right."""
 
 from pathlib import Path
 
-from tests.chaos.crew import Tally
-from tests.chaos.story import play_stories
+from tests.chaos.scenario import run_scenarios
+from tests.chaos.workers import Tally
 
 
-def test_workers_that_are_killed_anywhere_leave_the_same_tables(tmp_path: Path) -> None:
+def test_workers_killed_anywhere_leave_the_same_tables(tmp_path: Path) -> None:
     tally = Tally()
-    verdict = play_stories(tally, kills=30, seed=1, folder=tmp_path, changes_per_channel=800)
+    comparison = run_scenarios(tally, kills=30, seed=1, folder=tmp_path, changes_per_channel=800)
     assert (tally.failures, tally.missing) == ([], [])
     assert tally.kills >= 30
-    assert verdict.redelivered > 0
-    assert verdict.is_clean, verdict.examples
+    assert comparison.redelivered > 0
+    assert comparison.is_clean, comparison.examples

@@ -1,4 +1,4 @@
-"""Two channels that carry the same assets are loaded at once without waiting for each other in a circle."""
+"""Two channels with the same assets are loaded at once without a deadlock."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +16,14 @@ from sqlalchemy import URL, event, text
 from upath import UPath
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA
-from tests.model.getty import Getty, Line
+from tests.model.getty import InMemoryGetty, WorkerClient
 from tests.model.reference import Message
 
 ASSETS, ROUNDS = 1500, 6
 CHANNELS = {channel.channel_id: channel for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM)}
 
 
-def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: URL, tmp_path: Path) -> None:
+def test_two_channels_with_the_same_assets_never_deadlock(warehouse_url: URL, tmp_path: Path) -> None:
     engine = connect(warehouse_url, schema=SCHEMA)
     with engine.begin() as connection:
         # Merging would hand the rows over in order by chance; the order must not hang on the plan.
@@ -31,10 +31,10 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
     engine.dispose()
     collisions: list[object] = []
     event.listen(engine, "handle_error", lambda context: collisions.append(context.original_exception))
-    getty = Getty(channels=CHANNELS, on_confirm=lambda *_: None)
+    getty = InMemoryGetty(channels=CHANNELS, on_confirm=lambda *_: None)
     archive = Archive(UPath(f"memory://{tmp_path}"))
     workers = [
-        ChannelContext(channel=each, source=Line(getty), archive=archive, warehouse=engine)
+        ChannelContext(channel=each, source=WorkerClient(getty), archive=archive, warehouse=engine)
         for each in CHANNELS.values()
     ]
     both, mine = threading.Barrier(len(workers), timeout=60), threading.local()
@@ -53,8 +53,8 @@ def test_two_channels_that_carry_the_same_assets_never_deadlock(warehouse_url: U
     with ThreadPoolExecutor(len(workers)) as pool:
         for second in range(1, ROUNDS + 1):
             # What one channel deletes, the other updates.
-            getty.tell(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
-            getty.tell(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
+            getty.append(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
+            getty.append(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
             received = [_fetched(steps) for steps in workers]
             list(pool.map(load_and_confirm, workers, received))
     engine.dispose()

@@ -1,7 +1,7 @@
-"""What a worker that may be killed does: the core's steps against Getty and the warehouse, with perils around them.
+"""What a worker that may be killed does: the core's steps against Getty and the warehouse, with faults injected.
 
-A worker is forked from a server that has imported everything once, so a kill costs milliseconds. It shares nothing with
-its parent but its orders and a pipe that closes when it dies.
+A worker is forked from a server that has imported everything once, so a kill costs milliseconds. It shares
+only its job and a pipe with its parent.
 """
 
 import logging
@@ -29,15 +29,15 @@ from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine
 from upath import UPath
 
-from tests.chaos.perils import PerilousArchive, PerilousSource, Perils, surround
-from tests.chaos.wrong_clock import put_off_by
+from tests.chaos.fault_points import FaultInjector, FaultyArchive, FaultySource, inject_into
+from tests.chaos.wrong_clock import shift_clock
 
 MOST_SETS = 12
 """A worker that nobody kills leaves the rest to the next one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageUrls:
+class Environment:
     """Where Getty, the warehouse and the archive are."""
 
     api_url: str
@@ -47,28 +47,28 @@ class PageUrls:
     warehouse_url: str
     schema: str
     archive_uri: str
-    complaints: Path
+    error_log: Path
     """The file that workers write to when they end with an error."""
     is_live: bool = True
     """Whether this warehouse reads from Getty; the other one is rebuilt from the archive."""
 
 
 class Kind(NamedTuple):
-    """A way of working, and the signal that comes at one of its points; without a point at any time, or none."""
+    """A way of working, and the signal at one of its points; without a point at a random time, or none."""
 
     way: str
     point: str | None = None
-    comes: signal.Signals | None = None
+    signal_sent: signal.Signals | None = None
 
     def __str__(self) -> str:
-        return f"{self.way}: {self.comes.name if self.comes else 'nothing'} {self.point or 'at random'}"
+        return f"{self.way}: {self.signal_sent.name if self.signal_sent else 'nothing'} {self.point or 'at random'}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Orders:
-    """What one worker is to do; the signal comes when the point is reached for the nth time."""
+class Job:
+    """What one worker does; the signal comes when the point is reached for the nth time."""
 
-    place: PageUrls
+    environment: Environment
     channel: Channel
     kind: Kind
     nth: int = 1
@@ -78,61 +78,59 @@ class Orders:
     clock_is_off: timedelta = timedelta()
 
 
-def work(orders: Orders, tells: Connection) -> None:
-    """Do as ordered; ends with status 0, 1 after an error, or by a signal."""
-    is_told_to_stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: is_told_to_stop.append(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    log = logging.FileHandler(orders.place.complaints)
-    logging.basicConfig(
-        level=logging.ERROR, handlers=[log], format=f"%(process)d {orders.kind} %(message)s", force=True
-    )
+def work(job: Job, sender: Connection) -> None:
+    """Do the job; ends with status 0, 1 after an error, or by a signal."""
+    stop_signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stop_signals.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    log = logging.FileHandler(job.environment.error_log)
+    logging.basicConfig(level=logging.ERROR, handlers=[log], format=f"%(process)d {job.kind} %(message)s", force=True)
 
-    def strike() -> None:
-        tells.send_bytes(b"struck")
-        os.kill(os.getpid(), orders.kind.comes or signal.SIGKILL)
+    def fail() -> None:
+        sender.send_bytes(b"failing")
+        os.kill(os.getpid(), job.kind.signal_sent or signal.SIGKILL)
 
-    put_off_by(orders.clock_is_off)
-    perils = Perils(strike)
-    perils.arm(orders.kind.point, nth=orders.nth)
-    warehouse = connect(orders.place.warehouse_url, schema=orders.place.schema)
-    surround(warehouse, perils)
-    archive = PerilousArchive(UPath(orders.place.archive_uri), perils, takes=orders.archive_takes)
-    tells.send_bytes(b"started")
+    shift_clock(job.clock_is_off)
+    faults = FaultInjector(fail)
+    faults.arm(job.kind.point, nth=job.nth)
+    warehouse = connect(job.environment.warehouse_url, schema=job.environment.schema)
+    inject_into(warehouse, faults)
+    archive = FaultyArchive(UPath(job.environment.archive_uri), faults, takes=job.archive_takes)
+    sender.send_bytes(b"started")
     try:
-        if orders.kind.way == "replay":
-            _replay(orders.channel, archive, warehouse)
+        if job.kind.way == "replay":
+            _replay(job.channel, archive, warehouse)
             return
         clock = WarehouseClock(warehouse)
-        source = _source(orders.place, clock, perils)
-        steps = ChannelContext(channel=orders.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
-        if orders.kind.way == "steps":
-            _step_by_step(steps, orders, is_told_to_stop)
+        source = _source(job.environment, clock, faults)
+        steps = ChannelContext(channel=job.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
+        if job.kind.way == "steps":
+            _step_by_step(steps, job, stop_signals)
         else:
-            _catch_up(steps, orders, is_told_to_stop)
+            _catch_up(steps, job, stop_signals)
     except Exception:
-        logging.exception("channel %d ended", orders.channel.channel_id)
+        logging.exception("channel %d ended", job.channel.channel_id)
         raise SystemExit(1) from None
 
 
-def _step_by_step(steps: ChannelContext, orders: Orders, is_told_to_stop: list[int]) -> None:
+def _step_by_step(steps: ChannelContext, job: Job, stop_signals: list[int]) -> None:
     """Do what the tasks of runs do: fetch, load, confirm."""
-    for _ in range(orders.most_sets):
-        fetched = None if is_told_to_stop else fetch(steps, batch_size=orders.batch_size)
+    for _ in range(job.most_sets):
+        fetched = None if stop_signals else fetch(steps, batch_size=job.batch_size)
         if fetched is None:
             return
         load(steps, fetched)
         confirm(steps, fetched)
 
 
-def _catch_up(steps: ChannelContext, orders: Orders, is_told_to_stop: list[int]) -> None:
+def _catch_up(steps: ChannelContext, job: Job, stop_signals: list[int]) -> None:
     """Do what the task `catch_up` does, for so many sets."""
-    asked = iter(range(orders.most_sets))
+    asked = iter(range(job.most_sets))
     catch_up(
         steps,
-        batch_size=orders.batch_size,
+        batch_size=job.batch_size,
         minutes=2,
-        stops=lambda: bool(is_told_to_stop) or next(asked, None) is None,
+        stops=lambda: bool(stop_signals) or next(asked, None) is None,
     )
 
 
@@ -141,8 +139,11 @@ def _replay(channel: Channel, archive: Archive, warehouse: Engine) -> None:
     replay(channel, archive=archive, warehouse=warehouse, since=since, until=until)
 
 
-def _source(place: PageUrls, clock: Clock, perils: Perils) -> PerilousSource:
+def _source(environment: Environment, clock: Clock, faults: FaultInjector) -> FaultySource:
     credentials = Credentials(
-        api_key=place.api_key, secret=place.secret, api_url=place.api_url, token_url=place.token_url
+        api_key=environment.api_key,
+        secret=environment.secret,
+        api_url=environment.api_url,
+        token_url=environment.token_url,
     )
-    return PerilousSource(AssetChangesClient(credentials, clock=clock), perils)
+    return FaultySource(AssetChangesClient(credentials, clock=clock), faults)

@@ -5,7 +5,7 @@ import time
 from datetime import datetime, timedelta, tzinfo
 
 
-def put_off_by(error: timedelta) -> None:
+def shift_clock(error: timedelta) -> None:
     """Let every module of the core see a clock that is wrong, as if it were the machine's.
 
     What the modules take for the clock is replaced from outside: the class itself is shared with compiled libraries,

@@ -1,4 +1,4 @@
-"""One container of a service, played by a process: its own home, host name, environment and end."""
+"""One container of a service, run as a process: its own home, host name, environment and end."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.cluster.compose_file import Service
 
 @dataclass
 class Container:
-    """What runs of a service; `home` stands for its /opt/airflow, and marks its processes."""
+    """One process of a service; `home` is its /opt/airflow, and marks its processes."""
 
     name: str
     service: Service
@@ -49,25 +49,25 @@ class Container:
         return self.process.poll() if self.process else None
 
     def is_healthy(self) -> bool:
-        """What its health check says now; a service without one is well while it runs."""
+        """What its health check says now; a service without one is healthy while it runs."""
         if self.service.health is None:
             return self.exit_status() is None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            asked = subprocess.run(
+            checked = subprocess.run(
                 self.test, cwd=self.home, env=self.environment, timeout=self.service.health.timeout,
                 capture_output=True, stdin=subprocess.DEVNULL, check=False,
             )  # fmt: skip
-            return asked.returncode == 0
+            return checked.returncode == 0
         return False
 
     def processes(self) -> list[psutil.Process]:
-        """All that it has started: those with its mark, and those of its session that hide theirs, as Redis does."""
+        """All its processes: those with its mark, and those of its session that hide it, as Redis does."""
         session = {self.process.pid} if self.process else set()
         found = {*marked_processes(self.home), *session_members(session)}
-        return [process for process in found if _lives(process)]
+        return [process for process in found if _is_alive(process)]
 
     def freeze(self) -> None:
-        """Stop all but its first process where they are: what that one still takes, nobody begins."""
+        """Suspend all processes except its first: what that one still takes from the queue is never begun."""
         for process in self.processes():
             if self.process and process.pid != self.process.pid:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -86,28 +86,28 @@ class Container:
                 self.process.poll()
         return count
 
-    def ask_to_end(self) -> None:
+    def send_stop_signal(self) -> None:
         """Send what Docker sends."""
         if self.process and self.exit_status() is None:
-            # The image's dumb-init signals the whole process group, unless it is told not to.
+            # The image's dumb-init signals the whole process group, unless DUMB_INIT_SETSID is 0.
             is_alone = self.environment.get("DUMB_INIT_SETSID") == "0" or not self.service.is_built
             (os.kill if is_alone else os.killpg)(self.process.pid, signal.SIGTERM)
 
-    def stop(self, patience: float) -> None:
+    def stop(self, timeout_seconds: float) -> None:
         """Let it end, then end what is left."""
-        self.ask_to_end()
+        self.send_stop_signal()
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self.process:
-                self.process.wait(min(self.service.stop_grace, patience))
+                self.process.wait(min(self.service.stop_grace, timeout_seconds))
         self.kill()
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of what it printed."""
         lines = self.output.read_text(errors="replace").splitlines() if self.output.exists() else []
         return "\n".join(lines[-15:])
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False

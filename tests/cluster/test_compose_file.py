@@ -1,4 +1,4 @@
-"""What docker-compose.yaml, .env.example and the Dockerfile promise, and what their player refuses."""
+"""What docker-compose.yaml, .env.example and the Dockerfile promise, and what the runner refuses."""
 
 import re
 from typing import Any
@@ -8,18 +8,18 @@ import yaml
 
 from tests.cluster import compose_file
 from tests.cluster.compose_file import ComposeError, Service
-from tests.cluster.player import PROJECT
+from tests.cluster.runner import PROJECT
 
 TEXT = (PROJECT / "docker-compose.yaml").read_text()
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (PROJECT / ".env.example").read_text(), re.MULTILINE))
-FILLED = {name: f"my-{name.lower()}" for name in compose_file.demanded(TEXT)}
+FILLED = {name: f"my-{name.lower()}" for name in compose_file.required_variables(TEXT)}
 SECRETS = ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
 
 
 @pytest.fixture
 def services() -> dict[str, Service]:
-    """The services with every demanded variable filled in."""
+    """The services with every required variable filled in."""
     return compose_file.read(TEXT, FILLED)
 
 
@@ -28,7 +28,7 @@ def airflow(services: dict[str, Service]) -> dict[str, Service]:
     return {name: service for name, service in services.items() if service.is_built}
 
 
-def test_the_cluster_is_airflow_its_database_and_its_queue_and_no_warehouse(services: dict[str, Service]) -> None:
+def test_the_cluster_has_no_warehouse_of_its_own(services: dict[str, Service]) -> None:
     components = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
     assert set(services) == {"postgres", "redis", *components}
     assert set(airflow(services)) == components
@@ -37,7 +37,7 @@ def test_the_cluster_is_airflow_its_database_and_its_queue_and_no_warehouse(serv
         assert services[name].environment["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
 
 
-def test_every_service_that_stays_is_asked_whether_it_is_well_and_starts_again(services: dict[str, Service]) -> None:
+def test_every_service_has_a_health_check_and_restarts(services: dict[str, Service]) -> None:
     for name, service in services.items():
         stays = name != "airflow-init"
         assert (service.health is not None) == stays, name
@@ -53,7 +53,7 @@ def test_a_worker_that_is_asked_to_end_may_end_its_longest_task(services: dict[s
 
 
 @pytest.mark.parametrize("name", sorted(FILLED))
-def test_what_has_no_default_is_demanded_by_name(name: str) -> None:
+def test_what_has_no_default_is_required_by_name(name: str) -> None:
     with pytest.raises(ComposeError, match=rf"{name} is not set.*see \.env\.example"):
         compose_file.read(TEXT, FILLED | {name: ""})
 
@@ -68,17 +68,17 @@ def test_no_secret_has_a_default_and_none_is_written_down(services: dict[str, Se
 
 def test_no_secret_is_among_the_arguments_of_a_command(services: dict[str, Service]) -> None:
     for service in services.values():
-        said = " ".join((*service.command, *(service.health.test if service.health else ())))
-        assert not [value for value in FILLED.values() if value in said]
+        arguments = " ".join((*service.command, *(service.health.test if service.health else ())))
+        assert not [value for value in FILLED.values() if value in arguments]
 
 
-def test_the_example_names_what_is_demanded_and_gives_it_no_value() -> None:
+def test_the_example_leaves_required_values_empty() -> None:
     assert {name for name, value in EXAMPLE.items() if not value} == set(FILLED)
     assert {name for name, value in EXAMPLE.items() if value} == {"ASSET_CHANGES_CONFIRM", "PORT"}
     assert EXAMPLE["ASSET_CHANGES_CONFIRM"] == "off"
 
 
-def test_nothing_is_exposed_but_the_ui_and_that_to_this_machine_alone(services: dict[str, Service]) -> None:
+def test_only_the_ui_is_exposed_and_only_to_loopback(services: dict[str, Service]) -> None:
     exposed = {name: service.ports for name, service in services.items() if service.ports}
     assert exposed == {"api-server": (("127.0.0.1", 8080, 8080),)}
 
@@ -90,7 +90,7 @@ def test_all_of_airflow_has_the_same_secrets(services: dict[str, Service], secre
     assert values <= set(FILLED.values())
 
 
-def test_the_image_is_this_airflow_its_packages_are_pinned_and_its_user_is_not_root() -> None:
+def test_the_image_is_pinned_and_runs_without_root() -> None:
     [airflow_version] = re.findall(r"^apache-airflow==(\S+)$", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
     assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == [f"apache/airflow:{airflow_version}"]
     assert "--requirement requirements.txt --constraint constraints.txt" in DOCKERFILE
@@ -116,22 +116,22 @@ def test_the_image_holds_all_that_its_lines_copy() -> None:
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else value,
 )
-def test_a_key_that_the_player_does_not_know_is_refused(place: tuple[str, ...], key: str) -> None:
-    told = yaml.safe_load(TEXT)
-    inner: Any = told
+def test_an_unsupported_key_is_refused(place: tuple[str, ...], key: str) -> None:
+    document = yaml.safe_load(TEXT)
+    inner: Any = document
     for part in place:
         inner = inner[part]
     inner[key] = "something"
-    with pytest.raises(ComposeError, match=rf"not played: {key}\. Teach"):
-        compose_file.read(yaml.safe_dump(told), FILLED)
+    with pytest.raises(ComposeError, match=rf"not supported: {key}\. Support"):
+        compose_file.read(yaml.safe_dump(document), FILLED)
 
 
 @pytest.mark.parametrize(
-    ("service", "complaint"),
+    ("service", "message"),
     [
-        ({"volumes": ["./data:/data"]}, "only named volumes are played"),
+        ({"volumes": ["./data:/data"]}, "only named volumes are supported"),
         ({"volumes": ["unnamed:/data"]}, "a volume that the file does not name: unnamed"),
-        ({"ports": ["8080"]}, "only host:published:target is played"),
+        ({"ports": ["8080"]}, "only host:published:target is supported"),
         ({"environment": {"HOME": "$HOME"}}, r"has a lone \$"),
         ({"depends_on": {"other": {"condition": "service_started"}}}, "depends on a service that is not there: other"),
         ({"healthcheck": {"test": ["NONE"], "interval": "1s", "retries": 1}}, "of an unknown kind: NONE"),
@@ -139,14 +139,14 @@ def test_a_key_that_the_player_does_not_know_is_refused(place: tuple[str, ...], 
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_value_that_the_player_does_not_understand_is_refused(service: dict[str, Any], complaint: str) -> None:
-    told = {"services": {"only": {"image": "mine", **service}}}
-    with pytest.raises(ComposeError, match=complaint):
-        compose_file.read(yaml.safe_dump(told), {})
+def test_an_unsupported_value_is_refused(service: dict[str, Any], message: str) -> None:
+    document = {"services": {"only": {"image": "mine", **service}}}
+    with pytest.raises(ComposeError, match=message):
+        compose_file.read(yaml.safe_dump(document), {})
 
 
 def test_variables_are_filled_in_as_compose_does() -> None:
     environment = {"A": "${SET}", "B": "${UNSET:-else}", "C": "$$NOT", "D": None, "E": None, "SET": "${SET:-else}"}
-    told = yaml.safe_dump({"services": {"only": {"image": "mine", "environment": environment}}})
-    given = compose_file.read(told, {"SET": "x", "D": "handed on"})["only"].environment
+    document = yaml.safe_dump({"services": {"only": {"image": "mine", "environment": environment}}})
+    given = compose_file.read(document, {"SET": "x", "D": "handed on"})["only"].environment
     assert given == {"A": "x", "B": "else", "C": "$NOT", "D": "handed on", "SET": "x"}

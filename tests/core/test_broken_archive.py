@@ -53,7 +53,7 @@ def compare(archive: Archive, warehouse: Engine) -> list[tuple[str, str | None]]
 
 
 def found(warehouse: Engine) -> list[tuple[str, str | None, str | None]]:
-    return [tuple(row.values()) for row in rows(warehouse, FINDINGS)]  # type: ignore[misc]
+    return [tuple(row.values()) for row in rows(warehouse, FINDINGS)]
 
 
 def cut(path: Path) -> None:

@@ -63,7 +63,7 @@ def holding(url: URL, statement: str) -> Iterator[psycopg.Connection]:
     """Hold the locks of a statement, as a person in psql does who forgot to commit."""
     text_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(text_url, options=f"-c search_path={SCHEMA}") as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)
         yield connection
 
 
@@ -122,8 +122,8 @@ def test_of_one_delete_in_two_channels_one_was_held(
         for number, each in enumerate(both):
             started.append(pool.submit(run, each, body_of(f"2{number}", told("a", "Delete", 1))))
         wait_for_a_waiting_load(warehouse)
-    for each in started:
-        each.result(timeout=60)
+    for loading in started:
+        loading.result(timeout=60)
     assert sorted(row["was_held"] for row in deletions(warehouse)) == [False, True]
 
 

@@ -36,9 +36,9 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine
 from upath import UPath
 
-from tests.chaos.crew import crash
-from tests.chaos.perils import Perils, surround
-from tests.chaos.verdict import judge
+from tests.chaos.comparison import compare
+from tests.chaos.fault_points import FaultInjector, inject_into
+from tests.chaos.workers import crash
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
 from tests.core.doubles import told, value
 
@@ -91,7 +91,7 @@ def catching_up(steps: ChannelContext) -> Callable[[], CaughtUp]:
 def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
     """Every table is what the truth says of the confirmed sets, and nothing waits for its confirmation."""
     with transaction(warehouse) as connection:
-        verdict = judge(connection, sandbox.truth())
+        verdict = compare(connection, sandbox.truth())
     assert verdict.is_clean, verdict.examples
     assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == 0
     assert [sandbox.outstanding(channel.channel_id) for channel in (EDITORIAL_IMAGES, EDITORIAL_FILM)] == [None, None]
@@ -246,10 +246,10 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 def test_a_crash_of_postgres_in_mid_load_costs_one_try_and_leaves_no_trace(
     way: str, mortal: EmbeddedPostgres, archive: Archive
 ) -> None:
-    warehouse, perils = connect(mortal.create_database(way), schema=SCHEMA), Perils(lambda: crash(mortal))
+    warehouse, perils = connect(mortal.create_database(way), schema=SCHEMA), FaultInjector(lambda: crash(mortal))
     migrate(warehouse, schema=SCHEMA)
     warehouse.dispose()
-    surround(warehouse, perils)
+    inject_into(warehouse, perils)
     with Sandbox(changes_per_channel=60) as sandbox:
         steps = steps_of(sandbox, archive, warehouse, retry_seconds=5)
         fetched = fetch(steps, batch_size=20)

@@ -8,7 +8,7 @@ from asset_changes.pipeline.context import ChannelContext
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 
-from tests.chaos.verdict import KEYS, judge
+from tests.chaos.comparison import KEYS, compare
 from tests.conftest import credentials_for
 
 
@@ -33,7 +33,7 @@ def test_the_warehouse_equals_the_truth_of_the_feed(
                 pass
         truth = sandbox.truth()
     with warehouse.connect() as connection:
-        verdict = judge(connection, truth)
+        verdict = compare(connection, truth)
     assert verdict.is_clean, verdict.examples
     assert verdict.changes == 4 * 3000
     assert all(truth[table] for table in KEYS), "nothing was compared"

@@ -22,7 +22,7 @@ from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import URL, Engine
 from upath import UPath
 
-from tests.chaos.verdict import judge
+from tests.chaos.comparison import compare
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
 from tests.core.doubles import rows
 
@@ -84,7 +84,7 @@ def both(sandbox: Sandbox, warehouse_url: URL, tmp_path: Path) -> Iterator[list[
 
 def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
     with transaction(warehouse) as connection:
-        verdict = judge(connection, sandbox.truth())
+        verdict = compare(connection, sandbox.truth())
     assert verdict.is_clean, verdict.examples
 
 

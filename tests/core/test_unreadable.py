@@ -89,8 +89,8 @@ def test_what_is_still_not_understood_is_red_in_its_span_alone(archive: Archive,
     with pytest.raises(UnreadableChangeSet, match=r"unreadable\.gz is still not understood.*the rest is loaded"):
         replay_all(archive, warehouse)
     assert live(warehouse) == ["a5"]
-    day = {"since": NOON + 24 * HOUR, "until": NOON + 48 * HOUR}
-    replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, **day)
+    since, until = NOON + 24 * HOUR, NOON + 48 * HOUR
+    replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, since=since, until=until)
     with transaction(warehouse) as connection:
         findings.dismiss(connection, uri, by="ann")
     replay_all(archive, warehouse)
@@ -100,8 +100,8 @@ def test_what_is_still_not_understood_is_red_in_its_span_alone(archive: Archive,
 def test_the_nightly_replay_reads_bodies_of_older_days(archive: Archive, warehouse: Engine) -> None:
     unread(archive, SET_1)
     compare(archive, warehouse)
-    day = {"since": NOON + 48 * HOUR, "until": NOON + 72 * HOUR}
-    done = replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, **day)
+    since, until = NOON + 48 * HOUR, NOON + 72 * HOUR
+    done = replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse, since=since, until=until)
     assert live(warehouse) == ["a", "b"]
     assert done.changed - done.waited == 0  # it was known to be due
     assert found(warehouse) == [("unreadable", None, "read")]

@@ -94,14 +94,14 @@ def test_an_account_without_any_channel_is_an_error(
 
 def test_a_variable_of_the_environment_is_named(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> None:
     airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse_url)}
-    run = airflow.test_dag(DISCOVERY, **{VARIABLE: "[]"})
+    run = airflow.test_dag(DISCOVERY, None, **{VARIABLE: "[]"})
     assert run.states()["discover"] == "failed"
     [said] = {line.partition("ConfigurationError: ")[2] for line in run.lines("wins over it")} - {""}
     assert "the environment variable AIRFLOW_VAR_ASSET_CHANGES_CHANNELS wins over it" in said
 
     kept = said[said.index("[{") : said.rindex("]") + 1]
     assert [entry["channel_id"] for entry in json.loads(kept)] == ALL
-    assert airflow.test_dag(DISCOVERY, **{VARIABLE: kept}).state == "success"
+    assert airflow.test_dag(DISCOVERY, None, **{VARIABLE: kept}).state == "success"
 
 
 def test_a_variable_of_a_secrets_backend_is_named(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> None:

@@ -24,10 +24,10 @@ PROJECT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-sandbox")  # fmt: skip
-# Without a trickle the numbers stand still while they are compared.
+# Without a trickle the numbers do not change while they are compared.
 SANDBOX_OPTIONS = "--changes-per-channel 3000 --trickle-per-minute 0"
-PATIENCE = 60_000
-expect.set_options(timeout=PATIENCE)
+TIMEOUT_MS = 60_000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @dataclass(frozen=True)
@@ -111,29 +111,29 @@ def login(stack: RunningStack, browser: Browser) -> Any:
     """The cookies of somebody who has logged in through the form."""
     with browser.new_context() as context:
         page = context.new_page()
-        page.goto(f"{stack.address}/", timeout=PATIENCE)
-        page.fill("input[name=username]", "admin", timeout=PATIENCE)
+        page.goto(f"{stack.address}/", timeout=TIMEOUT_MS)
+        page.fill("input[name=username]", "admin", timeout=TIMEOUT_MS)
         page.fill("input[name=password]", stack.password)
         page.keyboard.press("Enter")
-        page.wait_for_url(lambda url: "/auth/" not in url, timeout=PATIENCE)
+        page.wait_for_url(lambda url: "/auth/" not in url, timeout=TIMEOUT_MS)
         return context.storage_state()
 
 
 @contextmanager
 def looking(browser: Browser, stack: RunningStack, login: Any = None, **more: Any) -> Iterator[Page]:
     """A page in which no error shows in the console and nothing is asked of another host."""
-    complaints: list[str] = []
+    console_errors: list[str] = []
     foreign: list[str] = []
     context: BrowserContext = browser.new_context(storage_state=login, **more)
-    context.set_default_timeout(PATIENCE)
-    context.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.set_default_timeout(TIMEOUT_MS)
+    context.on("console", lambda message: console_errors.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: console_errors.append(str(error.error)))
     context.on("request", lambda request: foreign.append(request.url) if _is_foreign(request.url, stack) else None)
     with context:
         yield context.new_page()
         assert foreign == []
         if login is not None:
-            assert complaints == []
+            assert console_errors == []
 
 
 def _is_foreign(url: str, stack: RunningStack) -> bool:

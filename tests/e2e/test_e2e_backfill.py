@@ -29,7 +29,7 @@ DAG = "asset_changes_replay"
 OPTIONS = "--changes-per-channel 3000 --trickle-per-minute 0 --span-days 2 --start {start}"
 
 
-def test_a_backfill_rebuilds_truncated_tables_and_a_second_one_changes_nothing(state_dir: Path) -> None:
+def test_a_backfill_rebuilds_truncated_tables_once(state_dir: Path) -> None:
     options = OPTIONS.format(start=(datetime.now(UTC) - timedelta(days=5)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=options)
     assert done.returncode == 0, done.stdout
@@ -59,8 +59,8 @@ def fetch_all_of_it_yesterday(archive: Path, yesterday: date) -> None:
     """Date an archive back by a day: a backfill makes no run for a day that is not over."""
     for found in sorted(archive.glob("channel_id=*/fetched_date=*/*.json.gz")):
         stamp, _, rest = found.name.partition("Z-")
-        moment = datetime.strptime(stamp, "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-        moved = datetime.combine(yesterday, moment.timetz())
+        fetched_at = datetime.strptime(stamp, "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+        moved = datetime.combine(yesterday, fetched_at.timetz())
         folder = found.parents[1] / f"fetched_date={yesterday}"
         folder.mkdir(exist_ok=True)
         found.rename(folder / f"{moved:%Y%m%dT%H%M%S%f}Z-{rest}")
@@ -108,10 +108,10 @@ def reports(state_dir: Path) -> list[dict[str, int]]:
     returned = []
     for log in (state_dir / "airflow" / "logs" / f"dag_id={DAG}").glob("**/task_id=replay/**/*.log"):
         for line in filter(None, log.read_text().splitlines()):
-            told = json.loads(line)
-            assert told["event"] != "Task failed with exception", line
-            if told["event"].startswith("Done. Returned value was: {"):
-                returned.append((told["timestamp"], ast.literal_eval(told["event"].partition(": ")[2])))
+            entry = json.loads(line)
+            assert entry["event"] != "Task failed with exception", line
+            if entry["event"].startswith("Done. Returned value was: {"):
+                returned.append((entry["timestamp"], ast.literal_eval(entry["event"].partition(": ")[2])))
     return [report for _, report in sorted(returned, key=lambda each: each[0])]
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 IMAGES, BROKEN = "asset_changes_editorial_image_3001", "asset_changes_creative_image_3002"
 
 
-# The words of the tables that stand on more than one line.
+# The words of the tables that break over more than one line.
 BROKEN_WORDS = """() => {
   const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
@@ -73,9 +73,7 @@ def test_the_navigation_leads_to_the_numbers_of_the_warehouse(
             assert number(status.locator(f"[data-channel='{channel_id}'] [data-deletes]")) == deletes
 
 
-def test_the_tab_of_a_dag_shows_its_channel_and_a_link_leads_to_the_run(
-    stack: RunningStack, browser: Browser, login: Any
-) -> None:
+def test_a_dags_tab_shows_its_channel_and_links_to_the_run(stack: RunningStack, browser: Browser, login: Any) -> None:
     [newest] = stack.rows("SELECT * FROM change_sets WHERE channel_id = 3001 ORDER BY channel_seq DESC LIMIT 1")
     with looking(browser, stack, login, viewport={"width": 1400, "height": 1000}) as page:
         page.goto(f"{stack.address}/dags/{IMAGES}")
@@ -92,9 +90,7 @@ def test_the_tab_of_a_dag_shows_its_channel_and_a_link_leads_to_the_run(
         expect(page.get_by_text("catch_up").first).to_be_visible()
 
 
-def test_a_narrow_window_in_the_dark_shows_it_all_without_scrolling_sideways(
-    stack: RunningStack, browser: Browser, login: Any
-) -> None:
+def test_a_narrow_dark_window_needs_no_sideways_scrolling(stack: RunningStack, browser: Browser, login: Any) -> None:
     narrow = {"viewport": {"width": 400, "height": 800}, "color_scheme": "dark"}
     with looking(browser, stack, login, **narrow) as page:
         for path in ("", "?span=14d", "compliance"):
@@ -104,9 +100,7 @@ def test_a_narrow_window_in_the_dark_shows_it_all_without_scrolling_sideways(
             assert float(colour.removeprefix("oklch(").split()[0]) < 0.3  # its lightness
 
 
-def test_within_airflow_the_page_takes_the_colours_that_a_person_chooses_there(
-    stack: RunningStack, browser: Browser, login: Any
-) -> None:
+def test_within_airflow_the_page_takes_its_colours(stack: RunningStack, browser: Browser, login: Any) -> None:
     with looking(browser, stack, login, viewport={"width": 1280, "height": 900}) as page:
         page.goto(f"{stack.address}/plugin/asset-changes")
         body = page.frame_locator("iframe[title='Asset changes']").locator("body")
@@ -131,9 +125,7 @@ def test_no_column_of_the_change_sets_is_cut_off(
             assert table.evaluate("each => each.scrollWidth - each.clientWidth") == 0
 
 
-def test_a_list_of_rejected_changes_stays_open_when_the_page_loads_itself_again(
-    stack: RunningStack, browser: Browser, login: Any
-) -> None:
+def test_an_open_list_stays_open_when_the_page_reloads(stack: RunningStack, browser: Browser, login: Any) -> None:
     with looking(browser, stack, login) as page:
         page.goto(f"{stack.address}/plugin/asset-changes")
         status = page.frame_locator("iframe[title='Asset changes']")
@@ -152,9 +144,7 @@ def test_the_report_breaks_no_word_in_print(stack: RunningStack, browser: Browse
         assert page.evaluate(BROKEN_WORDS) == []
 
 
-def test_the_report_counts_every_delete_and_its_csv_has_them_all(
-    stack: RunningStack, browser: Browser, login: Any
-) -> None:
+def test_the_report_and_its_csv_count_every_delete(stack: RunningStack, browser: Browser, login: Any) -> None:
     [row] = stack.rows("SELECT count(*) AS n FROM deletions")
     with looking(browser, stack, login) as page:
         page.goto(f"{stack.address}/asset-changes/compliance")
@@ -168,9 +158,7 @@ def test_the_report_counts_every_delete_and_its_csv_has_them_all(
         expect(page.get_by_role("button", name="Show")).to_be_hidden()
 
 
-def test_a_channel_that_breaks_is_named_first_with_the_reason_and_the_next_step(
-    stack: RunningStack, browser: Browser, login: Any
-) -> None:
+def test_a_broken_channel_comes_first_with_its_next_step(stack: RunningStack, browser: Browser, login: Any) -> None:
     requests.post(f"{stack.sandbox}/_sandbox/retire", json={"channel_id": 3002}, timeout=30).raise_for_status()
     run_id = stack.api("POST", f"dags/{BROKEN}/dagRuns", {"logical_date": None})["dag_run_id"]
     deadline = time.monotonic() + 180
@@ -191,14 +179,14 @@ def test_a_channel_that_breaks_is_named_first_with_the_reason_and_the_next_step(
 
 
 @pytest.mark.parametrize(
-    ("secret", "told"),
+    ("secret", "sentence"),
     [
         ("sandbox-secret", "Connected. Channels: 3001 (Editorial Image)"),
         ("not-the-secret", "Correct the API key (login) and the secret (password)"),
     ],
 )
 def test_the_test_button_names_the_channels_or_says_what_to_fix(
-    stack: RunningStack, browser: Browser, login: Any, secret: str, told: str
+    stack: RunningStack, browser: Browser, login: Any, secret: str, sentence: str
 ) -> None:
     with looking(browser, stack, login, viewport={"width": 1280, "height": 1000}) as page:
         page.goto(f"{stack.address}/connections")
@@ -214,7 +202,7 @@ def test_the_test_button_names_the_channels_or_says_what_to_fix(
         expect(page.get_by_text("null", exact=True)).to_have_count(0)
         page.get_by_role("button", name="Save").click()
         page.get_by_role("row", name=secret).get_by_role("button", name="Test Connection").click()
-        expect(page.get_by_text(told)).to_be_visible()
+        expect(page.get_by_text(sentence)).to_be_visible()
 
 
 def _choose_type(page: Page, name: str) -> None:

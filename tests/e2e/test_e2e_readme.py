@@ -23,13 +23,13 @@ from local_stack.stack import free_port
 
 PROJECT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tour.md")
-PATIENCE = 240.0
+TIMEOUT_SECONDS = 240.0
 _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`((?:make|docker|pip|airflow|psql|python|export|\.local/bin/\S+) [^`\n]*)`")
 
 
 def commands(page: str) -> list[str]:
-    """What a page tells its reader to type, in order; SQL is a command too."""
+    """The commands of a page, in order; SQL is a command too."""
     text = (PROJECT / page).read_text()
     found = []
     for language, block in _FENCED.findall(text):
@@ -71,15 +71,15 @@ def is_understood(command: str) -> None:
         getty_sandbox._options(getty_sandbox._parser().parse_args(["serve", *options.sandbox_options]))
 
 
-def is_played(command: str) -> None:
+def is_tested_end_to_end(command: str) -> None:
     """The shapes and faults of this command are among those whose warehouse is compared row for row."""
     from tests.e2e.test_e2e_sync import SHAPES
 
     is_understood(command)
     options = Options.read(dict(word.split("=", 1) for word in shlex.split(command)[2:])).sandbox_options
     pairs = set(zip(options[::2], options[1::2], strict=True))
-    played = [set(zip(words[::2], words[1::2], strict=True)) for words in map(shlex.split, SHAPES.values())]
-    assert any(pairs <= each for each in played)
+    tested = [set(zip(words[::2], words[1::2], strict=True)) for words in map(shlex.split, SHAPES.values())]
+    assert any(pairs <= each for each in tested)
 
 
 def is_a_connection(command: str) -> None:
@@ -96,13 +96,13 @@ def is_a_connection(command: str) -> None:
 
 
 def has_its_files(command: str) -> None:
-    """The compose file stands, and each variable it demands is in the file to be filled in."""
+    """Each variable that the compose file requires is in the file to be filled in."""
     text = (PROJECT / "docker-compose.yaml").read_text()
     assert yaml.safe_load(text)["services"]
     example = (PROJECT / ".env.example").read_text()
-    demanded = set(re.findall(r"\$\{(\w+):\?", text))
-    assert demanded
-    assert {name for name in demanded if not re.search(rf"^{name}=", example, re.MULTILINE)} == set()
+    required = set(re.findall(r"\$\{(\w+):\?", text))
+    assert required
+    assert {name for name in required if not re.search(rf"^{name}=", example, re.MULTILINE)} == set()
 
 
 def is_a_package(command: str) -> None:
@@ -158,7 +158,7 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     "make clean": TARGET,
     "make e2e-celery": TARGET,
     'make run UNTIL_CAUGHT_UP=1 STATE_DIR=/tmp/difficult SANDBOX_OPTIONS="--keys camel --empty 204 --fault-rate 0.1"': Elsewhere(  # noqa: E501
-        "The end-to-end run does the same and compares every row.", is_played
+        "The end-to-end run does the same and compares every row.", is_tested_end_to_end
     ),
     """export AIRFLOW_CONN_GETTY_IMAGES_DEFAULT='{"conn_type": "getty_images", "login": "YOUR_API_KEY", "password": "YOUR_SECRET"}'""": Elsewhere(  # noqa: E501
         "It needs an account with Getty.", is_a_connection
@@ -173,7 +173,7 @@ CHECKS: dict[str, Shows | Elsewhere] = {
 }
 
 
-def test_every_command_of_the_readme_and_the_tour_has_an_entry_here() -> None:
+def test_every_command_of_readme_and_tour_is_tested() -> None:
     written = {command for page in PAGES for command in commands(page)}
     assert written == set(CHECKS)
 
@@ -200,7 +200,7 @@ class Reader:
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -243,8 +243,8 @@ def test_the_commands_show_what_the_pages_say(reader: Reader) -> None:
         check = CHECKS.get(command)
         if command == "make run" or not isinstance(check, Shows):
             continue
-        deadline = time.monotonic() + PATIENCE
-        while not re.search(check.pattern, said := reader.types(command)):
-            assert check.again, f"{command} printed {said!r}"
-            assert time.monotonic() < deadline, f"{command} still prints {said!r}"
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not re.search(check.pattern, output := reader.types(command)):
+            assert check.again, f"{command} printed {output!r}"
+            assert time.monotonic() < deadline, f"{command} still prints {output!r}"
             time.sleep(1)

@@ -1,4 +1,4 @@
-"""Nothing that a whole run leaves behind tells a secret: files, both databases, the list of processes."""
+"""Nothing that a whole run leaves behind has a secret: files, both databases, the list of processes."""
 
 import gzip
 import json
@@ -35,21 +35,21 @@ def getty() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_no_secret_is_told_anywhere(getty: Sandbox, tmp_path: Path) -> None:
+def test_no_secret_is_written_anywhere(getty: Sandbox, tmp_path: Path) -> None:
     state_dir, output = tmp_path / "state", tmp_path / "make.log"
     sizes: dict[str, int] = {}
-    told: set[str] = set()
+    found: set[str] = set()
     try:
         seen = run(getty, state_dir, output)
         secrets = {SECRET, *tokens(getty), *json.loads((state_dir / "secrets.json").read_text()).values()}
         assert len(secrets) > 6  # several tokens were used up
-        said = [("make", output.read_bytes()), ("processes", "\n".join(seen).encode())]
-        for place, content in chain(said, files(state_dir), tables(state_dir), server_files(state_dir)):
+        printed = [("make", output.read_bytes()), ("processes", "\n".join(seen).encode())]
+        for place, content in chain(printed, files(state_dir), tables(state_dir), server_files(state_dir)):
             sizes[place] = len(content)
-            told |= {place for secret in secrets if secret.encode() in content}
+            found |= {place for secret in secrets if secret.encode() in content}
     finally:
         EmbeddedPostgres(state_dir / "postgres").remove()
-    assert told == set()
+    assert found == set()
     assert sizes["airflow: xcom"] > 500
     assert any(place.endswith("fetch/attempt=1.log") for place in sizes)
     assert sizes["server: postgres.log"]
@@ -111,11 +111,11 @@ def tables(state_dir: Path) -> Iterator[tuple[str, bytes]]:
     """All rows of all tables of both databases, as text."""
     with EmbeddedPostgres(state_dir / "postgres") as postgres:
         for name in databases(postgres):
-            yield from ((f"{name}: {table}", rows) for table, rows in dump(postgres, name))
+            yield from ((f"{name}: {table}", rows) for table, rows in contents(postgres, name))
 
 
 def server_files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
-    """The server's log, and what it has written: rows that are deleted by now stand there, too."""
+    """The server's log, and what it has written: rows that were deleted meanwhile are there too."""
     home = EmbeddedPostgres(state_dir / "postgres").home
     for path in home.rglob("*"):
         if path.is_file():
@@ -128,7 +128,7 @@ def databases(postgres: EmbeddedPostgres) -> list[str]:
         return list(connection.scalars(text("SELECT datname FROM pg_database WHERE datname !~ '^(template|postgres)'")))
 
 
-def dump(postgres: EmbeddedPostgres, database: str) -> Iterator[tuple[str, bytes]]:
+def contents(postgres: EmbeddedPostgres, database: str) -> Iterator[tuple[str, bytes]]:
     """All rows of all tables of a database, as text."""
     engine = create_engine(postgres.url(database))
     with engine.connect() as connection:

@@ -70,8 +70,8 @@ def truth_of(state_dir: Path, sandbox_options: str) -> dict[str, Any]:
         try:
             assert sandbox.stdout is not None
             assert sandbox.stdout.readline().startswith("Getty sandbox:")
-            ask = [sys.executable, "-m", "getty_sandbox", "truth", "--url", url]
-            answer = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+            command = [sys.executable, "-m", "getty_sandbox", "truth", "--url", url]
+            answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         finally:
             sandbox.terminate()
     truth: dict[str, Any] = json.loads(answer)
@@ -104,7 +104,7 @@ def test_the_warehouse_equals_the_truth_once_caught_up(state_dir: Path, sandbox_
         assert scalar(warehouse, unconfirmed) == 0
 
 
-def test_a_wrong_secret_ends_it_with_one_sentence_and_confirms_nothing(state_dir: Path) -> None:
+def test_a_wrong_secret_stops_the_stack_with_one_sentence(state_dir: Path) -> None:
     options = "--changes-per-channel 100"
     done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=f"{options} --client-secret another")
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""The cluster that docker-compose.yaml describes: two workers, one of them lost for good, and the same truth."""
+"""The cluster that docker-compose.yaml describes: two workers, one of them lost for good, and the same tables."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from sqlalchemy import URL, Engine, create_engine, text
 
 from tests.cluster import compose_file
 from tests.cluster.container import Container
-from tests.cluster.player import PROJECT, Cluster, playing
 from tests.cluster.postgres import TcpPostgres
+from tests.cluster.runner import PROJECT, Cluster, running_cluster
 from tests.core.doubles import rows
 from tests.e2e.truth import assert_equals
 
@@ -38,7 +39,7 @@ IS_SHORT = os.environ.get("SHORT") == "1"
 CHANGES, BATCH_SIZE = (4_000, 200) if IS_SHORT else (20_000, 400)
 SETS = 4 * CHANGES // BATCH_SIZE
 BUCKET = "asset-changes"
-PATIENCE = 600
+TIMEOUT_SECONDS = 600
 # What takes Airflow minutes by default, for the sake of a rare cause, and here a part of one.
 CLOCKS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20" if IS_SHORT else "30",
@@ -69,7 +70,7 @@ class Outside:
                  "extra": {"token_url": f"{self.getty}/oauth2/token"}}  # fmt: skip
         aws = {"conn_type": "aws", "login": "made-up", "password": "made-up",
                "extra": {"endpoint_url": self.s3, "region_name": "us-east-1"}}  # fmt: skip
-        made_up = {name: f"made{number}up" * 16 for number, name in enumerate(sorted(demanded()))}
+        made_up = {name: f"made{number}up" * 16 for number, name in enumerate(sorted(required_variables()))}
         return made_up | {
             "FERNET_KEY": "bWFkZSB1cCBmb3IgdGhpcyB0ZXN0LCAzMiBieXRlcyE=",
             "PORT": str(free_port()),
@@ -104,9 +105,9 @@ class Outside:
                             aws_access_key_id="made-up", aws_secret_access_key="made-up")  # fmt: skip
 
 
-def demanded() -> set[str]:
-    """Return the variables that the compose file demands."""
-    return compose_file.demanded(COMPOSE.read_text())
+def required_variables() -> set[str]:
+    """Return the variables that the compose file requires."""
+    return compose_file.required_variables(COMPOSE.read_text())
 
 
 @pytest.fixture
@@ -115,8 +116,8 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     with ExitStack() as ending:
         getty, s3, postgres = (free_port() for _ in range(3))
         feed = ["--changes-per-channel", str(CHANGES), "--trickle-per-minute", "0", "--seed", SEED]
-        mischief = ["--fault-rate", "0.05", "--latency-ms", "400", "--empty", "204"]
-        serve = ["-m", "getty_sandbox", "serve", "--port", str(getty), *feed, *mischief]
+        faults = ["--fault-rate", "0.05", "--latency-ms", "400", "--empty", "204"]
+        serve = ["-m", "getty_sandbox", "serve", "--port", str(getty), *feed, *faults]
         ending.enter_context(program(tmp_path, "getty", *serve))
         ending.enter_context(program(tmp_path, "s3", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3)))
         server = TcpPostgres(
@@ -127,7 +128,7 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
         warehouse = URL.create("postgresql+psycopg", "loader", "made-up", "127.0.0.1", postgres, "warehouse")
         given = Outside(f"http://127.0.0.1:{getty}", f"http://127.0.0.1:{s3}", warehouse)
         for address in (f"{given.getty}/_sandbox/progress", given.s3):
-            wait_until(lambda at=address: answers(at), f"an answer from {address}")
+            wait_until(partial(answers, address), f"an answer from {address}")
         given.make_bucket()
         yield given
 
@@ -191,7 +192,7 @@ def watch(outside: Outside, tmp_path: Path) -> Iterator[Watch]:
     variables, since = outside.variables(), datetime.now(UTC)
     with ExitStack() as ending:
         cluster = ending.enter_context(
-            playing(COMPOSE, variables, tmp_path / "cluster", clocks=CLOCKS, scale={"worker": 2})
+            running_cluster(COMPOSE, variables, tmp_path / "cluster", clocks=CLOCKS, scale={"worker": 2})
         )
         airflow = AirflowApi(cluster.ui, password=cluster.password)
         ending.callback(airflow.close)
@@ -213,7 +214,7 @@ def watch(outside: Outside, tmp_path: Path) -> Iterator[Watch]:
     assert [process for each in cluster.containers.values() for process in marked_processes(each.home)] == []
 
 
-def test_a_worker_is_lost_for_good_and_the_warehouse_still_comes_to_the_truth(
+def test_the_tables_are_right_after_the_loss_of_a_worker(
     outside: Outside, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost, other = (watch.cluster.containers[name] for name in ("worker-1", "worker-2"))
@@ -240,16 +241,16 @@ def test_a_worker_is_lost_for_good_and_the_warehouse_still_comes_to_the_truth(
         wait_until(watch.is_caught_up, "the end, once more")
 
     with warehouse_of(outside) as engine:
-        verdict = assert_equals(engine, outside.truth())
+        comparison = assert_equals(engine, outside.truth())
         ledger = rows(engine, "SELECT archive_uri, confirmed_at FROM getty_images.change_sets")
     assert all(row["confirmed_at"] for row in ledger)
     assert {row["archive_uri"].replace("aws_default@", "") for row in ledger} <= outside.objects()
     counts = {
         "seed": SEED, "workers": 2, "lost_workers": 1, "lost_processes": processes, "tasks_cut_off": len(ran),
         "tasks_taken_not_begun": len(not_begun), "came_back_from_redis": len(taken(lost) & taken(other)),
-        "sets_before": sets_before, "sets": len(ledger), "changes": verdict.changes,
-        "handed_out_again": outside.redeliveries(), "lost": verdict.lost, "doubled": verdict.doubled,
-        "resurrected": verdict.resurrected, "seconds_to_the_end": round(seconds),
+        "sets_before": sets_before, "sets": len(ledger), "changes": comparison.changes,
+        "handed_out_again": outside.redeliveries(), "lost": comparison.lost, "doubled": comparison.doubled,
+        "resurrected": comparison.resurrected, "seconds_to_the_end": round(seconds),
     }  # fmt: skip
     with capsys.disabled():
         sys.stdout.write(f"\ncelery: {' '.join(f'{name}={count}' for name, count in counts.items())}\n")
@@ -280,7 +281,7 @@ def warehouse_of(outside: Outside) -> Iterator[Engine]:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Wait for what must come."""
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < ends, f"{what} did not come in {PATIENCE} seconds"
+        assert time.monotonic() < ends, f"{what} did not come in {TIMEOUT_SECONDS} seconds"
         time.sleep(0.5)

@@ -9,7 +9,7 @@ from local_stack.screen import Screen
 from rich.console import Console
 
 
-class Paper(Screen):
+class CapturedScreen(Screen):
     """A screen that keeps what it shows."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[AirflowApi, list[str]]]
     """An API that gives these answers, the last one for ever; and what it was asked."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class FakeAirflow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, body = answers[min(len(asked), len(answers) - 1)]
@@ -38,7 +38,7 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[AirflowApi, list[str]]]
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeAirflow) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         api = AirflowApi(f"http://127.0.0.1:{server.server_port}", password="")
         try:
@@ -48,20 +48,20 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[AirflowApi, list[str]]]
             server.shutdown()
 
 
-def test_a_database_that_is_away_for_a_moment_ends_nothing() -> None:
+def test_a_short_outage_of_the_database_ends_nothing() -> None:
     with airflow(UNWELL, UNWELL, (200, {"dag_run_id": "manual__1"})) as (api, asked):
         assert api.trigger(DISCOVERY) == "manual__1"
         assert len(asked) == 3
 
 
-def test_a_refusal_is_told_in_airflows_words_and_not_repeated() -> None:
+def test_a_refusal_is_airflows_sentence_and_not_retried() -> None:
     with airflow((404, {"detail": "The Dag is not there"})) as (api, asked):
         with pytest.raises(StackError, match=r"answered 404 to POST dags/.*/dagRuns: The Dag is not there$"):
             api.trigger(DISCOVERY)
         assert len(asked) == 1
 
 
-def test_a_database_that_stays_away_is_told_in_airflows_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_database_is_reported_by_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.util.Retry.get_backoff_time", lambda self: 0)
     with airflow(UNWELL) as (api, asked):
         with pytest.raises(StackError, match=r"answered 500 to GET .*: the database is away$"):
@@ -78,7 +78,7 @@ def test_a_run_is_due_when_airflow_should_have_made_it(next_run: datetime | None
         assert api.is_due(DISCOVERY) is is_due
 
 
-def test_active_runs_are_told_with_their_start() -> None:
+def test_active_runs_come_with_their_start() -> None:
     runs = [
         {"dag_run_id": "scheduled__1", "start_date": "2026-01-01T00:00:00Z"},
         {"dag_run_id": "manual__1", "start_date": None},
@@ -89,7 +89,7 @@ def test_active_runs_are_told_with_their_start() -> None:
         assert parse_qs(urlsplit(asked[0]).query)["state"] == ["queued", "running"]
 
 
-def test_failed_tries_are_those_since_the_start_the_ones_to_be_repeated_too() -> None:
+def test_failed_tries_since_the_start_include_retried_ones() -> None:
     task = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "try_number": 1, "max_tries": 2, "state": "up_for_retry"}
     with airflow((200, {"task_instances": [task, task | {"try_number": 3, "state": "failed"}]})) as (api, asked):
         assert api.failed_tries(NOW) == [

@@ -6,7 +6,7 @@ import airflow
 import pytest
 import yaml
 from airflow.providers.celery.get_provider_info import get_provider_info
-from local_stack.airflow_settings import PREFERENCES, Setting, airflow_environment, wiring
+from local_stack.airflow_settings import PREFERENCES, Setting, airflow_environment, fixed_settings
 from local_stack.options import Options
 from local_stack.state import Secrets, StateDir
 from sqlalchemy import make_url
@@ -18,7 +18,7 @@ METADATA = make_url("postgresql+psycopg://postgres@/airflow?host=/srv/postgres")
 
 def wired(*, login: bool = False) -> tuple[Setting, ...]:
     options = Options(state_dir=Path("/srv"), port=8090, login=login)
-    return wiring(options, StateDir(Path("/srv")), Secrets("fernet", "jwt", "session", "password"), METADATA)
+    return fixed_settings(options, StateDir(Path("/srv")), Secrets("fernet", "jwt", "session", "password"), METADATA)
 
 
 @pytest.mark.parametrize("setting", [*PREFERENCES, *wired()], ids=lambda setting: setting.variable)
@@ -27,15 +27,16 @@ def test_every_setting_is_one_that_airflow_has(setting: Setting) -> None:
     assert setting.why
 
 
-def test_every_setting_of_the_compose_file_is_one_that_airflow_has() -> None:
+def test_airflow_knows_every_setting_of_the_compose_file() -> None:
     environment = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())["x-airflow"]["environment"]
     settings = [name.lower().split("__")[1:] for name in environment if name.startswith("AIRFLOW__")]
     assert settings
+    celery = get_provider_info()["config"]  # type: ignore[no-untyped-call]
     for section, key in settings:
-        assert key in (KNOWN | get_provider_info()["config"])[section]["options"]
+        assert key in (KNOWN | celery)[section]["options"]
 
 
-def test_a_preference_of_the_user_wins_and_the_wiring_does_not_yield() -> None:
+def test_the_users_preferences_win_but_fixed_settings_stay() -> None:
     inherited = {
         "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:///mine",

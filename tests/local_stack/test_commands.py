@@ -11,7 +11,7 @@ from getty_sandbox import Sandbox
 from local_stack import kill_task
 from local_stack.commands import names, write_commands
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.progress import Sandbox as AskedSandbox
+from local_stack.progress import Sandbox as SandboxClient
 from local_stack.services import MARK
 from local_stack.state import StateDir
 from sqlalchemy import URL
@@ -25,22 +25,22 @@ time.sleep(60)
 """
 
 
-def said(command: Path, *arguments: str) -> str:
+def message(command: Path, *arguments: str) -> str:
     return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def test_each_command_knows_its_stack_and_no_stranger_may_read_it(
+def test_each_command_knows_its_stack_and_is_private(
     tmp_path: Path, postgres: EmbeddedPostgres, warehouse_url: URL, sandbox: Sandbox
 ) -> None:
     state = StateDir(tmp_path)
     environment = {"AIRFLOW_HOME": str(tmp_path), "ASSET_CHANGES_SCHEMA": "it's mine", "HOME": "/not/ours"}
     write_commands(
-        state, environment, postgres=postgres, warehouse=warehouse_url, sandbox=AskedSandbox(sandbox.url)
+        state, environment, postgres=postgres, warehouse=warehouse_url, sandbox=SandboxClient(sandbox.url)
     )  # fmt: skip
     assert names(state) == "airflow, kill-task, psql, sandbox"
 
-    assert said(state.commands / "psql", "-Atc", "SELECT current_database()").strip() == warehouse_url.database
-    assert len(json.loads(said(state.commands / "sandbox", "progress"))["channels"]) == 4
+    assert message(state.commands / "psql", "-Atc", "SELECT current_database()").strip() == warehouse_url.database
+    assert len(json.loads(message(state.commands / "sandbox", "progress"))["channels"]) == 4
     airflow = (state.commands / "airflow").read_text()
     assert """export ASSET_CHANGES_SCHEMA='it'"'"'s mine'""" in airflow
     assert "/not/ours" not in airflow
@@ -59,7 +59,7 @@ def test_a_command_of_a_stack_that_is_down_says_to_start_it(tmp_path: Path) -> N
     postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
     here = postgres.url("warehouse")
     try:
-        write_commands(state, {}, postgres=postgres, warehouse=here, sandbox=AskedSandbox("http://127.0.0.1:9"))
+        write_commands(state, {}, postgres=postgres, warehouse=here, sandbox=SandboxClient("http://127.0.0.1:9"))
         for command in ("airflow", "kill-task", "psql", "sandbox"):
             done = subprocess.run([state.commands / command, "--help"], capture_output=True, text=True, check=False)
             assert (done.returncode, done.stdout) == (1, "")
@@ -68,7 +68,7 @@ def test_a_command_of_a_stack_that_is_down_says_to_start_it(tmp_path: Path) -> N
             )
         # A warehouse of somebody's own is there without the stack.
         write_commands(state, {}, postgres=postgres, warehouse=here.set(host="db", query={}), sandbox=None)
-        assert said(state.commands / "psql", "--version").startswith("psql")
+        assert message(state.commands / "psql", "--version").startswith("psql")
     finally:
         postgres.remove()
 

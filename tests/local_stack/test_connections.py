@@ -62,7 +62,7 @@ def test_make_run_tries_what_the_tasks_use(extra: dict[str, object], monkeypatch
     assert results[0] == results[1]
 
 
-def test_the_embedded_warehouse_survives_the_way_through_its_connection() -> None:
+def test_the_embedded_warehouses_connection_round_trips() -> None:
     assert Connection.read(WAREHOUSE, postgres_connection(SOCKET_URL)).warehouse_url() == SOCKET_URL
 
 
@@ -126,7 +126,7 @@ def test_a_host_that_is_no_address_is_named() -> None:
 @pytest.mark.parametrize(
     "password", ["p@ss/w", "p/ss", "12/34", "12?34", "12#34", "p@ss#w", "[::1"], ids=lambda text: text
 )
-def test_a_password_that_cuts_its_uri_is_refused_with_how_to_write_it(password: str) -> None:
+def test_an_unescaped_password_in_a_uri_is_refused(password: str) -> None:
     with pytest.raises(StackError, match=r"written as %40 \(@\), %2F \(/\)") as caught:
         Connection.read(WAREHOUSE, f"postgresql://me:{password}@db/catalogue")
     assert password not in str(caught.value)
@@ -146,7 +146,7 @@ def test_another_database_is_refused_by_its_type(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"host": ', "nonsense", '{"extra": 7}', "postgres://h:port/x"])
-def test_nonsense_is_refused_by_the_variables_name_without_its_text(text: str) -> None:
+def test_a_refusal_names_the_variable_and_hides_its_text(text: str) -> None:
     with pytest.raises(StackError, match=WAREHOUSE) as caught:
         Connection.read(WAREHOUSE, text)
     assert text not in str(caught.value)

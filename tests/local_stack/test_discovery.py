@@ -16,7 +16,7 @@ from local_stack.progress import Channel
 from local_stack.stack import free_port
 from local_stack.sync import catch_up
 
-from tests.local_stack.doubles import Airflow, Paper
+from tests.local_stack.doubles import Airflow, CapturedScreen
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, AFTER = STARTED - timedelta(hours=1), STARTED + timedelta(seconds=1)
@@ -41,7 +41,7 @@ def stack(airflow: Airflow, **parts: Any) -> Any:
 
 
 @pytest.mark.parametrize("started_at", [None, AFTER])
-def test_a_run_that_is_under_way_is_followed_and_no_other_is_triggered(started_at: datetime | None) -> None:
+def test_an_active_run_is_followed_and_none_is_triggered(started_at: datetime | None) -> None:
     airflow = Airflow(active={"scheduled__1": started_at})
     assert run_to_follow(stack(airflow)) == "scheduled__1"
     assert (airflow.triggered, airflow.ended) == ([], [])
@@ -53,7 +53,7 @@ def test_a_run_that_airflow_is_about_to_make_is_waited_for() -> None:
     assert airflow.triggered == []
 
 
-def test_a_run_that_airflow_does_not_make_is_not_waited_for_forever() -> None:
+def test_the_wait_for_airflows_own_run_ends() -> None:
     airflow = Airflow(due=[True] * 100)
     assert run_to_follow(stack(airflow), due_seconds=0.1) == "manual__1"
 
@@ -64,42 +64,42 @@ def test_without_a_run_one_is_triggered() -> None:
     assert airflow.triggered == [DISCOVERY]
 
 
-def test_a_run_that_a_killed_stack_left_half_way_is_ended_without_a_word() -> None:
+def test_a_run_left_by_a_killed_stack_is_ended_silently() -> None:
     airflow = Airflow(active={"manual__0": BEFORE})
     ours = stack(airflow)
     assert run_to_follow(ours) == "manual__1"
     assert airflow.ended == ["manual__0"]
     airflow.tries = [Try(DISCOVERY, "manual__0", "discover", number=1, of=3, is_last=True)]
-    assert ours.failures.news() == []
+    assert ours.failures.new_failures() == []
 
 
-def test_a_failed_try_is_shown_while_the_run_goes_on() -> None:
-    paper = Paper()
-    follow(stack(Airflow(tries=[TRY], states=["running", "running", "success"])), "manual__1", paper)
-    assert paper.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]
+def test_a_failed_try_is_shown_while_the_run_continues() -> None:
+    screen = CapturedScreen()
+    follow(stack(Airflow(tries=[TRY], states=["running", "running", "success"])), "manual__1", screen)
+    assert screen.lines == [f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."]
 
 
-def test_a_failed_run_ends_it_with_the_reason_and_with_the_address_that_does_not_answer() -> None:
-    paper = Paper()
+def test_a_failed_discovery_names_the_silent_address() -> None:
+    screen = CapturedScreen()
     last = Try(DISCOVERY, "manual__1", "discover", number=3, of=3, is_last=True)
     with pytest.raises(StackError, match=rf"Discovery failed\. {DISCOVERY}, task discover: no reason") as caught:
-        follow(stack(Airflow(tries=[last], states=["running", "failed"])), "manual__1", paper)
+        follow(stack(Airflow(tries=[last], states=["running", "failed"])), "manual__1", screen)
     assert f"Getty does not answer at {SILENT} (Connection refused): correct host or token_url" in str(caught.value)
-    assert paper.lines == []  # the last try is told by the end
+    assert screen.lines == []  # the last try is part of the error
 
 
 def test_a_failed_try_of_a_channel_is_shown_while_it_catches_up() -> None:
     waiting = Channel(3001, "Editorial", "Image", None, None)
     done = Channel(3001, "Editorial", "Image", AFTER, AFTER, has_caught_up=True)
     standings = [[waiting], [done]]
-    paper = Paper()
+    screen = CapturedScreen()
     ours = stack(
         Airflow(tries=[TRY]),
         sandbox=None,
         confirms=True,
         warehouse=SimpleNamespace(channels=lambda: standings.pop(0)),
     )
-    assert catch_up(ours, paper) == [done]
-    assert [line for line in paper.lines if "try 1 of 3" in line] == [
+    assert catch_up(ours, screen) == [done]
+    assert [line for line in screen.lines if "try 1 of 3" in line] == [
         f"{DISCOVERY}, task discover, try 1 of 3: no reason in its log. Airflow tries it again."
     ]

@@ -1,4 +1,4 @@
-"""Why tasks fail, in the words of their errors: told while it happens, and as the reason of an end."""
+"""Why tasks fail, in the words of their errors: reported while it happens, and as the reason of an end."""
 
 import json
 from dataclasses import replace
@@ -39,7 +39,7 @@ def failures(airflow: Airflow, tmp_path: Path) -> Failures:
     return Failures(airflow, logs=tmp_path, since=STARTED)  # type: ignore[arg-type]
 
 
-def test_the_reason_is_our_errors_own_sentence_and_not_what_caused_it(failures: Failures, tmp_path: Path) -> None:
+def test_the_reason_is_the_sentence_of_our_own_error(failures: Failures, tmp_path: Path) -> None:
     cause = {"exc_type": "HTTPError", "exc_value": "401 Client Error"}
     log = write_log(
         tmp_path,
@@ -54,17 +54,13 @@ def test_the_reason_is_our_errors_own_sentence_and_not_what_caused_it(failures: 
     )
 
 
-def test_the_reason_that_passes_by_itself_comes_with_what_to_do_if_it_does_not(
-    failures: Failures, tmp_path: Path
-) -> None:
+def test_a_transient_reason_says_what_to_do_if_it_lasts(failures: Failures, tmp_path: Path) -> None:
     write_log(tmp_path, FIRST, failed_with({"exc_type": "ApiUnavailable", "exc_value": "No answer."}))
     assert "No answer.\nIt may pass by itself: start again. If it lasts, docs/operations.md " in failures.reason()
     assert "says more under ApiUnavailable.\n" in failures.reason()
 
 
-def test_an_error_that_is_not_ours_must_do_then_the_last_complaint_then_the_place_of_the_log(
-    failures: Failures, tmp_path: Path
-) -> None:
+def test_without_our_error_the_last_error_in_the_log_counts(failures: Failures, tmp_path: Path) -> None:
     log = write_log(tmp_path, FIRST, failed_with({"exc_type": "KeyError", "exc_value": "'no\n such key'"}))
     assert "task discover: 'no such key'\n" in failures.reason()
     write_log(tmp_path, FIRST, {"level": "error", "event": "Process terminated by signal."})
@@ -84,43 +80,41 @@ def test_each_failed_try_is_news_once(failures: Failures, airflow: Airflow, tmp_
     for failed in (FIRST, LAST):
         write_log(tmp_path, failed, failed_with(REFUSED))
     sentence = REFUSED["exc_value"]
-    assert failures.news() == [
+    assert failures.new_failures() == [
         f"asset_changes_discovery, task discover, try 1 of 3: {sentence} Airflow tries it again."
     ]
-    assert failures.news() == []
+    assert failures.new_failures() == []
     airflow.tries = [LAST, FIRST]
-    assert failures.news(finals=False) == []
-    assert failures.news() == [f"asset_changes_discovery, task discover, try 3 of 3: {sentence}"]
+    assert failures.new_failures(finals=False) == []
+    assert failures.new_failures() == [f"asset_changes_discovery, task discover, try 3 of 3: {sentence}"]
 
 
-def test_what_a_task_says_again_in_its_next_run_is_no_news(
-    failures: Failures, airflow: Airflow, tmp_path: Path
-) -> None:
+def test_a_sentence_that_a_task_repeats_is_reported_once(failures: Failures, airflow: Airflow, tmp_path: Path) -> None:
     again = replace(FIRST, run_id="manual__2")
     other = replace(FIRST, run_id="manual__3")
     write_log(tmp_path, FIRST, failed_with(REFUSED))
     write_log(tmp_path, again, failed_with(REFUSED))
     write_log(tmp_path, other, failed_with({"exc_type": "RateLimited", "exc_value": "Too many calls."}))
     airflow.tries = [again, FIRST]
-    assert len(failures.news()) == 1
+    assert len(failures.new_failures()) == 1
     airflow.tries = [other, again, FIRST]
-    assert ["Too many calls." in line for line in failures.news()] == [True]
+    assert ["Too many calls." in line for line in failures.new_failures()] == [True]
 
 
-def test_of_a_run_that_was_ended_from_here_nothing_is_told(failures: Failures) -> None:
+def test_a_run_that_this_program_ended_is_not_reported(failures: Failures) -> None:
     failures.ignore(FIRST.run_id)
-    assert failures.news() == []
+    assert failures.new_failures() == []
     assert failures.reason().startswith("No task has failed")
 
 
 def test_five_minutes_count_from_the_last_progress() -> None:
     now = 1000.0
-    patience = StallTimeout(clock=lambda: now)
-    assert not patience.is_over(0)
+    stall_timeout = StallTimeout(clock=lambda: now)
+    assert not stall_timeout.is_over(0)
     now += 299
-    assert not patience.is_over(0)
-    assert not patience.is_over(1)
+    assert not stall_timeout.is_over(0)
+    assert not stall_timeout.is_over(1)
     now += 299
-    assert not patience.is_over(1)
+    assert not stall_timeout.is_over(1)
     now += 2
-    assert patience.is_over(1)
+    assert stall_timeout.is_over(1)

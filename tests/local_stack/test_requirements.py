@@ -1,4 +1,4 @@
-"""What is installed is pinned, all of it, and comes from wherever pip is told to look."""
+"""What is installed is pinned, all of it, and comes from the index that pip is set up for."""
 
 import re
 from pathlib import Path

@@ -40,7 +40,7 @@ def start_ready(services: Services, name: str, program: str) -> int:
     return service.process.pid
 
 
-def test_no_process_is_left_not_even_one_that_left_its_group_or_its_session(services: Services, tmp_path: Path) -> None:
+def test_no_process_outlives_the_stack(services: Services, tmp_path: Path) -> None:
     start_ready(services, "scheduler", STUBBORN)
     start_ready(services, "api-server", SLEEPER)
     assert len(marked_processes(tmp_path)) == 4
@@ -53,19 +53,19 @@ def test_a_service_does_not_hear_our_ctrl_c(services: Services) -> None:
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
-def test_a_service_that_died_is_named_with_its_last_words(services: Services) -> None:
+def test_a_service_that_died_is_named_with_the_end_of_its_log(services: Services) -> None:
     service = services.start("scheduler", [sys.executable, "-c", "import sys; sys.exit('no database')"])
     service.process.wait()
     with pytest.raises(StackError, match=r"(?s)scheduler died .exit status 1.*no database"):
         services.check()
 
 
-def test_a_preparation_that_fails_is_named_with_its_last_words(services: Services) -> None:
+def test_a_failed_preparation_is_named_with_its_log(services: Services) -> None:
     with pytest.raises(StackError, match=r"(?s)db-migrate failed .*no disk"):
         services.run("db-migrate", [sys.executable, "-c", "import sys; sys.exit('no disk')"])
 
 
-def test_what_a_killed_stack_left_behind_is_stopped_and_nothing_else(tmp_path: Path) -> None:
+def test_only_processes_of_a_killed_stack_are_stopped(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     stacks = []
     for folder in (here, there):

@@ -8,7 +8,7 @@ from local_stack.errors import StackError
 from local_stack.state import StateDir
 
 
-def test_a_second_stack_in_one_folder_is_refused_with_the_first_ones_process_id(tmp_path: Path) -> None:
+def test_a_refused_second_stack_names_the_firsts_process(tmp_path: Path) -> None:
     first, second = StateDir(tmp_path), StateDir(tmp_path)
     first.take()
     with pytest.raises(StackError, match=r"is running in .* already \(process \d+\)"):

@@ -1,4 +1,4 @@
-"""Getty in memory, and the lines that workers have to it."""
+"""Getty in memory, and one client of it for each worker."""
 
 import itertools
 import json
@@ -16,17 +16,17 @@ _KEYS = {
     "camel": ("changeSetId", "changedAssetList", "id", "assetLifecycle", "assetType", "assetChangedUtcDateTime"),
     "pascal": ("ChangeSetId", "ChangedAssets", "Id", "AssetLifecycle", "AssetType", "AssetChangedUtcDateTime"),
 }
-_WORDS = {"snake": {}, "camel": {"Update": "Updated", "Delete": "deleted"}, "pascal": {"New": "NEW"}}
+_LIFECYCLES = {"snake": {}, "camel": {"Update": "Updated", "Delete": "deleted"}, "pascal": {"New": "NEW"}}
 SPELLINGS = tuple(_KEYS)
 
 
-def on_the_wire(each: HandedOut, *, asset_type: str, spelling: str) -> dict[str, Any]:
+def wire_document(each: HandedOut, *, asset_type: str, spelling: str) -> dict[str, Any]:
     """Return a change set as a JSON document: its id, then its changes."""
     set_key, list_key, id_key, lifecycle_key, type_key, time_key = _KEYS[spelling]
     changes = [
         {
             id_key: asset_id and (f" {asset_id} " if spelling == "pascal" else asset_id),
-            lifecycle_key: _WORDS[spelling].get(lifecycle, lifecycle),
+            lifecycle_key: _LIFECYCLES[spelling].get(lifecycle, lifecycle),
             type_key: None if lifecycle == "Delete" else asset_type,
             time_key: (DAY + timedelta(seconds=second)).isoformat(),
         }
@@ -36,12 +36,12 @@ def on_the_wire(each: HandedOut, *, asset_type: str, spelling: str) -> dict[str,
 
 
 @dataclass
-class Getty:
+class InMemoryGetty:
     """Getty as its guide describes it: a channel hands out one set until that is confirmed.
 
-    `on_confirm` sees each confirmation of ours before it takes effect, with how many messages of the set whoever
-    confirms had been told of; `meanwhile` runs once, while a call is on its way. `ahead` is how far its clock is ahead
-    of ours: its answers come by that clock.
+    `on_confirm` is called before one of our confirmations takes effect, with the number of messages of the set that the
+    worker had received; `meanwhile` runs once, during a call. `ahead` is how far its clock, which dates its answers, is
+    ahead of ours.
     """
 
     channels: dict[int, Channel]
@@ -51,39 +51,39 @@ class Getty:
     grows: bool = False
     never_grows: bool = False
     meanwhile: Callable[[], object] | None = None
-    passed: timedelta = timedelta()
+    time_passed: timedelta = timedelta()
     ahead: timedelta = timedelta()
     _outstanding: dict[int, HandedOut] = field(default_factory=dict)
     _feeds: dict[int, list[Message]] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(8))  # soon a digit more
 
     def now(self) -> datetime:
-        """What time it is in the story."""
-        return datetime.now(UTC) + self.passed
+        """The current time of the history."""
+        return datetime.now(UTC) + self.time_passed
 
-    def tell(self, channel_id: int, messages: list[Message]) -> None:
+    def append(self, channel_id: int, messages: list[Message]) -> None:
         """Put messages at the end of a channel's feed."""
         self._feeds.setdefault(channel_id, []).extend(messages)
 
     def hand_out(self, channel_id: int, batch_size: int) -> Delivery:
-        """Hand out the outstanding set, perhaps with what came since, or the next one."""
+        """Hand out the outstanding set, with newer messages if it grows, or the next one."""
         each, is_redelivery = self._next(channel_id, batch_size)
         asset_type, document = self.channels[channel_id].asset_type, None
         if each is not None:
             each.sizes.add(len(each.messages))
-            document = on_the_wire(each, asset_type=asset_type, spelling=self.spelling)
-        self._let_others()
+            document = wire_document(each, asset_type=asset_type, spelling=self.spelling)
+        self._run_meanwhile()
         body = json.dumps(document).encode() if document else b""
         status, received_at = 200 if is_redelivery else 201, self.now() + self.ahead
         return Delivery(status=status, body=body, document=document, received_at=received_at)
 
-    def confirm(self, change_set_id: str, *, told: int) -> Confirmation:
+    def confirm(self, change_set_id: str, *, received: int) -> Confirmation:
         """Take our confirmation."""
-        self._let_others()
+        self._run_meanwhile()
         each = self.sets[change_set_id]
         is_known = self.is_outstanding(change_set_id)
         if is_known:
-            self.on_confirm(each, told)
+            self.on_confirm(each, received)
             del self._outstanding[each.channel_id]
         return Confirmation(is_known=is_known, tries=1)
 
@@ -92,14 +92,14 @@ class Getty:
         each = self.sets[change_set_id]
         return self._outstanding.get(each.channel_id) is each
 
-    def confirm_behind_our_back(self, channel_id: int) -> None:
-        """Take somebody else's confirmation, perhaps of a set that we never saw."""
+    def confirm_by_other_consumer(self, channel_id: int) -> None:
+        """Take somebody else's confirmation, also of a set that we never received."""
         self.grows = False
         self._next(channel_id, 2)
         if each := self._outstanding.pop(channel_id, None):
             each.is_taken = True
 
-    def _let_others(self) -> None:
+    def _run_meanwhile(self) -> None:
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile:
             meanwhile()
@@ -118,20 +118,20 @@ class Getty:
 
 
 @dataclass
-class Line:
-    """One worker's line to Getty, and how many messages of each set it was told of."""
+class WorkerClient:
+    """One worker's client, which counts the messages that it received of each set."""
 
-    getty: Getty
-    told: dict[str, int] = field(default_factory=dict)
+    getty: InMemoryGetty
+    received: dict[str, int] = field(default_factory=dict)
 
     def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
         """Ask for the channel's next set."""
         delivery = self.getty.hand_out(channel_id, batch_size)
         if delivery.document:
             change_set_id, changes = delivery.document.values()
-            self.told[change_set_id] = len(changes)
+            self.received[change_set_id] = len(changes)
         return delivery
 
     def confirm_change_set(self, change_set_id: str) -> Confirmation:
         """Confirm a set."""
-        return self.getty.confirm(change_set_id, told=self.told.get(change_set_id, 0))
+        return self.getty.confirm(change_set_id, received=self.received.get(change_set_id, 0))

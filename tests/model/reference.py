@@ -12,7 +12,7 @@ DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - tim
 
 
 class Message(NamedTuple):
-    """A change as it is meant, so many seconds after `DAY`; one without an asset must be rejected."""
+    """A change, so many seconds after `DAY`; one without an asset must be rejected."""
 
     asset_id: str | None
     lifecycle: str
@@ -23,8 +23,8 @@ class Message(NamedTuple):
 class HandedOut:
     """A change set at Getty, and what is known of it from outside of the core.
 
-    `sizes` are how many messages it had whenever it was handed out, `loaded` how many of them the warehouse holds;
-    `is_taken` says that somebody else confirmed it.
+    `sizes` are the numbers of messages that it had each time it was handed out, `loaded` how many the warehouse has;
+    `is_taken` says that another consumer confirmed it.
     """
 
     channel_id: int
@@ -43,12 +43,12 @@ def registers(sets: Iterable[HandedOut]) -> dict[str, tuple[Any, Any]]:
         for position, (asset_id, lifecycle, second) in enumerate(each.messages):
             if asset_id is not None:
                 register = deletes if lifecycle == "Delete" else upserts
-                told = (second, len(each.change_set_id), each.change_set_id, position, each.channel_id, lifecycle)
-                register[asset_id] = max(register.get(asset_id, told), told)
+                version = (second, len(each.change_set_id), each.change_set_id, position, each.channel_id, lifecycle)
+                register[asset_id] = max(register.get(asset_id, version), version)
     return {asset_id: (upserts.get(asset_id), deletes.get(asset_id)) for asset_id in upserts | deletes}
 
 
-def dead(sets: Iterable[HandedOut]) -> set[str]:
+def deleted_ids(sets: Iterable[HandedOut]) -> set[str]:
     """Return the assets whose newest message is a Delete; on equal times the Delete is the newest."""
     newest: dict[str, tuple[int, bool]] = {}
     for asset_id, lifecycle, second in (message for each in sets for message in each.messages):
@@ -57,7 +57,7 @@ def dead(sets: Iterable[HandedOut]) -> set[str]:
     return {asset_id for asset_id, (_, is_deleted) in newest.items() if is_deleted}
 
 
-def held(upsert: Any, delete: Any) -> dict[str, Any]:
+def expected_state(upsert: Any, delete: Any) -> dict[str, Any]:
     """Return the row of `asset_states` for two registers."""
     described = upsert or delete
     channel = CHANNELS[described[4]]
@@ -80,7 +80,7 @@ EVIDENCE = {
     "rejected_changes": "asset_id, asset_lifecycle, reason",
     "deletions": "asset_id, deleted_at",
 }
-"""The tables that keep what was told, and their columns that `evidence` foretells."""
+"""The tables that keep each message, and their columns that `evidence` predicts."""
 
 
 def evidence(sets: Iterable[HandedOut]) -> dict[str, list[Any]]:

@@ -1,6 +1,6 @@
-"""Any interleaving of deliveries, crashes, workers and strangers, against a reference model of ten lines.
+"""Any interleaving of deliveries, crashes, workers and other consumers, against a small reference model.
 
-Getty is an object in memory, the warehouse a real Postgres. Workers go on step by step, each at any time, and die
+Getty is an object in memory, the warehouse a real Postgres. Workers do one step at a time, in any order, and die
 between any two instructions; a replay reads ahead while they do. After every step the tables equal the model of what is
 loaded; once all is finished, the model of all that Getty handed out to us.
 """
@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import URL, Engine
 from upath import UPath
 
-from tests.chaos.limit import time_limit
-from tests.chaos.perils import CONFIRM, FETCH, LOAD, POINTS, POINTS_OF, Perils, surround
+from tests.chaos.fault_points import CONFIRM, FETCH, LOAD, POINTS, POINTS_OF, FaultInjector, inject_into
+from tests.chaos.time_limit import time_limit
 from tests.conftest import SCHEMA
 from tests.model.getty import SPELLINGS
 from tests.model.reference import CHANNELS, DAY, Message
@@ -29,14 +29,14 @@ from tests.model.world import WORKERS, World, die, run
 EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 """How many histories are tried: 0 is a few, always the same ones; `make chaos` tries many new ones."""
 
-PERILS = {
+FAULTS = {
     "idle": FETCH[:4],
     "delivered": FETCH[4:],
     "recorded": ("before stamp", "after stamp", "before load", "after load"),
-    "settled": LOAD,
+    "reconciled": LOAD,
     "loaded": CONFIRM,
 }
-"""The instants of each stage of a worker's change set."""
+"""The fault points of each stage of a worker's change set."""
 
 some_messages = st.lists(
     st.builds(
@@ -54,10 +54,10 @@ spellings = st.sampled_from(SPELLINGS)
 
 
 class Move(NamedTuple):
-    """One worker does the next step of its change set; the peril is one of those of its stage, or none."""
+    """One worker does the next step of its change set; the fault is one of those of its stage, or none."""
 
     name: str
-    peril: int
+    fault: int
     spelling: str
     grows: bool
     from_archive: bool
@@ -69,94 +69,92 @@ moves = st.builds(Move, worker_names, st.integers(-9, 5), spellings, st.booleans
 class Histories(World, RuleBasedStateMachine):
     """What may happen, in any order."""
 
-    def __init__(self, warehouse: Engine, perils: Perils, root: UPath) -> None:
+    def __init__(self, warehouse: Engine, faults: FaultInjector, root: UPath) -> None:
         RuleBasedStateMachine.__init__(self)
-        World.__init__(self, warehouse, perils, root)
+        World.__init__(self, warehouse, faults, root)
 
     @initialize(image=some_messages, film=some_messages, minutes=st.sampled_from([0, 20]), are_two=st.booleans())
-    def both_channels_have_something_to_tell(
+    def both_channels_have_changes(
         self, image: list[Message], film: list[Message], minutes: int, are_two: bool
     ) -> None:
         self.getty.ahead = timedelta(minutes=minutes)
         if are_two:
-            self.the_second_worker_is_of_another_deployment()
-        self.getty.tell(3001, image)
-        self.getty.tell(3003, film)
+            self.use_two_deployments()
+        self.getty.append(3001, image)
+        self.getty.append(3003, film)
 
-    @rule(channel_id=channel_ids, told=some_messages)
-    def changes_are_told(self, channel_id: int, told: list[Message]) -> None:
-        self.getty.tell(channel_id, told)
+    @rule(channel_id=channel_ids, messages=some_messages)
+    def changes_are_added(self, channel_id: int, messages: list[Message]) -> None:
+        self.getty.append(channel_id, messages)
 
-    @rule(name=worker_names, told=some_messages, hours=st.integers(1, 6), further=st.integers(0, 4))
-    def hours_later_a_worker_starts_and_hears_what_has_just_happened(
-        self, name: str, told: list[Message], hours: int, further: int
-    ) -> None:
-        self.getty.passed += timedelta(hours=hours)
+    @rule(name=worker_names, messages=some_messages, hours=st.integers(1, 6), further=st.integers(0, 4))
+    def a_worker_starts_hours_later(self, name: str, messages: list[Message], hours: int, further: int) -> None:
+        self.getty.time_passed += timedelta(hours=hours)
         now = int((self.getty.now() - DAY).total_seconds())
-        self.getty.tell(WORKERS[name], [each._replace(second=now - each.second) for each in told])
+        self.getty.append(WORKERS[name], [each._replace(second=now - each.second) for each in messages])
         self.getty.grows = True
         self.workers[name].forget()
-        self.go_on_for(name, further)
+        self.next_steps(name, further)
 
     @rule(channel_id=channel_ids)
     def somebody_else_confirms(self, channel_id: int) -> None:
-        self.getty.confirm_behind_our_back(channel_id)
+        self.getty.confirm_by_other_consumer(channel_id)
 
     @rule(moves=st.lists(moves, min_size=1, max_size=8))
-    def workers_go_on(self, moves: list[Move]) -> None:
+    def workers_continue(self, moves: list[Move]) -> None:
         for name, index, spelling, grows, from_archive in moves:
             self.getty.spelling, self.getty.grows = spelling, grows
-            points = PERILS[self.workers[name].stage]
-            with self.surviving(name, points[index % len(points)] if index >= 0 else None):
-                self.go_on(name, from_archive=from_archive)
+            points = FAULTS[self.workers[name].stage]
+            with self.with_fault(name, points[index % len(points)] if index >= 0 else None):
+                self.next_step(name, from_archive=from_archive)
             self.check()
 
-    @rule(name=worker_names, peril=st.none() | st.sampled_from(POINTS), spelling=spellings, grows=st.booleans())
-    def a_run_goes_on_from_the_start(self, name: str, peril: str | None, spelling: str, grows: bool) -> None:
+    @rule(name=worker_names, fault=st.none() | st.sampled_from(POINTS), spelling=spellings, grows=st.booleans())
+    def a_run_starts_again(self, name: str, fault: str | None, spelling: str, grows: bool) -> None:
         self.getty.spelling, self.getty.grows = spelling, grows
         self.workers[name].forget()
-        with self.surviving(name, peril):
+        with self.with_fault(name, fault):
             run(self.workers[name].steps)
 
     @rule(
         name=worker_names,
-        peril=st.none() | st.sampled_from(POINTS_OF["catch_up"]),
+        fault=st.none() | st.sampled_from(POINTS_OF["catch_up"]),
         nth=st.integers(1, 3),
         spelling=spellings,
     )
-    def a_worker_catches_up(self, name: str, peril: str | None, nth: int, spelling: str) -> None:
+    def a_worker_catches_up(self, name: str, fault: str | None, nth: int, spelling: str) -> None:
         self.getty.spelling, self.getty.grows = spelling, False
         self.workers[name].forget()
-        with self.surviving(name, peril, nth=nth):
+        with self.with_fault(name, fault, nth=nth):
             assert catch_up(self.workers[name].steps, batch_size=3, minutes=1).is_caught_up
 
-    @rule(name=worker_names, rival=worker_names, peril=st.none() | st.sampled_from(CONFIRM), spelling=spellings)
-    def one_asks_while_the_other_confirms(self, name: str, rival: str, peril: str | None, spelling: str) -> None:
+    @rule(name=worker_names, rival=worker_names, fault=st.none() | st.sampled_from(CONFIRM), spelling=spellings)
+    def one_fetches_while_the_other_confirms(self, name: str, rival: str, fault: str | None, spelling: str) -> None:
         if name != rival and self.workers[name].stage == "loaded":
             self.getty.spelling, self.getty.grows = spelling, True
-            self.getty.meanwhile = lambda: self.go_on(rival)
-            with self.surviving(name, peril):
-                self.go_on(name)
+            self.getty.meanwhile = lambda: self.next_step(rival)
+            with self.with_fault(name, fault):
+                self.next_step(name)
             self.getty.meanwhile = None
 
     @rule(
         name=worker_names,
         rival=worker_names,
         further=st.integers(1, 8),
-        peril=st.none() | st.sampled_from(FETCH[:4]),
+        fault=st.none() | st.sampled_from(FETCH[:4]),
         nth=st.integers(1, 2),
     )
-    def both_are_handed_the_same_set(self, name: str, rival: str, further: int, peril: str | None, nth: int) -> None:
+    def both_are_handed_the_same_set(self, name: str, rival: str, further: int, fault: str | None, nth: int) -> None:
         if name != rival and self.workers[name].stage == self.workers[rival].stage == "idle":
             self.getty.grows = False
-            self.getty.meanwhile = lambda: self.go_on_for(rival, further)
-            with self.surviving(name, peril, nth=nth):
-                self.go_on(name)
+            self.getty.meanwhile = lambda: self.next_steps(rival, further)
+            with self.with_fault(name, fault, nth=nth):
+                self.next_step(name)
             self.getty.meanwhile = None
 
-    @rule(channel_id=channel_ids, peril=st.none() | st.sampled_from(LOAD))
-    def the_archive_is_replayed(self, channel_id: int, peril: str | None) -> None:
-        with self.surviving(None, peril):
+    @rule(channel_id=channel_ids, fault=st.none() | st.sampled_from(LOAD))
+    def the_archive_is_replayed(self, channel_id: int, fault: str | None) -> None:
+        with self.with_fault(None, fault):
             self.replay(channel_id)
             assert self.replay(channel_id).changed == 0
 
@@ -164,7 +162,7 @@ class Histories(World, RuleBasedStateMachine):
     def a_replay_has_read_ahead_when_a_worker_starts(self, name: str, further: int, spelling: str) -> None:
         self.getty.spelling, self.getty.grows = spelling, True
         self.workers[name].forget()
-        self.archive.meanwhile = lambda: self.go_on_for(name, further)
+        self.archive.meanwhile = lambda: self.next_steps(name, further)
         self.replay(WORKERS[name])
         self.archive.meanwhile = None
 
@@ -190,14 +188,15 @@ class Histories(World, RuleBasedStateMachine):
 
 
 def test_every_history_ends_in_the_same_tables(warehouse_url: URL, tmp_path: Path) -> None:
-    perils, roots = Perils(die), iter(range(1_000_000))
+    faults, roots = FaultInjector(die), iter(range(1_000_000))
     engine = connect(warehouse_url, schema=SCHEMA)
-    surround(engine, perils)
-    logging.disable()  # every history warns of what it is made of
+    inject_into(engine, faults)
+    logging.disable()  # every history logs warnings
     try:
         with time_limit():
             run_state_machine_as_test(
-                lambda: Histories(engine, perils, UPath(f"memory://{tmp_path}/{next(roots)}")),
+                # hypothesis takes any callable that makes a machine.
+                lambda: Histories(engine, faults, UPath(f"memory://{tmp_path}/{next(roots)}")),  # type: ignore[arg-type]
                 settings=settings(
                     max_examples=EXAMPLES or 40,
                     stateful_step_count=25,

@@ -1,4 +1,4 @@
-"""What a history is made of: Getty, the warehouse, the archive, and workers that go on step by step."""
+"""What a history is made of: Getty, the warehouse, the archive, and workers that do one step at a time."""
 
 import json
 from collections import Counter
@@ -23,9 +23,10 @@ from asset_changes.warehouse.engine import in_transaction
 from sqlalchemy import Engine, text
 from upath import UPath
 
-from tests.chaos.perils import PerilousArchive, PerilousSource, Perils
-from tests.model.getty import Getty, Line
-from tests.model.reference import CHANNELS, DAY, EVIDENCE, HandedOut, dead, evidence, held, registers
+from tests.chaos.fault_points import FaultInjector, FaultyArchive, FaultySource
+from tests.core.doubles import STATE
+from tests.model.getty import InMemoryGetty, WorkerClient
+from tests.model.reference import CHANNELS, DAY, EVIDENCE, HandedOut, deleted_ids, evidence, expected_state, registers
 
 WORKERS = {"first": 3001, "second": 3001, "sibling": 3003}
 TABLES = ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets", "channels")
@@ -38,21 +39,21 @@ class Killed(BaseException):
 
 
 def die() -> None:
-    """What a peril does here."""
+    """What a fault does here."""
     raise Killed
 
 
-class NotingArchive(PerilousArchive):
-    """An archive that notes how many messages it keeps of each set; `meanwhile` runs once, after a set was read."""
+class CountingArchive(FaultyArchive):
+    """An archive that counts the messages that it keeps of each set; `meanwhile` runs once, after a set was read."""
 
     meanwhile: Callable[[], object] | None = None
 
-    def __init__(self, root: UPath, perils: Perils) -> None:
-        super().__init__(root, perils)
+    def __init__(self, root: UPath, faults: FaultInjector) -> None:
+        super().__init__(root, faults)
         self.kept: Counter[str] = Counter()
 
     def write(self, uri: str, body: bytes, **more: Any) -> None:
-        """Write; what is there afterwards is noted, also where the worker dies."""
+        """Write, and count what is there afterwards, also where the worker dies."""
         try:
             super().write(uri, body, **more)
         finally:
@@ -61,7 +62,7 @@ class NotingArchive(PerilousArchive):
                 self.kept[change_set_id] = max(self.kept[change_set_id], len(changes))
 
     def read_delivery(self, uri: str, *, received_at: datetime) -> Delivery:
-        """Read, and let others go on."""
+        """Read, then let other workers run."""
         delivery = super().read_delivery(uri, received_at=received_at)
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile:
@@ -71,12 +72,12 @@ class NotingArchive(PerilousArchive):
 
 @dataclass
 class Worker:
-    """A worker, how far it is with its change set, and what it holds of it in memory."""
+    """A worker, how far it is with its change set, and what it has of it in memory."""
 
     steps: ChannelContext
     stage: str = "idle"
     received: ReceivedSet | None = None
-    asked_at: datetime = field(default=DAY)
+    requested_at: datetime = field(default=DAY)
 
     def forget(self) -> None:
         """Lose everything that is in memory."""
@@ -84,43 +85,43 @@ class Worker:
 
 
 class World:
-    """Two workers on one channel, one on its sibling, and what must hold at every moment."""
+    """Two workers on one channel, one on its sibling, and what must always hold."""
 
-    def __init__(self, warehouse: Engine, perils: Perils, root: UPath) -> None:
-        self.warehouse, self.perils = warehouse, perils
-        self.getty = Getty(channels=CHANNELS, on_confirm=self.check_loaded)
-        self.archive, self.elsewhere = (NotingArchive(root / name, perils) for name in ("archive", "elsewhere"))
+    def __init__(self, warehouse: Engine, faults: FaultInjector, root: UPath) -> None:
+        self.warehouse, self.faults = warehouse, faults
+        self.getty = InMemoryGetty(channels=CHANNELS, on_confirm=self.check_loaded)
+        self.archive, self.elsewhere = (CountingArchive(root / name, faults) for name in ("archive", "elsewhere"))
         self.workers = {name: Worker(self._steps(channel_id)) for name, channel_id in WORKERS.items()}
         self.empty()
 
     def _steps(self, channel_id: int) -> ChannelContext:
         return ChannelContext(
             channel=CHANNELS[channel_id],
-            source=PerilousSource(Line(self.getty), self.perils),
+            source=FaultySource(WorkerClient(self.getty), self.faults),
             archive=self.archive,
             warehouse=self.warehouse,
             clock=self.getty.now,
         )
 
-    def the_second_worker_is_of_another_deployment(self) -> None:
-        """One that has the warehouse in common with the first, and an archive of its own."""
+    def use_two_deployments(self) -> None:
+        """It shares the warehouse with the first worker and has an archive of its own."""
         self.getty.never_grows = True
         second = self.workers["second"]
         second.steps = replace(second.steps, archive=self.elsewhere)
 
-    # What is done.
+    # What workers and operators do.
 
     @contextmanager
-    def surviving(self, name: str | None, peril: str | None, *, nth: int = 1) -> Iterator[None]:
-        """Let a worker run into a peril; it forgets what it held."""
-        self.perils.arm(peril, nth=nth)
+    def with_fault(self, name: str | None, fault: str | None, *, nth: int = 1) -> Iterator[None]:
+        """Let a worker meet a fault; it forgets what it had in memory."""
+        self.faults.arm(fault, nth=nth)
         try:
             yield
         except Killed:
             if name:
                 self.workers[name].forget()
         finally:
-            self.perils.arm(None)
+            self.faults.arm(None)
 
     def empty(self) -> None:
         """Lose everything that is in the warehouse."""
@@ -130,7 +131,7 @@ class World:
             for table in TABLES:
                 connection.execute(text(f"DELETE FROM {table}"))  # quicker than TRUNCATE for a few rows
 
-    def replay(self, channel_id: int, archive: NotingArchive | None = None) -> Replayed:
+    def replay(self, channel_id: int, archive: CountingArchive | None = None) -> Replayed:
         """Replay all that an archive has of a channel; all that it had at the beginning is loaded then."""
         archive = archive or self.archive
         kept = {each: archive.kept[each] for each in archive.kept if self.getty.sets[each].channel_id == channel_id}
@@ -141,12 +142,12 @@ class World:
         assert not short, f"the archive has more of {short} than the tables after a replay"
         return done
 
-    def go_on(self, name: str, *, from_archive: bool = False) -> None:
+    def next_step(self, name: str, *, from_archive: bool = False) -> None:
         """Let a worker do the next step of its change set."""
         worker = self.workers[name]
         steps, received, stage = worker.steps, worker.received, worker.stage
         if stage == "idle":
-            worker.asked_at = steps.clock()
+            worker.requested_at = steps.clock()
             worker.received = request_and_archive(steps, batch_size=2)
             worker.stage = "delivered"
         elif stage == "delivered":
@@ -155,10 +156,10 @@ class World:
             )
             worker.stage = "recorded"
         elif stage == "recorded":
-            assert worker.asked_at
-            reconcile_confirmations(steps, received, asked_at=worker.asked_at)
-            worker.stage = "settled" if received else "idle"
-        elif received and stage == "settled":
+            assert worker.requested_at
+            reconcile_confirmations(steps, received, asked_at=worker.requested_at)
+            worker.stage = "reconciled" if received else "idle"
+        elif received and stage == "reconciled":
             if self.is_due(received):  # a set that is not loaded is not confirmed, whoever asks
                 with pytest.raises(NotLoaded):
                     confirm(steps, received.ref)
@@ -171,19 +172,19 @@ class World:
             except NotLoaded:  # a longer delivery made the set due for loading again
                 assert self.is_due(received)
 
-    def go_on_for(self, name: str, times: int) -> None:
+    def next_steps(self, name: str, times: int) -> None:
         """Let a worker do its next steps."""
         for _ in range(times):
-            self.go_on(name)
+            self.next_step(name)
 
     def finish(self) -> None:
-        """Let all workers finish and catch up, and replay the archive: nothing that we were told is missing."""
-        self.perils.arm(None)
-        self.getty.passed += timedelta(hours=1)  # whatever was fetched is in the past, by any clock
+        """Let all workers finish and catch up, and replay the archive: nothing that was handed out to us is missing."""
+        self.faults.arm(None)
+        self.getty.time_passed += timedelta(hours=1)  # whatever was fetched is in the past, by any clock
         self.getty.grows, self.getty.meanwhile, self.archive.meanwhile = False, None, None
         for name, worker in self.workers.items():
             while worker.stage != "idle":
-                self.go_on(name)
+                self.next_step(name)
         for worker in self.workers.values():
             assert catch_up(worker.steps, batch_size=3, minutes=1).is_caught_up
         self.check()
@@ -196,7 +197,7 @@ class World:
             assert each.loaded == self.kept(each)
             assert each.loaded or each.is_taken, f"{each} was confirmed and never archived"
 
-    # What must hold at every moment.
+    # What must always hold.
 
     def check(self) -> None:
         """The tables equal the model of what is loaded, and the ledger is sound."""
@@ -206,11 +207,11 @@ class World:
     def check_tables(self) -> None:
         """Every table holds what the model says of the loaded sets, and nothing else."""
         sets = self.loaded_sets()
-        assert self.states() == {asset_id: held(*both) for asset_id, both in registers(sets).items()}
-        assert not dead(sets) & {row["asset_id"] for row in self.rows("SELECT asset_id FROM assets")}
-        for table, told in evidence(sets).items():
+        assert self.states() == {asset_id: expected_state(*both) for asset_id, both in registers(sets).items()}
+        assert not deleted_ids(sets) & {row["asset_id"] for row in self.rows("SELECT asset_id FROM assets")}
+        for table, expected in evidence(sets).items():
             found = self.rows(f"SELECT channel_id, change_set_id, position, {EVIDENCE[table]} FROM {table}")
-            assert sorted((tuple(row.values()) for row in found), key=repr) == told
+            assert sorted((tuple(row.values()) for row in found), key=repr) == expected
 
     def check_ledger(self) -> None:
         """Confirmed implies loaded, archived and no longer handed out; counts add up; sequences have no gap."""
@@ -225,10 +226,10 @@ class World:
             sequence = [row["channel_seq"] for row in rows if row["channel_id"] == channel_id and row["channel_seq"]]
             assert len(sequence) == len(set(sequence))
 
-    def check_loaded(self, each: HandedOut, told: int) -> None:
-        """At the instant of a confirmation, all that whoever confirms was told of the set is committed."""
+    def check_loaded(self, each: HandedOut, received: int) -> None:
+        """When a set is confirmed, all messages that the worker had received of it are committed."""
         self.check_tables()
-        assert each.loaded >= told, f"{each} is confirmed, {told} messages were told of it"
+        assert each.loaded >= received, f"{each} is confirmed, but {received} of its messages had been handed out"
 
     def loaded_sets(self) -> list[HandedOut]:
         """What is loaded, by the ledger's counts: as much as was once handed out, kept, and never less than before."""
@@ -251,9 +252,8 @@ class World:
         return [row["loaded_at"] for row in self.rows(query, id=received.ref.change_set_id)] == [None]
 
     def states(self) -> dict[str, Any]:
-        """The asset states, as the model spells them."""
-        found = self.rows("SELECT * FROM asset_states")
-        return {row.pop("asset_id"): {name: row[name] for name in row if name not in _OF_THE_WRITE} for row in found}
+        """The asset states, as the model writes them."""
+        return {row.pop("asset_id"): row for row in self.rows(STATE)}
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """The rows of a query."""

@@ -9,10 +9,11 @@ import requests
 from getty_sandbox import Sandbox
 
 PATH = "/v3/asset-changes"
+MakeChange = Callable[..., dict[str, Any]]
 
 
 class Reader:
-    """Says what the API says, with the right credentials and no cleverness."""
+    """A plain client of the API with the right credentials."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -28,18 +29,18 @@ class Reader:
         client = {"client_id": self.sandbox.client_id, "client_secret": self.sandbox.client_secret}
         return requests.post(self.sandbox.token_url, data=client | form, timeout=5)
 
-    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+    def send(self, method: str, path: str, **options: Any) -> requests.Response:
         return self.session.request(method, self.sandbox.url + path, timeout=5, allow_redirects=False, **options)
 
     def channels(self) -> requests.Response:
-        return self.ask("GET", f"{PATH}/channels")
+        return self.send("GET", f"{PATH}/channels")
 
     def put(self, channel_id: object = 3001, batch_size: object = None) -> requests.Response:
-        asked = {"channel_id": channel_id, "batch_size": batch_size}
-        return self.ask("PUT", f"{PATH}/change-sets", params={k: v for k, v in asked.items() if v is not None})
+        query = {"channel_id": channel_id, "batch_size": batch_size}
+        return self.send("PUT", f"{PATH}/change-sets", params={k: v for k, v in query.items() if v is not None})
 
     def delete(self, change_set_id: object) -> requests.Response:
-        return self.ask("DELETE", f"{PATH}/change-sets/{change_set_id}")
+        return self.send("DELETE", f"{PATH}/change-sets/{change_set_id}")
 
     def read(self, channel_id: int = 3001, batch_size: int = 2200) -> list[Any]:
         """Fetches and confirms one set; its messages."""
@@ -51,9 +52,12 @@ class Reader:
         return list(change_set["changed_assets"])
 
 
+OpenSandbox = Callable[..., Reader]
+
+
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Reader]]:
-    """Opens a sandbox with these options and gives a reader of it; an empty feed unless told otherwise."""
+def opened() -> Iterator[OpenSandbox]:
+    """Opens a sandbox with these options and gives a reader of it; an empty feed by default."""
     with ExitStack() as stack:
 
         def open_sandbox(**options: Any) -> Reader:
@@ -63,12 +67,14 @@ def opened() -> Iterator[Callable[..., Reader]]:
         yield open_sandbox
 
 
-def change(asset_id: object = "1", lifecycle: object = "New", at: object = "2026-01-01T00:00:00Z", **rest: Any):
+def change(
+    asset_id: object = "1", lifecycle: object = "New", at: object = "2026-01-01T00:00:00Z", **rest: Any
+) -> dict[str, Any]:
     """A message as the wire knows it."""
-    told = {"asset_changed_utc_datetime": at, "asset_lifecycle": lifecycle, "asset_type": "Image"}
-    return told | {"id": asset_id, "uri": None} | rest
+    message = {"asset_changed_utc_datetime": at, "asset_lifecycle": lifecycle, "asset_type": "Image"}
+    return message | {"id": asset_id, "uri": None} | rest
 
 
 @pytest.fixture(name="change")
-def change_maker() -> Callable[..., dict[str, Any]]:
+def change_maker() -> MakeChange:
     return change

@@ -6,16 +6,20 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from getty_sandbox import __main__ as command
 
+from tests.sandbox.conftest import MakeChange, OpenSandbox
+
 
 @contextmanager
-def serving(*arguments):
+def serving(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "getty_sandbox", "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
@@ -23,18 +27,22 @@ def serving(*arguments):
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    assert process.stdout is not None
     try:
-        first = process.stdout.readline()
-        yield process, re.search(r"http://\S+", first)[0]
+        [url] = re.findall(r"http://\S+", process.stdout.readline())
+        yield process, url
     finally:
         process.kill()
         process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_says_where_and_ends_cleanly_on_a_signal(number):
+def test_it_serves_says_where_and_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
     with serving("--changes-per-channel", "10") as (process, url):
-        connection = json.loads(re.search(r"'(.*)'", process.stdout.readline())[1])
+        assert process.stdout is not None
+        assert process.stderr is not None
+        [connection_text] = re.findall(r"'(.*)'", process.stdout.readline())
+        connection = json.loads(connection_text)
         assert connection["host"] == url
         assert connection["extra"]["token_url"] == f"{url}/oauth2/token"
         process.send_signal(number)
@@ -42,7 +50,7 @@ def test_it_serves_says_where_and_ends_cleanly_on_a_signal(number):
         assert process.stderr.read() == ""
 
 
-def test_a_killed_sandbox_remembers_what_it_handed_out_and_confirmed(tmp_path):
+def test_a_killed_sandbox_keeps_its_sets_and_confirmations(tmp_path: Path) -> None:
     arguments = ("--changes-per-channel", "10", "--trickle-per-minute", "0", "--state-dir", str(tmp_path))
     headers = {"Api-Key": "sandbox-key"}
     form = {"grant_type": "client_credentials", "client_id": "sandbox-key", "client_secret": "sandbox-secret"}
@@ -61,7 +69,9 @@ def test_a_killed_sandbox_remembers_what_it_handed_out_and_confirmed(tmp_path):
     assert len(bodies[2]["changed_assets"]) == 4
 
 
-def test_truth_progress_and_faults_are_asked_for_by_command(opened, capsys):
+def test_truth_progress_and_faults_are_asked_for_by_command(
+    opened: OpenSandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
     reader = opened(changes_per_channel=10)
     reader.read()
     url = reader.sandbox.url
@@ -73,7 +83,9 @@ def test_truth_progress_and_faults_are_asked_for_by_command(opened, capsys):
     assert reader.put().status_code == 503
 
 
-def test_a_message_of_ones_own_is_handed_out_as_it_was_given(opened, capsys, monkeypatch):
+def test_a_message_of_ones_own_is_handed_out_as_it_was_given(
+    opened: OpenSandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader = opened()
     monkeypatch.setenv("GETTY_SANDBOX", reader.sandbox.url)
     assert command.main(["append", "3001", '{"id": "42", "asset_lifecycle": "Misplaced"}', '"not even an object"']) == 0
@@ -85,7 +97,7 @@ def test_a_message_of_ones_own_is_handed_out_as_it_was_given(opened, capsys, mon
         command.main(["append", "3001", "no JSON"])
 
 
-def test_feeds_are_steered_over_http(opened, change):
+def test_feeds_are_steered_over_http(opened: OpenSandbox, change: MakeChange) -> None:
     reader = opened()
     steer = f"{reader.sandbox.url}/_sandbox"
     appended = {"channel_id": 3001, "messages": [change()]}
@@ -102,7 +114,7 @@ def test_feeds_are_steered_over_http(opened, change):
     }
 
 
-def test_help_explains_switches_and_faults(capsys):
+def test_help_explains_switches_and_faults(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], ["serve", "--help"]):
         with pytest.raises(SystemExit) as ended:
             command.main(arguments)
@@ -113,7 +125,7 @@ def test_help_explains_switches_and_faults(capsys):
     assert "--nastiness" in text
 
 
-def test_mistakes_are_told_as_sentences(opened, capsys):
+def test_mistakes_are_answered_with_sentences(opened: OpenSandbox, capsys: pytest.CaptureFixture[str]) -> None:
     port = str(opened().sandbox.port)
     for arguments, sentence in [
         (["serve", "--port", port, "--changes-per-channel", "0"], "cannot listen on 127.0.0.1"),
@@ -125,8 +137,8 @@ def test_mistakes_are_told_as_sentences(opened, capsys):
         assert sentence in capsys.readouterr().err
 
 
-def test_the_readme_names_every_switch():
+def test_the_readme_names_every_switch() -> None:
     readme = Path(command.__file__).with_name("README.md").read_text()
-    options = command._parser()._subparsers._group_actions[0].choices["serve"]._actions
-    for action in options:
+    parsers: Any = command._parser()._subparsers
+    for action in parsers._group_actions[0].choices["serve"]._actions:
         assert any(name in readme for name in action.option_strings), action.option_strings

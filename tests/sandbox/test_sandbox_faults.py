@@ -1,23 +1,26 @@
 """Each mishap, as a reader meets it on the wire, and that it leaves no damage behind."""
 
 import time
+from typing import Any
 
 import pytest
 import requests
 from getty_sandbox import SandboxError
 from getty_sandbox.faults import MODES
 
+from tests.sandbox.conftest import MakeChange, OpenSandbox, Reader
+
 WIRE_ERRORS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
 @pytest.fixture
-def reader(opened, change):
+def reader(opened: OpenSandbox, change: MakeChange) -> Reader:
     reader = opened(slow_body_seconds=0.2)
     reader.sandbox.append(3001, [change(str(n)) for n in range(5)])
     return reader
 
 
-def test_a_lost_answer_to_a_put_leaves_the_set_to_be_redelivered(reader):
+def test_after_a_lost_put_answer_the_set_is_redelivered(reader: Reader) -> None:
     reader.sandbox.fail_next("lost_put_response", channel_id=3001)
     with pytest.raises(WIRE_ERRORS):
         reader.put()
@@ -25,7 +28,7 @@ def test_a_lost_answer_to_a_put_leaves_the_set_to_be_redelivered(reader):
     assert reader.put().status_code == 200
 
 
-def test_a_lost_answer_to_a_confirmation_leaves_the_set_confirmed(reader):
+def test_after_a_lost_delete_answer_the_set_is_confirmed(reader: Reader) -> None:
     change_set_id = reader.put().json()["change_set_id"]
     reader.sandbox.fail_next("lost_delete_response")
     with pytest.raises(WIRE_ERRORS):
@@ -35,7 +38,7 @@ def test_a_lost_answer_to_a_confirmation_leaves_the_set_confirmed(reader):
     assert reader.sandbox.requests[-2].status == 0
 
 
-def test_a_connection_cut_before_anything_happens_does_nothing(reader):
+def test_a_connection_cut_before_anything_happens_does_nothing(reader: Reader) -> None:
     reader.sandbox.fail_next("connection_cut")
     with pytest.raises(WIRE_ERRORS):
         reader.put()
@@ -44,7 +47,7 @@ def test_a_connection_cut_before_anything_happens_does_nothing(reader):
 
 
 @pytest.mark.parametrize("mode", ["500", "502", "503"])
-def test_a_server_error_speaks_like_the_edge(reader, mode):
+def test_a_server_error_speaks_like_the_edge(reader: Reader, mode: str) -> None:
     reader.sandbox.fail_next(mode, times=2)
     for _ in range(2):
         answer = reader.put()
@@ -53,7 +56,7 @@ def test_a_server_error_speaks_like_the_edge(reader, mode):
     assert reader.put().status_code == 201
 
 
-def test_throttling_is_told_with_and_without_a_time_to_wait(reader):
+def test_throttling_comes_with_and_without_a_time_to_wait(reader: Reader) -> None:
     reader.sandbox.fail_next("429")
     reader.sandbox.fail_next("429_retry_after")
     without, with_time = reader.put(), reader.put()
@@ -63,20 +66,20 @@ def test_throttling_is_told_with_and_without_a_time_to_wait(reader):
     assert with_time.headers["Retry-After"] == "0"
 
 
-def test_throttling_of_the_old_days_is_a_403(reader):
+def test_throttling_of_older_accounts_is_a_403(reader: Reader) -> None:
     reader.sandbox.fail_next("403_throttle")
     answer = reader.put()
     assert (answer.status_code, answer.json()["message"]) == (403, answer.headers["X-Error-Detail"])
 
 
-def test_a_revoked_token_stays_revoked_and_a_new_one_is_good(reader):
+def test_a_revoked_token_stays_revoked_and_a_new_one_is_good(reader: Reader) -> None:
     reader.sandbox.fail_next("token_revoked")
     assert [reader.put().status_code for _ in range(2)] == [401, 401]
     reader.login()
     assert reader.put().status_code == 201
 
 
-def test_half_a_body_may_come_under_an_honest_length(reader):
+def test_half_a_body_may_come_under_an_honest_length(reader: Reader) -> None:
     reader.sandbox.fail_next("half_json")
     answer = reader.put()
     assert len(answer.content) == int(answer.headers["Content-Length"])
@@ -86,7 +89,7 @@ def test_half_a_body_may_come_under_an_honest_length(reader):
 
 
 @pytest.mark.parametrize("empty", ["body", "204", "null", "whitespace"])
-def test_half_of_nothing_is_no_json_either(opened, empty):
+def test_half_of_nothing_is_no_json_either(opened: OpenSandbox, empty: Any) -> None:
     reader = opened(empty=empty)
     reader.sandbox.fail_next("half_json")
     with pytest.raises(requests.JSONDecodeError):
@@ -94,7 +97,7 @@ def test_half_of_nothing_is_no_json_either(opened, empty):
     assert reader.put().status_code in (200, 204)
 
 
-def test_half_a_body_may_come_under_the_length_of_the_whole(reader):
+def test_half_a_body_may_come_under_the_length_of_the_whole(reader: Reader) -> None:
     reader.sandbox.fail_next("cut_body")
     with pytest.raises(WIRE_ERRORS):
         reader.put()
@@ -102,7 +105,7 @@ def test_half_a_body_may_come_under_the_length_of_the_whole(reader):
 
 
 @pytest.mark.parametrize("status", [200, 502])
-def test_a_page_for_people_comes_with_a_good_or_a_bad_status(reader, status):
+def test_a_page_for_people_comes_with_a_good_or_a_bad_status(reader: Reader, status: int) -> None:
     reader.sandbox.fail_next(f"html_{status}")
     answer = reader.put()
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html")
@@ -110,26 +113,26 @@ def test_a_page_for_people_comes_with_a_good_or_a_bad_status(reader, status):
     assert reader.put().status_code == 201
 
 
-def test_a_slow_body_is_right_in_the_end(reader):
+def test_a_slow_body_is_right_in_the_end(reader: Reader) -> None:
     reader.sandbox.fail_next("slow_body")
     began = time.monotonic()
     assert len(reader.put().json()["changed_assets"]) == 5
     assert time.monotonic() - began > 0.15
 
 
-def test_a_redirect_stays_on_the_host_and_keeps_the_question(reader):
+def test_a_redirect_stays_on_the_host_and_keeps_the_question(reader: Reader) -> None:
     reader.sandbox.fail_next("redirect", times=2)
     answer = reader.put()
     assert answer.status_code == 302
-    assert reader.ask("PUT", answer.headers["Location"]).status_code == 201
+    assert reader.send("PUT", answer.headers["Location"]).status_code == 201
 
 
-def test_a_redirect_can_lead_elsewhere(reader):
+def test_a_redirect_can_lead_elsewhere(reader: Reader) -> None:
     reader.sandbox.fail_next("redirect", location="http://elsewhere.invalid/")
     assert reader.put().headers["Location"] == "http://elsewhere.invalid/"
 
 
-def test_a_forced_fault_waits_for_its_channel_and_operation(reader):
+def test_a_forced_fault_waits_for_its_channel_and_operation(reader: Reader) -> None:
     reader.sandbox.fail_next("503", channel_id=3003)
     reader.sandbox.fail_next("500", operation="token")
     assert reader.put(3001).status_code == 201
@@ -137,7 +140,7 @@ def test_a_forced_fault_waits_for_its_channel_and_operation(reader):
     assert reader.token(grant_type="client_credentials").status_code == 500
 
 
-def test_a_fault_can_be_forced_over_http(reader):
+def test_a_fault_can_be_forced_over_http(reader: Reader) -> None:
     url = f"{reader.sandbox.url}/_sandbox/faults"
     assert requests.post(url, json={"mode": "503", "channel_id": 3001, "times": 1}, timeout=5).ok
     assert reader.put().status_code == 503
@@ -146,12 +149,12 @@ def test_a_fault_can_be_forced_over_http(reader):
     assert "gremlins" in refused.json()["message"]
 
 
-def test_an_unknown_fault_is_refused(opened):
+def test_an_unknown_fault_is_refused(opened: OpenSandbox) -> None:
     with pytest.raises(SandboxError, match="gremlins"):
         opened(faults=["gremlins"])
 
 
-def test_drawn_faults_follow_the_seed_and_the_rate(opened):
+def test_drawn_faults_follow_the_seed_and_the_rate(opened: OpenSandbox) -> None:
     def statuses() -> list[str | None]:
         reader = opened(fault_rate=0.3, faults=["500", "429"], seed=4)
         for _ in range(60):
@@ -164,7 +167,7 @@ def test_drawn_faults_follow_the_seed_and_the_rate(opened):
     assert 8 <= sum(fault is not None for fault in first) <= 30
 
 
-def test_a_stubborn_reader_gets_everything_once_through_all_faults(opened):
+def test_a_reader_that_retries_gets_everything_once(opened: OpenSandbox) -> None:
     reader = opened(changes_per_channel=60, fault_rate=0.5, slow_body_seconds=0)
     seen, met, done = [], set(), False
     while not done:
@@ -185,7 +188,7 @@ def test_a_stubborn_reader_gets_everything_once_through_all_faults(opened):
     assert len(met - {None}) > len(MODES) * 0.7
 
 
-def confirmed_status(reader, change_set_id):
+def confirmed_status(reader: Reader, change_set_id: object) -> int:
     try:
         status = reader.delete(change_set_id).status_code
     except WIRE_ERRORS:

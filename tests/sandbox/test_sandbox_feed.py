@@ -2,37 +2,41 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from getty_sandbox import Options
 from getty_sandbox.backlog import make_backlog
 from getty_sandbox.decode import read_id, read_time
-from getty_sandbox.encode import microseconds, moment
+from getty_sandbox.encode import Message, microseconds, to_datetime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
 SIBLINGS = {3001: 3003, 3003: 3001, 3002: 3004, 3004: 3002}
 UPSERTS = ("New", "Update")
+Backlog = dict[int, list[Message]]
+Feed = dict[int, list[tuple[Any, datetime]]]
 
 
 @pytest.fixture(scope="module")
-def backlog():
+def backlog() -> Backlog:
     return make_backlog(Options(start=START), START)
 
 
 @pytest.fixture(scope="module")
-def feed(backlog):
-    """Per channel the parsed messages with the time that was meant."""
+def feed(backlog: Backlog) -> Feed:
+    """Per channel the parsed messages, each with the time that it means."""
     return {
-        channel_id: [(json.loads(m.body), moment(m.published_us)) for m in messages]
+        channel_id: [(json.loads(m.body), to_datetime(m.published_us)) for m in messages]
         for channel_id, messages in backlog.items()
     }
 
 
-def meaning(messages):
-    """What sound messages say: (asset id, lifecycle, time meant)."""
+def meaning(messages: Sequence[tuple[Any, datetime]]) -> Iterator[tuple[str, str, datetime]]:
+    """What valid messages mean: asset id, lifecycle, time."""
     words = {"new": "New", "update": "Update", "updated": "Update", "delete": "Delete", "deleted": "Delete"}
     for message, at in messages:
         asset_id, lifecycle = read_id(message["id"]), words.get(message["asset_lifecycle"].lower())
@@ -40,24 +44,24 @@ def meaning(messages):
             yield asset_id, lifecycle, at
 
 
-def by_asset(messages):
-    found = defaultdict(list)
+def by_asset(messages: Sequence[tuple[Any, datetime]]) -> dict[str, list[tuple[str, datetime]]]:
+    found: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
     for asset_id, lifecycle, at in meaning(messages):
         found[asset_id].append((lifecycle, at))
     return found
 
 
-def test_the_same_seed_and_start_give_the_same_bytes():
+def test_the_same_seed_and_start_give_the_same_bytes() -> None:
     first, second = (make_backlog(Options(changes_per_channel=2500), START) for _ in range(2))
     assert first == second
 
 
-def test_another_seed_gives_another_feed():
+def test_another_seed_gives_another_feed() -> None:
     first, second = (make_backlog(Options(changes_per_channel=500, seed=seed), START) for seed in (1, 2))
     assert first != second
 
 
-def test_a_later_start_moves_the_feed_and_nothing_else(backlog):
+def test_a_later_start_moves_the_feed_and_nothing_else(backlog: Backlog) -> None:
     small = Options(changes_per_channel=300)
     first, second = (make_backlog(small, START + timedelta(days=days)) for days in (0, 3))
     for one, other in zip(first[3001], second[3001], strict=True):
@@ -65,12 +69,12 @@ def test_a_later_start_moves_the_feed_and_nothing_else(backlog):
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 2201])
-def test_a_channel_has_exactly_as_many_changes_as_were_asked_for(size):
+def test_a_channel_has_exactly_as_many_changes_as_asked(size: int) -> None:
     made = make_backlog(Options(changes_per_channel=size), START)
     assert {len(messages) for messages in made.values()} == {size}
 
 
-def test_times_ascend_within_a_channel_and_stay_in_the_span(backlog):
+def test_times_ascend_within_a_channel_and_stay_in_the_span(backlog: Backlog) -> None:
     for messages in backlog.values():
         times = [m.published_us for m in messages]
         assert times == sorted(times)
@@ -78,17 +82,17 @@ def test_times_ascend_within_a_channel_and_stay_in_the_span(backlog):
         assert times[-1] <= microseconds(END)
 
 
-def test_a_time_that_can_be_read_says_what_was_meant(feed):
-    read = Counter()
+def test_a_time_that_can_be_read_says_what_was_meant(feed: Feed) -> None:
+    read: Counter[bool] = Counter()
     for messages in feed.values():
         for message, at in messages:
-            told = read_time(message.get("asset_changed_utc_datetime"), END)
-            assert told in (None, at)
-            read[told is not None] += 1
+            time = read_time(message.get("asset_changed_utc_datetime"), END)
+            assert time in (None, at)
+            read[time is not None] += 1
     assert read[False] < 0.01 * read[True]
 
 
-def test_times_come_with_every_zone_and_every_number_of_digits(feed):
+def test_times_come_with_every_zone_and_every_number_of_digits(feed: Feed) -> None:
     texts = [m.get("asset_changed_utc_datetime") for messages in feed.values() for m, _ in messages]
     texts = [text for text in texts if isinstance(text, str)]
     digits = Counter(len(text[20:].rstrip("Z").split("+")[0].split("-")[0]) for text in texts if text[10:11] == "T")
@@ -99,14 +103,14 @@ def test_times_come_with_every_zone_and_every_number_of_digits(feed):
     assert any(text[19:] == "" for text in texts)
 
 
-def test_times_are_missing_or_absurd_at_times(feed):
-    told = Counter(
+def test_some_times_are_missing_or_absurd(feed: Feed) -> None:
+    prefixes = Counter(
         str(m.get("asset_changed_utc_datetime", "absent"))[:4] for messages in feed.values() for m, _ in messages
     )
-    assert {"abse", "None", "", "yest", "0001", "1970", "9999"} <= set(told)
+    assert {"abse", "None", "", "yest", "0001", "1970", "9999"} <= set(prefixes)
 
 
-def test_ids_come_in_every_guise(feed):
+def test_ids_come_in_every_form(feed: Feed) -> None:
     ids = [m["id"] for messages in feed.values() for m, _ in messages]
     texts = [i for i in ids if isinstance(i, str)]
     assert any(isinstance(i, int) for i in ids)
@@ -118,8 +122,8 @@ def test_ids_come_in_every_guise(feed):
     assert {"NA", "null", "\\N"} & set(texts)
 
 
-def test_unusable_ids_and_unknown_lifecycles_are_rare_but_there(feed):
-    messages = [m for told in feed.values() for m, _ in told]
+def test_unusable_ids_and_unknown_lifecycles_are_rare_but_there(feed: Feed) -> None:
+    messages = [m for changes in feed.values() for m, _ in changes]
     unusable = [m["id"] for m in messages if read_id(m["id"]) is None]
     assert {None, "", "   ", "\0"} <= set(unusable)
     assert any(len(i) > 255 for i in unusable if i)
@@ -127,52 +131,52 @@ def test_unusable_ids_and_unknown_lifecycles_are_rare_but_there(feed):
     assert 10 < sum(m["asset_lifecycle"] == "Archive" for m in messages) < 200
 
 
-def test_lifecycles_and_types_are_spelled_in_several_ways(feed):
-    messages = [m for told in feed.values() for m, _ in told]
+def test_lifecycles_and_types_are_spelled_in_several_ways(feed: Feed) -> None:
+    messages = [m for changes in feed.values() for m, _ in changes]
     lifecycles = {m["asset_lifecycle"] for m in messages}
     assert {"New", "Update", "Delete", "Updated", "Deleted", "DELETE", "new"} <= lifecycles
     assert {"Image", "Film", "Music", None} == {m["asset_type"] for m in messages}
     assert any(m["asset_type"] is None and m["asset_lifecycle"] == "Update" for m in messages)
 
 
-def test_addresses_come_mostly_with_new_assets(feed):
-    messages = [m for told in feed.values() for m, _ in told]
+def test_addresses_come_mostly_with_new_assets(feed: Feed) -> None:
+    messages = [m for changes in feed.values() for m, _ in changes]
     with_address = Counter(m["asset_lifecycle"] for m in messages if m["uri"])
     assert with_address["New"] > 0.9 * with_address.total()
 
 
-def test_assets_are_updated_before_they_are_new_deleted_unknown_and_come_back(feed):
-    seen = Counter()
+def test_assets_come_back_and_change_before_they_are_new(feed: Feed) -> None:
+    seen: Counter[str] = Counter()
     for messages in feed.values():
-        for told in by_asset(messages).values():
-            lifecycles = [lifecycle for lifecycle, _ in told]
+        for changes in by_asset(messages).values():
+            lifecycles = [lifecycle for lifecycle, _ in changes]
             seen["update before new"] += lifecycles[:2] == ["Update", "New"]
             seen["unknown delete"] += lifecycles == ["Delete"]
             seen["back again"] += ("Delete", "New") in pairwise(lifecycles)
             seen["deleted twice"] += ("Delete", "Delete") in pairwise(lifecycles)
-            ties = {at for lifecycle, at in told if lifecycle == "Delete"}
-            seen["tie"] += any(at in ties for lifecycle, at in told if lifecycle in UPSERTS)
+            ties = {at for lifecycle, at in changes if lifecycle == "Delete"}
+            seen["tie"] += any(at in ties for lifecycle, at in changes if lifecycle in UPSERTS)
     assert all(seen[name] > 50 for name in seen), seen
     assert len(seen) == 5
 
 
-def test_one_asset_changes_several_times_in_one_set(feed):
+def test_one_asset_changes_several_times_in_one_set(feed: Feed) -> None:
     for messages in feed.values():
-        assert max(len(told) for told in by_asset(messages[:2200]).values()) >= 4
+        assert max(len(changes) for changes in by_asset(messages[:2200]).values()) >= 4
 
 
-def test_the_sibling_repeats_deletes_with_a_null_type(feed):
+def test_the_sibling_repeats_deletes_with_a_null_type(feed: Feed) -> None:
     repeated = 0
     for channel_id, messages in feed.items():
         own = by_asset(messages)
         for message, _ in feed[SIBLINGS[channel_id]]:
-            told = own.get(read_id(message["id"]) or "", [])
+            changes = own.get(read_id(message["id"]) or "", [])
             if message["asset_type"] is None and message["asset_lifecycle"].lower().startswith("delete"):
-                repeated += any(lifecycle == "Delete" for lifecycle, _ in told)
+                repeated += any(lifecycle == "Delete" for lifecycle, _ in changes)
     assert repeated > 400
 
 
-def test_deletes_that_only_the_sibling_tells_are_read_before_older_updates(feed):
+def test_a_siblings_deletes_are_read_before_older_updates(feed: Feed) -> None:
     """Reading the channels in turns, set by set: what a careless upsert would resurrect."""
     deleted, risen = {}, set()
     for first in range(0, 20_000, 2200):
@@ -185,16 +189,16 @@ def test_deletes_that_only_the_sibling_tells_are_read_before_older_updates(feed)
     assert len(risen) > 100
 
 
-def test_some_assets_move_to_the_channel_of_another_family(feed):
+def test_some_assets_move_to_the_channel_of_another_family(feed: Feed) -> None:
     upserted = {
-        channel_id: {a for a, told in by_asset(messages).items() if any(lc in UPSERTS for lc, _ in told)}
+        channel_id: {a for a, changes in by_asset(messages).items() if any(lc in UPSERTS for lc, _ in changes)}
         for channel_id, messages in feed.items()
     }
     assert len(upserted[3001] & upserted[3002]) > 50
     assert not upserted[3001] & upserted[3003]
 
 
-def test_a_feed_without_nastiness_is_clean():
+def test_a_feed_without_nastiness_is_clean() -> None:
     made = make_backlog(Options(nastiness=0, changes_per_channel=3000), START)
     for messages in made.values():
         for message in map(json.loads, (m.body for m in messages)):

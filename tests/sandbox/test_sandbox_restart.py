@@ -1,17 +1,21 @@
 """What survives a restart, and what a second sandbox may not do."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from getty_sandbox import Sandbox, SandboxError
 
+from tests.sandbox.conftest import MakeChange, OpenSandbox, Reader
+
 
 @pytest.fixture
-def start_again(opened, tmp_path):
+def start_again(opened: OpenSandbox, tmp_path: Path) -> OpenSandbox:
     """Opens the sandbox of one state directory, closing the one before."""
-    running = []
+    running: list[Reader] = []
 
-    def start(**options):
+    def start(**options: Any) -> Reader:
         for reader in running:
             reader.sandbox.close()
         options = {"state_dir": tmp_path / "state", "changes_per_channel": 40} | options
@@ -21,14 +25,14 @@ def start_again(opened, tmp_path):
     return start
 
 
-def test_the_outstanding_set_is_the_same_after_a_restart(start_again):
+def test_the_outstanding_set_is_the_same_after_a_restart(start_again: OpenSandbox) -> None:
     before = start_again().put(batch_size=5)
     after = start_again().put(batch_size=7)
     assert (before.status_code, after.status_code) == (201, 200)
     assert before.content == after.content
 
 
-def test_ids_go_on_after_a_restart_and_confirmed_sets_stay_confirmed(start_again):
+def test_ids_and_confirmations_survive_a_restart(start_again: OpenSandbox) -> None:
     reader = start_again()
     first = reader.read(3001, 10)
     truth = reader.sandbox.truth()
@@ -41,7 +45,7 @@ def test_ids_go_on_after_a_restart_and_confirmed_sets_stay_confirmed(start_again
     assert ids == ["9990", "9991"]
 
 
-def test_messages_after_the_backlog_survive_too(start_again, change):
+def test_messages_after_the_backlog_survive_too(start_again: OpenSandbox, change: MakeChange) -> None:
     reader = start_again(changes_per_channel=0)
     reader.sandbox.append(3001, [change("1"), change("2")])
     reader.read(batch_size=1)
@@ -50,7 +54,7 @@ def test_messages_after_the_backlog_survive_too(start_again, change):
     assert [m["id"] for m in reader.read()] == ["2", "3"]
 
 
-def test_a_trickle_goes_on_where_it_was(start_again):
+def test_a_trickle_continues_after_a_restart(start_again: OpenSandbox) -> None:
     now = [datetime.now(UTC)]
     options = {"changes_per_channel": 0, "trickle_per_minute": 60, "clock": lambda: now[0]}
     reader = start_again(**options)
@@ -63,7 +67,7 @@ def test_a_trickle_goes_on_where_it_was(start_again):
     assert first[-1]["asset_changed_utc_datetime"] < second[0]["asset_changed_utc_datetime"]
 
 
-def test_retirement_and_lost_notifications_survive(start_again):
+def test_retirement_and_lost_notifications_survive(start_again: OpenSandbox) -> None:
     reader = start_again()
     assert reader.sandbox.cut_retention(5) > 0
     reader.sandbox.retire(3004)
@@ -71,25 +75,25 @@ def test_retirement_and_lost_notifications_survive(start_again):
     assert start_again().sandbox.progress() == progress
 
 
-def test_a_state_is_not_continued_with_another_feed(start_again):
+def test_a_state_is_not_continued_with_another_feed(start_again: OpenSandbox) -> None:
     start_again()
     with pytest.raises(SandboxError, match=r"was made with seed 1, not 2.*another --state-dir"):
         start_again(seed=2)
 
 
-def test_two_sandboxes_do_not_share_a_state(start_again, tmp_path):
+def test_two_sandboxes_do_not_share_a_state(start_again: OpenSandbox, tmp_path: Path) -> None:
     start_again()
     with pytest.raises(SandboxError, match="Another sandbox runs"):
         Sandbox(state_dir=tmp_path / "state", changes_per_channel=40)
 
 
-def test_a_port_that_is_taken_is_told_as_a_sentence(opened):
+def test_a_port_that_is_taken_is_an_error_sentence(opened: OpenSandbox) -> None:
     port = opened().sandbox.port
     with pytest.raises(SandboxError, match=rf"cannot listen on 127.0.0.1 port {port}: .*Choose another --port"):
         Sandbox(port=port, changes_per_channel=0)
 
 
-def test_ids_do_not_repeat_even_without_a_state(opened):
+def test_ids_do_not_repeat_even_without_a_state(opened: OpenSandbox) -> None:
     ids = []
     for _ in range(2):
         reader = opened(changes_per_channel=1)

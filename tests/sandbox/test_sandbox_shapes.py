@@ -1,9 +1,12 @@
 """The spellings and shapes that the API has had, or may have."""
 
 import json
+from typing import Any
 
 import pytest
 from getty_sandbox import Options, SandboxError
+
+from tests.sandbox.conftest import MakeChange, OpenSandbox
 
 CHANGE_SET_KEYS = {
     "snake": (
@@ -33,7 +36,7 @@ CHANNEL_KEYS = {
 
 
 @pytest.mark.parametrize("keys", CHANGE_SET_KEYS)
-def test_a_change_set_comes_in_the_spelling_that_was_chosen(opened, change, keys):
+def test_a_change_set_comes_in_the_spelling_that_was_chosen(opened: OpenSandbox, change: MakeChange, keys: str) -> None:
     reader = opened(keys=keys)
     tricky = 'an "id": and "asset_type":'
     reader.sandbox.append(3001, [change(tricky)])
@@ -46,12 +49,12 @@ def test_a_change_set_comes_in_the_spelling_that_was_chosen(opened, change, keys
 
 
 @pytest.mark.parametrize("keys", CHANNEL_KEYS)
-def test_the_channel_list_comes_in_the_spelling_that_was_chosen(opened, keys):
+def test_the_channel_list_comes_in_the_spelling_that_was_chosen(opened: OpenSandbox, keys: str) -> None:
     assert {frozenset(channel) for channel in opened(keys=keys).channels().json()} == {frozenset(CHANNEL_KEYS[keys])}
 
 
 @pytest.mark.parametrize("keys", ["snake", "camel", "pascal"])
-def test_the_channel_list_may_be_wrapped(opened, keys):
+def test_the_channel_list_may_be_wrapped(opened: OpenSandbox, keys: str) -> None:
     body = opened(keys=keys, channels_shape="wrapped").channels().json()
     assert [name.lower() for name in body] == ["channels"]
 
@@ -67,14 +70,14 @@ def test_the_channel_list_may_be_wrapped(opened, keys):
         ("whitespace", 200, b" \r\n "),
     ],
 )
-def test_caught_up_looks_as_was_chosen(opened, shape, status, body):
+def test_caught_up_looks_as_was_chosen(opened: OpenSandbox, shape: Any, status: int, body: Any) -> None:
     reader = opened(empty=shape)
     for _ in range(2):  # twice on one connection: the first answer ended where it said
         answer = reader.put()
         assert (answer.status_code, answer.content) == (status, body)
 
 
-def test_an_empty_list_with_an_id_waits_for_its_confirmation_once(opened, change):
+def test_an_id_with_an_empty_list_is_confirmed_once(opened: OpenSandbox, change: MakeChange) -> None:
     reader = opened(empty="id-empty-list")
     created = reader.put()
     assert (created.status_code, created.json()["changed_assets"]) == (201, [])
@@ -96,12 +99,12 @@ def test_an_empty_list_with_an_id_waits_for_its_confirmation_once(opened, change
         {"span_days": 0},
     ],
 )
-def test_options_that_cannot_work_are_refused_with_a_sentence(wrong):
+def test_options_that_cannot_work_are_refused_with_a_sentence(wrong: Any) -> None:
     with pytest.raises(SandboxError, match=r"\w+ \w+.*\.$"):
         Options(**wrong)
 
 
-def test_messages_by_hand_may_be_any_json(opened):
+def test_messages_by_hand_may_be_any_json(opened: OpenSandbox) -> None:
     reader = opened()
     odd = ["text", 7, None, {"id": {"deep": [1]}}]
     reader.sandbox.append(3001, odd)

@@ -2,11 +2,14 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from getty_sandbox import Channel
 from getty_sandbox.decode import DeliveredSet, read_id, read_time
 from getty_sandbox.truth import truth_of
+
+from tests.sandbox.conftest import MakeChange, OpenSandbox
 
 IMAGES = Channel(3001, "Editorial", "Image")
 FILMS = Channel(3003, "Editorial", "Film")
@@ -14,20 +17,20 @@ FETCHED = datetime(2026, 2, 1, 12, tzinfo=UTC)
 DAY = "2026-01-01T00:00:0"
 
 
-def given(*messages, change_set_id="10", channel=IMAGES):
+def given(*messages: Any, change_set_id: str = "10", channel: Channel = IMAGES) -> DeliveredSet:
     return DeliveredSet(channel, change_set_id, FETCHED, json.dumps(messages).encode())
 
 
-def after(*sets):
+def after(*sets: DeliveredSet) -> dict[str, Any]:
     truth = truth_of([IMAGES, FILMS], sets)
     return truth | {"states": {row["asset_id"]: row for row in truth["asset_states"]}}
 
 
-def live(truth):
+def live(truth: dict[str, Any]) -> list[str]:
     return [row["asset_id"] for row in truth["assets"]]
 
 
-def counts(truth, channel_id="3001"):
+def counts(truth: dict[str, Any], channel_id: str = "3001") -> dict[str, int]:
     return {name: n for name, n in truth["channels"][channel_id].items() if n}
 
 
@@ -41,7 +44,7 @@ def counts(truth, channel_id="3001"):
         (True, None), (1.5, None), (["1"], None),
     ],
 )  # fmt: skip
-def test_an_id_is_stripped_text_without_control_characters(value, asset_id):
+def test_an_id_is_stripped_text_without_control_characters(value: Any, asset_id: Any) -> None:
     assert read_id(value) == asset_id
 
 
@@ -66,24 +69,24 @@ def test_an_id_is_stripped_text_without_control_characters(value, asset_id):
         (0, None),
     ],
 )
-def test_a_time_is_cut_to_microseconds_and_utc_without_a_zone(text, read):
+def test_a_time_is_cut_to_microseconds_and_utc_without_a_zone(text: Any, read: Any) -> None:
     time = read_time(text, FETCHED)
     assert (time and time.isoformat(timespec="microseconds")) == (read and read + "+00:00")
 
 
-def test_an_asset_is_live_while_its_newest_upsert_is_newer_than_its_delete(change):
+def test_an_asset_is_live_if_its_upsert_beats_its_delete(change: MakeChange) -> None:
     new, delete, again = change(at=DAY + "1"), change("1", "Delete", DAY + "2"), change(at=DAY + "3")
     assert live(after(given(new))) == ["1"]
     assert live(after(given(new, delete))) == []
     assert live(after(given(new, delete, again))) == ["1"]
 
 
-def test_on_equal_times_the_delete_wins(change):
+def test_on_equal_times_the_delete_wins(change: MakeChange) -> None:
     update, delete = change("1", "Update", DAY + "1.1234567"), change("1", "Delete", DAY + "1.1234561")
     assert live(after(given(update, delete))) == live(after(given(delete, update))) == []
 
 
-def test_an_older_update_does_not_bring_back_what_the_sibling_deleted(change):
+def test_an_older_update_does_not_undo_a_siblings_delete(change: MakeChange) -> None:
     deleted = given(change("1", "Delete", DAY + "5", asset_type=None), change_set_id="11", channel=FILMS)
     updated = given(change("1", "Update", DAY + "4"), change_set_id="12")
     assert after(deleted, updated)["asset_states"] == after(updated, deleted)["asset_states"]
@@ -97,7 +100,7 @@ def test_an_older_update_does_not_bring_back_what_the_sibling_deleted(change):
     }  # fmt: skip
 
 
-def test_equal_times_are_decided_by_the_longer_id_then_its_text_then_the_position(change):
+def test_equal_times_go_by_id_length_id_text_and_position(change: MakeChange) -> None:
     sets = [
         given(change(at=DAY + "1", asset_type=name), change(at=DAY + "1", asset_type=name), change_set_id=name)
         for name in ("9", "10", "11")
@@ -106,7 +109,7 @@ def test_equal_times_are_decided_by_the_longer_id_then_its_text_then_the_positio
     assert (state["upsert_change_set_id"], state["upsert_position"]) == ("11", 1)
 
 
-def test_a_delete_of_an_unknown_asset_is_a_tombstone_of_the_channel_that_told_it(change):
+def test_a_delete_of_an_unknown_asset_is_a_tombstone(change: MakeChange) -> None:
     truth = after(given(change("1", "Deleted", DAY + "1", asset_type=None), channel=FILMS))
     state = truth["states"]["1"]
     assert (state["asset_type"], state["channel_id"], state["asset_lifecycle"]) == (None, 3003, None)
@@ -114,12 +117,12 @@ def test_a_delete_of_an_unknown_asset_is_a_tombstone_of_the_channel_that_told_it
     assert counts(truth, "3003") == {"sets": 1, "changes": 1, "delete": 1}
 
 
-def test_a_null_type_of_an_upsert_is_that_of_its_channel_and_music_stays_music(change):
+def test_a_null_type_of_an_upsert_is_its_channels(change: MakeChange) -> None:
     truth = after(given(change("1", asset_type=None), change("2", asset_type="Music")))
     assert [row["asset_type"] for row in truth["assets"]] == ["Image", "Music"]
 
 
-def test_unusable_messages_are_rejected_and_the_rest_counts(change):
+def test_unusable_messages_are_rejected_and_the_rest_counts(change: MakeChange) -> None:
     messages = [change(None), change("1", "Archive"), "text", 7, change("2"), change("3", "UPDATED")]
     truth = after(given(*messages))
     assert counts(truth) == {"sets": 1, "changes": 6, "new": 1, "update": 1, "rejected": 4}
@@ -127,7 +130,7 @@ def test_unusable_messages_are_rejected_and_the_rest_counts(change):
     assert [row["upsert_position"] for row in truth["asset_states"]] == [4, 5]
 
 
-def test_one_change_per_asset_and_set_wins_and_the_others_are_superseded(change):
+def test_one_change_per_asset_and_set_wins(change: MakeChange) -> None:
     truth = after(
         given(change(at=DAY + "1"), change("1", "Update", DAY + "2"), change("1", "Delete", DAY + "2")),
         given(change("1", "Update", DAY + "0"), change_set_id="11"),
@@ -136,18 +139,18 @@ def test_one_change_per_asset_and_set_wins_and_the_others_are_superseded(change)
     assert [row["superseded_count"] for row in truth["change_sets"]] == [2, 0]
 
 
-def test_a_message_without_a_time_takes_that_of_its_neighbour(change):
+def test_a_message_without_a_time_takes_that_of_its_neighbour(change: MakeChange) -> None:
     truth = after(given(change("1", at=None), change("2", at=DAY + "3"), change("3", at="1970-01-01T00:00:00Z")))
     assert {row["changed_at"] for row in truth["assets"]} == {"2026-01-01T00:00:03.000000+00:00"}
 
 
-def test_without_any_time_a_delete_takes_that_of_the_fetch_and_an_upsert_is_rejected(change):
+def test_without_any_time_only_a_delete_is_accepted(change: MakeChange) -> None:
     truth = after(given(change("1", at=""), change("2", "Delete", at=None)))
     assert counts(truth) == {"sets": 1, "changes": 2, "delete": 1, "rejected": 1}
     assert truth["states"]["2"]["deleted_at"] == "2026-02-01T12:00:00.000000+00:00"
 
 
-def test_the_log_holds_every_valid_message_where_it_stood_and_the_rejected_ones_with_their_reasons(change):
+def test_the_log_has_valid_messages_and_rejects_their_reasons(change: MakeChange) -> None:
     untimed = change("4", "Delete", at=None, asset_type=None)
     rejected = ["text", change(None), change("3", "Archive")]
     truth = after(given(change("1", "Updated", DAY + "1", uri="https://e/1"), untimed, *rejected))
@@ -165,7 +168,7 @@ def test_the_log_holds_every_valid_message_where_it_stood_and_the_rejected_ones_
     assert [json.loads(row["raw"]) for row in truth["rejected_changes"]] == rejected
 
 
-def test_each_delete_is_evidence_and_whether_the_asset_was_held_is_told_where_that_is_certain(change):
+def test_was_held_is_given_only_where_it_is_certain(change: MakeChange) -> None:
     sets = [
         given(change("1", at=DAY + "1"), change("2", at=DAY + "1"), change("3", at=DAY + "1")),
         given(
@@ -183,7 +186,7 @@ def test_each_delete_is_evidence_and_whether_the_asset_was_held_is_told_where_th
     assert {row["deleted_at"] for row in deletions[:4]} == {DAY + "2.000000+00:00"}
 
 
-def test_counts_add_up_over_the_default_feed_and_only_confirmed_sets_count(opened):
+def test_counts_add_up_over_the_confirmed_sets(opened: OpenSandbox) -> None:
     reader = opened(changes_per_channel=3000)
     for channel_id in (3001, 3002, 3003, 3004):
         reader.read(channel_id, 2200)
@@ -198,7 +201,7 @@ def test_counts_add_up_over_the_default_feed_and_only_confirmed_sets_count(opene
     assert ids == sorted(set(ids))
 
 
-def test_progress_tells_total_delivered_confirmed_and_pending(opened):
+def test_progress_has_total_delivered_confirmed_and_pending(opened: OpenSandbox) -> None:
     reader = opened(changes_per_channel=100)
     reader.read(3001, 30)
     reader.put(3001, 20)
@@ -208,7 +211,7 @@ def test_progress_tells_total_delivered_confirmed_and_pending(opened):
     assert [row[name] for name in kept] == [3001, 100, 50, 30, 70]
 
 
-def test_what_has_no_time_errs_towards_removal(change):
+def test_what_has_no_time_errs_towards_removal(change: Any) -> None:
     truth = after(
         given(change("1", at=None), change("2", at=DAY + "1"), change("3", at=None), change("4", "Delete", None))
     )

@@ -75,7 +75,9 @@ print(json.dumps({f"{root} {path}": asyncio.run(location(root, path)) for root, 
 @pytest.fixture(scope="module")
 def redirects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     """Where each address of the test below is led to; none where it is handed on."""
-    return json.loads(_printed(tmp_path_factory, _REDIRECTS, json.dumps([(root, path) for root, path, _ in REDIRECTS])))
+    asked = json.dumps([(root, path) for root, path, _ in REDIRECTS])
+    found: dict[str, str | None] = json.loads(_printed(tmp_path_factory, _REDIRECTS, asked))
+    return found
 
 
 @pytest.fixture

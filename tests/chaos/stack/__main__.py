@@ -19,13 +19,13 @@ from local_stack.screen import Screen
 from local_stack.services import marked_processes
 from local_stack.stack import free_port, running_stack
 
-from tests.chaos.limit import OutOfTime, time_limit
-from tests.chaos.stack.story import WAYS, StackStory
-from tests.chaos.verdict import Verdict
+from tests.chaos.comparison import Comparison
+from tests.chaos.stack.scenario import WAYS, StackScenario
+from tests.chaos.time_limit import OutOfTime, time_limit
 
-tell = partial(print, flush=True)  # a program for a terminal
+report = partial(print, flush=True)  # a program for a terminal
 
-# Airflow waits five minutes for each; a story cannot.
+# Airflow waits five minutes for each; a test cannot.
 _CLOCKS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -38,39 +38,39 @@ _SANDBOX = "--changes-per-channel {changes} --span-days 3 --trickle-per-minute 0
 
 
 def main() -> int:
-    """Play, and close with the counted line."""
+    """Run, and end with the line of counts."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.stack", description=__doc__)
     parser.add_argument("--kills", type=int, default=8, help="how many, of each kind in turn (default: %(default)s)")
     parser.add_argument("--only", choices=WAYS, nargs="+", default=WAYS, help="the kinds (default: all)")
     parser.add_argument("--changes", type=int, default=20000, help="of each channel (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="the feed and the fates; drawn and printed if not given")
+    parser.add_argument("--seed", type=int, help="for the feed and the kills; random and printed if not given")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(100_000)
-    tell(f"chaos on the stack: seed={seed}")
+    report(f"chaos on the stack: seed={seed}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack and its folder go as well
     began, rng = time.monotonic(), random.Random(f"stack {seed}")
     ways = list(islice(cycle(rng.sample(options.only, len(options.only))), options.kills))
     sandbox_options = (*_SANDBOX.format(changes=options.changes).split(), "--seed", str(seed))
     try:
         with tempfile.TemporaryDirectory(prefix="chaos-stack-") as folder, time_limit():
-            story, verdict = _play(Path(folder), sandbox_options, rng, ways)
+            scenario, comparison = _run(Path(folder), sandbox_options, rng, ways)
     except OutOfTime:
-        tell("chaos: the time was over before the first kill")
+        report("chaos: the time was over before the first kill")
         return 1
-    for sentence in (*story.failures, *(verdict.examples if verdict else ())):
-        tell(f"  {sentence}"[:400])
-    if verdict is None:
-        tell(f"chaos: {story.counted()} and no verdict")
+    for sentence in (*scenario.failures, *(comparison.examples if comparison else ())):
+        report(f"  {sentence}"[:400])
+    if comparison is None:
+        report(f"chaos: {scenario.counted()} and no comparison")
         return 1
-    tell(f"  sets={verdict.sets} changes={verdict.changes} seconds={time.monotonic() - began:.0f}")
-    tell(f"chaos: {story.counted()} redelivered={verdict.redelivered} {verdict}")
-    return 0 if verdict.is_clean and not story.failures else 1
+    report(f"  sets={comparison.sets} changes={comparison.changes} seconds={time.monotonic() - began:.0f}")
+    report(f"chaos: {scenario.counted()} redelivered={comparison.redelivered} {comparison}")
+    return 0 if comparison.is_clean and not scenario.failures else 1
 
 
-def _play(
+def _run(
     folder: Path, sandbox_options: tuple[str, ...], rng: random.Random, ways: list[str]
-) -> tuple[StackStory, Verdict | None]:
-    """Bring up a stack with a warehouse of its own, play, and leave no process behind."""
+) -> tuple[StackScenario, Comparison | None]:
+    """Start a stack with a warehouse of its own, run the scenario, and leave no process behind."""
     state_dir, warehouse = folder / "state", EmbeddedPostgres(folder / "warehouse")
     try:
         warehouse.start()
@@ -81,11 +81,11 @@ def _play(
         screen = Screen()
         with running_stack(options, screen) as stack:
             discover(stack, screen)
-            story = StackStory(stack=stack, warehouse=warehouse, rng=rng, tell=tell)
-            verdict = story.play(ways)
+            scenario = StackScenario(stack=stack, warehouse=warehouse, rng=rng, report=report)
+            comparison = scenario.run(ways)
         if left := marked_processes(state_dir):
-            story.failures.append(f"{len(left)} processes outlived the stack")
-        return story, verdict
+            scenario.failures.append(f"{len(left)} processes outlived the stack")
+        return scenario, comparison
     finally:
         warehouse.remove()
         EmbeddedPostgres(state_dir / "postgres").remove()

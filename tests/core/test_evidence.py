@@ -385,3 +385,25 @@ def test_a_redelivery_makes_no_delete_look_younger(way: str, context: ChannelCon
         getty = ScriptedGetty([delivery(body, status=200, received_at=NOON + HOUR)])
         catch_up(replace(context, source=getty), batch_size=9, minutes=1)
     assert [(row["received_at"], row["deleted_at"]) for row in deletions(warehouse)] == [(NOON, NOON)] * 2
+
+
+@pytest.mark.parametrize("way", ["by task", "at once"])
+def test_a_misread_time_is_taken_back_when_its_set_comes_again(
+    way: str, context: ChannelContext, warehouse: Engine
+) -> None:
+    body = body_of("1", told("a", "New", 0), told("b", "Delete", 1))
+    run(replace(context, confirms=False), body)
+    wrong = "'2026-03-01T17:00Z'"
+    as_older_code_read_it(
+        warehouse,
+        f"UPDATE asset_changes SET changed_at = {wrong} WHERE asset_id = 'a'",
+        f"UPDATE asset_states SET upserted_at = {wrong} WHERE asset_id = 'a'",
+    )
+    if way == "by task":
+        run(context, body, status=200, received_at=NOON + HOUR)
+    else:
+        getty = ScriptedGetty([delivery(body, status=200, received_at=NOON + HOUR)])
+        assert catch_up(replace(context, source=getty), batch_size=9, minutes=1).is_caught_up
+    assert value(warehouse, "SELECT upserted_at FROM asset_states WHERE asset_id = 'a'") == NOON
+    assert value(warehouse, "SELECT changed_at FROM asset_changes WHERE asset_id = 'a'") == NOON
+    assert len(deletions(warehouse)) == 1

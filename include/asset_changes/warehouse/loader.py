@@ -217,6 +217,7 @@ def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, 
     longer read as a Delete gets a correction beside it.
     """
     key = _key(ref)
+    connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged"))  # of a `load_again` before, in a live load
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
     connection.execute(_LIST_REREAD_ASSETS, key)

@@ -60,9 +60,19 @@ _ONLY_NEWER = f"""
     LEFT JOIN asset_states AS known USING (asset_id)
     WHERE known.asset_id IS NULL OR {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}"""
 
-# Slots: {registers}, the registers that are coming; {only}, which of them. It says how many rows it wrote, which assets
-# it took from live to dead (anybody who looks before or after may see what another transaction did), and whose
-# registers it wrote.
+# How many rows a statement wrote, which assets it took from live to dead, and whose registers it wrote. The statement
+# itself says it: a query before or after it may see what another transaction did.
+_RETURN_WRITTEN = """RETURNING asset_id, was_live, upserted_at, deleted_at, upsert_change_set_id,
+              delete_change_set_id
+)
+SELECT count(*) AS row_count,
+       array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_ids,
+       array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_upserted_at,
+       array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
+FROM written
+"""
+
+# Slots: {registers}, the registers that are coming; {only}, which of them.
 _UPSERT = f"""
 WITH written AS (
     INSERT INTO asset_states AS known ({_COLUMNS}, was_live)
@@ -84,14 +94,7 @@ WITH written AS (
         was_live = {_KNOWN_IS_LIVE},
         loaded_at = now()
     WHERE {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}
-    RETURNING asset_id, was_live, upserted_at, deleted_at, upsert_change_set_id, delete_change_set_id
-)
-SELECT count(*) AS row_count,
-       array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_ids,
-       array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_upserted_at,
-       array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
-FROM written
-"""
+    {_RETURN_WRITTEN}"""
 
 # What the log holds of the assets, and the registers that other sets wrote: an owner may have dropped old partitions.
 _LOG_OF_ASSETS = f"""
@@ -125,14 +128,7 @@ WITH written AS (
         loaded_at = now()
     WHERE (known.{_COLUMNS.replace(", ", ", known.")})
         IS DISTINCT FROM (excluded.{_COLUMNS.replace(", ", ", excluded.")})
-    RETURNING asset_id, was_live, upserted_at, deleted_at, upsert_change_set_id, delete_change_set_id
-)
-SELECT count(*) AS row_count,
-       array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_ids,
-       array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_upserted_at,
-       array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
-FROM written
-"""
+{_RETURN_WRITTEN}"""
 
 
 def _registers_of(source: str) -> str:

@@ -21,7 +21,10 @@ _LOG = ", ".join(LOG_COLUMNS)
 _THE_SET = "channel_id = :channel_id AND change_set_id = :change_set_id"
 _IN_LOG = text(f"SELECT EXISTS ({LOG_OF_SET})")
 
-_STAGE = text(f"CREATE TEMPORARY TABLE pg_temp.staged ON COMMIT DROP AS SELECT {_LOG} FROM asset_changes WITH NO DATA")
+# A set that `load_again` leaves alone may be read anew in the same transaction.
+_STAGE = text(f"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.staged ON COMMIT DROP AS
+    SELECT {_LOG} FROM asset_changes WITH NO DATA""")
 _READ = "asset_id, asset_lifecycle, asset_type, changed_at, is_time_inferred"
 _COMPARE = text(f"""
     SELECT change_set_id, count(*) FILTER (WHERE logged.position IS NULL) AS lacking,

@@ -223,7 +223,7 @@ def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, 
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
     connection.execute(_LIST_REREAD_ASSETS, key)
-    states.lock_reread_assets(connection)
+    states.lock_reread_assets(connection, key)
     logged_deletes = connection.scalars(_LOGGED_DELETES, key).all()
     removed = connection.execute(_REMOVE_FROM_LOG, key).rowcount
     added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [ref.change_set_id]}).one().row_count

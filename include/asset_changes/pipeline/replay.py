@@ -157,6 +157,7 @@ def _load(
     ledger.lock_channel(connection, preparing.channel)
     rows = ledger.lookup_many(connection, channel_id, [each.ref.change_set_id for each in group.sets])
     known: dict[str, Ready] = {}
+    due: dict[str, Ready] = {}
     sets: list[KnownSet] = []
     total = Replayed()
     for each in group.sets:
@@ -180,6 +181,7 @@ def _load(
         if row is None:
             ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
         if is_in_log(connection, ref):
+            due[ref.change_set_id] = ready
             sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None))
         else:
             # Whether a set without a row was never loaded or is forgotten, nobody can know.
@@ -195,6 +197,11 @@ def _load(
     done = load_again(connection, sets, wait=already_archived)
     is_due = any(each.ref.change_set_id in expected for each in sets)
     total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
+    for change_set_id in sorted(done.differing & due.keys()):
+        # It is marked as loaded, so it is read anew here: nobody may take an old reading for a whole load.
+        ready = due[change_set_id]
+        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived)
+        total += Replayed(changed=rows_written, waited=rows_written)
     for change_set_id, ready in known.items():
         row = rows[change_set_id]
         if change_set_id in done.differing:

@@ -173,8 +173,8 @@ def _load(
         ref, prepared = ready.ref, ready.prepared
         total += Replayed(sets=1, changes=prepared.counts.changes)
         if row is not None and row.loaded_at is not None:
-            # Read as before, it can only lack rows that were lost.
-            is_rebuild = group.is_rebuild or row.content_hash == prepared.content_hash
+            # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
+            is_rebuild = group.is_rebuild or row.is_rebuilt or row.content_hash == prepared.content_hash
             known[ref.change_set_id] = ready
             sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
             continue
@@ -228,7 +228,8 @@ def _reread(
     current = preparing.as_the_ledger_has_it(ready, row)
     if row is None or row.loaded_at is None or current is None or is_read_by_newer_parser(row.content_hash):
         return Replayed()  # somebody else has it in work
-    done = Replayed(changed=reread(connection, current.ref, current.prepared, wait=already_archived))
+    rows_written = reread(connection, current.ref, current.prepared, wait=already_archived, is_rebuild=row.is_rebuilt)
+    done = Replayed(changed=rows_written)
     ledger.recount(connection, current.ref, current.prepared)
     ledger.renumber(connection, current.ref)
     log.warning(

@@ -213,11 +213,19 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     )
 
 
-def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, wait: Callable[[], None]) -> int:
+def reread(
+    connection: Connection,
+    ref: ChangeSetRef,
+    prepared: PreparedSet,
+    *,
+    wait: Callable[[], None],
+    is_rebuild: bool = False,
+) -> int:
     """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
     The registers of its old and new assets are computed again from the log. Evidence stays: what is no
-    longer read as a Delete gets a correction beside it.
+    longer read as a Delete gets a correction beside it. `is_rebuild` says that the tables may have held
+    before what they lack now: what was live then cannot be known.
     """
     key = _key(ref)
     connection.execute(_STAGE)
@@ -229,7 +237,7 @@ def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, 
     added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [ref.change_set_id]}).one().row_count
     written = states.replace_from_log(connection, key)
     wait()
-    new = connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
+    new = [] if is_rebuild else connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
     deletions = connection.execute(
         _ADD_DELETIONS_FROM_STAGED,
         {

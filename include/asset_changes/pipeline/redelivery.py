@@ -58,7 +58,8 @@ def receive_orphan(
         archive_uri=orphan.uri,
     )
     if not _is_readable(context, orphan.uri):
-        context.archive.write(orphan.uri, delivery.body, server_time=_latest_clock(delivery))
+        latest = _latest_clock(delivery, first_at=orphan.fetched_at)
+        context.archive.write(orphan.uri, delivery.body, server_time=latest)
     return _extend_archived(context, ref, delivery, change_set)
 
 
@@ -103,7 +104,8 @@ def repair_object(context: ChannelContext, row: LedgerRow, delivery: Delivery) -
         logged = logged_messages(connection, row.ref)
     body = restored_body(row.ref, logged, delivery) if logged else delivery.body
     log.warning("The archive's object %s was lost or damaged: it is written again", row.ref.archive_uri)
-    context.archive.write(row.ref.archive_uri, body, server_time=_latest_clock(delivery))
+    latest = _latest_clock(delivery, first_at=row.ref.fetched_at)
+    context.archive.write(row.ref.archive_uri, body, server_time=latest)
 
 
 def restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery: Delivery | None = None) -> bytes:
@@ -153,8 +155,10 @@ def restore_lost(connection: Connection, archive: Archive, row: LedgerRow) -> bo
     return True
 
 
-def _latest_clock(delivery: Delivery) -> datetime:
-    """Return until when a delivery's times are believed: it is written under the name of an earlier one."""
+def _latest_clock(delivery: Delivery, *, first_at: datetime) -> datetime | None:
+    """Return until when a delivery's times are believed, where it is kept under the name of an earlier one."""
+    if delivery.received_at <= first_at:
+        return delivery.server_time
     return max(delivery.received_at, delivery.server_time or delivery.received_at)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from asset_changes.monitoring.settings import WatchSettings
-from asset_changes.warehouse.channel_health import UNREAD_KEPT
+from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE, UNREAD_KEPT
 from asset_changes.warehouse.clean_verdict import MAY_BE_DELETE
 
 
@@ -288,9 +288,9 @@ CONDITIONS = (
         says="has had no nightly replay that was completed for {span}",
         next_step="Open asset_changes_replay: is it paused, or is its last run red? Until it is completed, nothing "
         "proves that the tables hold what was received.",
-        query="""
-            SELECT channel_id, coalesce(replayed_at, discovered_at) AS since FROM channel_health
-            WHERE retired_at IS NULL AND coalesce(replayed_at, discovered_at) < :now - :replay""",
+        query=f"""
+            SELECT channel_id, {REPLAY_DUE_SINCE} AS since FROM channel_health
+            WHERE retired_at IS NULL AND {REPLAY_DUE_SINCE} < :now - :replay""",
     ),
     Condition(
         name="replay_changed",

@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -58,7 +58,8 @@ def receive_orphan(
         archive_uri=orphan.uri,
     )
     if not _is_readable(context, orphan.uri):
-        context.archive.write(orphan.uri, delivery.body, server_time=delivery.server_time)
+        latest = _latest_clock(delivery, first_at=orphan.fetched_at)
+        context.archive.write(orphan.uri, delivery.body, server_time=latest)
     return _extend_archived(context, ref, delivery, change_set)
 
 
@@ -103,7 +104,8 @@ def repair_object(context: ChannelContext, row: LedgerRow, delivery: Delivery) -
         logged = logged_messages(connection, row.ref)
     body = restored_body(row.ref, logged, delivery) if logged else delivery.body
     log.warning("The archive's object %s was lost or damaged: it is written again", row.ref.archive_uri)
-    context.archive.write(row.ref.archive_uri, body, server_time=delivery.server_time)
+    latest = _latest_clock(delivery, first_at=row.ref.fetched_at)
+    context.archive.write(row.ref.archive_uri, body, server_time=latest)
 
 
 def restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery: Delivery | None = None) -> bytes:
@@ -147,8 +149,17 @@ def restore_lost(connection: Connection, archive: Archive, row: LedgerRow) -> bo
     kept = {each.received_at for each in archive.read(row.ref.archive_uri)}
     known = [at for at in delivery_times(connection, row.ref) if at not in kept]
     received_at = known[0] if known else row.ref.fetched_at + timedelta(microseconds=1)
-    archive.write_later(row.ref.archive_uri, Delivery(body=restored_body(row.ref, logged), received_at=received_at))
+    newest = max((each.changed_at for each in logged if each.changed_at), default=None)
+    restored = Delivery(body=restored_body(row.ref, logged), received_at=received_at, server_time=newest)
+    archive.write_later(row.ref.archive_uri, restored)
     return True
+
+
+def _latest_clock(delivery: Delivery, *, first_at: datetime) -> datetime | None:
+    """Return until when a delivery's times are believed, where it is kept under the name of an earlier one."""
+    if delivery.received_at <= first_at:
+        return delivery.server_time
+    return max(delivery.received_at, delivery.server_time or delivery.received_at)
 
 
 def _is_readable(context: ChannelContext, uri: str) -> bool:

@@ -157,6 +157,7 @@ def _load(
     ledger.lock_channel(connection, preparing.channel)
     rows = ledger.lookup_many(connection, channel_id, [each.ref.change_set_id for each in group.sets])
     known: dict[str, Ready] = {}
+    due: dict[str, Ready] = {}
     sets: list[KnownSet] = []
     total = Replayed()
     for each in group.sets:
@@ -172,14 +173,15 @@ def _load(
         ref, prepared = ready.ref, ready.prepared
         total += Replayed(sets=1, changes=prepared.counts.changes)
         if row is not None and row.loaded_at is not None:
-            # Read as before, it can only lack rows that were lost.
-            is_rebuild = group.is_rebuild or row.content_hash == prepared.content_hash
+            # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
+            is_rebuild = group.is_rebuild or row.is_rebuilt or row.content_hash == prepared.content_hash
             known[ref.change_set_id] = ready
             sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
             continue
         if row is None:
             ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
         if is_in_log(connection, ref):
+            due[ref.change_set_id] = ready
             sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None))
         else:
             # Whether a set without a row was never loaded or is forgotten, nobody can know.
@@ -195,6 +197,11 @@ def _load(
     done = load_again(connection, sets, wait=already_archived)
     is_due = any(each.ref.change_set_id in expected for each in sets)
     total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
+    for change_set_id in sorted(done.differing & due.keys()):
+        # It is marked as loaded, so it is read anew here: nobody may take an old reading for a whole load.
+        ready = due[change_set_id]
+        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived)
+        total += Replayed(changed=rows_written, waited=rows_written)
     for change_set_id, ready in known.items():
         row = rows[change_set_id]
         if change_set_id in done.differing:
@@ -221,7 +228,8 @@ def _reread(
     current = preparing.as_the_ledger_has_it(ready, row)
     if row is None or row.loaded_at is None or current is None or is_read_by_newer_parser(row.content_hash):
         return Replayed()  # somebody else has it in work
-    done = Replayed(changed=reread(connection, current.ref, current.prepared, wait=already_archived))
+    rows_written = reread(connection, current.ref, current.prepared, wait=already_archived, is_rebuild=row.is_rebuilt)
+    done = Replayed(changed=rows_written)
     ledger.recount(connection, current.ref, current.prepared)
     ledger.renumber(connection, current.ref)
     log.warning(

@@ -12,6 +12,9 @@ FRESH = timedelta(minutes=15)
 """How long an empty answer proves that nothing waits: three runs at the usual schedule."""
 UNREAD_KEPT = timedelta(days=14)
 """How long Getty keeps notifications that nobody reads (its Asset Changes guide)."""
+REPLAY_DUE_SINCE = """coalesce(replayed_at, discovered_at, (
+    SELECT min(loaded_at) FROM change_sets WHERE change_sets.channel_id = channel_health.channel_id))"""
+"""Of a row of `channel_health`: since when its next nightly replay is due; no discovery may have seen the channel."""
 SILENT_KEPT = timedelta(days=120)
 """After how long without a request Getty has removed channels (an older edition of the same guide)."""
 

@@ -4,6 +4,7 @@ Each is judged by what was received in the span, not by what was loaded. Whoever
 the print and the CSV take them from this list.
 """
 
+from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE
 from asset_changes.warehouse.compliance import SUMMARY, UNREAD, Check
 
 MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
@@ -13,10 +14,11 @@ MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
 ARCHIVE_CHECKED_WITHIN = "interval '1 day'"
 REPLAYED_WITHIN = "interval '36 hours'"
 
+# A set that was handed out again may wait for what came later than its first delivery.
 NOT_LOADED = """
 SELECT channel_id, change_set_id, fetched_at
 FROM change_sets
-WHERE loaded_at IS NULL AND fetched_at >= :since AND fetched_at < :until
+WHERE loaded_at IS NULL AND fetched_at < :until AND (fetched_at >= :since OR redelivered_count > 0)
 ORDER BY fetched_at, channel_id
 """.strip()
 
@@ -36,11 +38,14 @@ ORDER BY channel_id
 """.strip()
 _UNCHECKED_ARCHIVE = "It is not known whether {what}: the archive was not checked within a day, {{channels}}."
 
+# What a later delivery of its set brought was received when it was rejected, not when the first one came.
 REJECTED = f"""
 SELECT channel_id, count(*) AS count
 FROM rejected_changes AS r LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
 WHERE dismissed_at IS NULL AND {MAY_BE_DELETE}
-  AND coalesce(s.fetched_at, r.rejected_at) >= :since AND coalesce(s.fetched_at, r.rejected_at) < :until
+  AND (s.fetched_at >= :since AND s.fetched_at < :until
+       OR coalesce(s.redelivered_count > 0 AND s.rebuilt_at IS NULL, true)
+          AND r.rejected_at >= :since AND r.rejected_at < :until)
 GROUP BY channel_id ORDER BY channel_id
 """.strip()
 
@@ -83,7 +88,7 @@ GROUP BY c.channel_id ORDER BY c.channel_id
 
 REPLAY_OVERDUE = f"""
 SELECT channel_id, CAST(NULL AS integer) AS count FROM channel_health
-WHERE retired_at IS NULL AND coalesce(replayed_at, discovered_at) < now() - {REPLAYED_WITHIN}
+WHERE retired_at IS NULL AND {REPLAY_DUE_SINCE} < now() - {REPLAYED_WITHIN}
 ORDER BY channel_id
 """.strip()
 

@@ -91,6 +91,7 @@ class LedgerRow:
     loaded_at: datetime | None
     confirm_tried_at: datetime | None
     confirmed_at: datetime | None
+    is_rebuilt: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,4 +332,5 @@ def _ledger_row(row: Row[tuple[object, ...]]) -> LedgerRow:
         loaded_at=row.loaded_at,
         confirm_tried_at=row.confirm_tried_at,
         confirmed_at=row.confirmed_at,
+        is_rebuilt=row.rebuilt_at is not None,
     )

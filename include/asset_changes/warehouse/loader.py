@@ -21,7 +21,10 @@ _LOG = ", ".join(LOG_COLUMNS)
 _THE_SET = "channel_id = :channel_id AND change_set_id = :change_set_id"
 _IN_LOG = text(f"SELECT EXISTS ({LOG_OF_SET})")
 
-_STAGE = text(f"CREATE TEMPORARY TABLE pg_temp.staged ON COMMIT DROP AS SELECT {_LOG} FROM asset_changes WITH NO DATA")
+# A set that `load_again` leaves alone may be read anew in the same transaction.
+_STAGE = text(f"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.staged ON COMMIT DROP AS
+    SELECT {_LOG} FROM asset_changes WITH NO DATA""")
 _READ = "asset_id, asset_lifecycle, asset_type, changed_at, is_time_inferred"
 _COMPARE = text(f"""
     SELECT change_set_id, count(*) FILTER (WHERE logged.position IS NULL) AS lacking,
@@ -210,24 +213,32 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     )
 
 
-def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, wait: Callable[[], None]) -> int:
+def reread(
+    connection: Connection,
+    ref: ChangeSetRef,
+    prepared: PreparedSet,
+    *,
+    wait: Callable[[], None],
+    is_rebuild: bool = False,
+) -> int:
     """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
     The registers of its old and new assets are computed again from the log. Evidence stays: what is no
-    longer read as a Delete gets a correction beside it.
+    longer read as a Delete gets a correction beside it. `is_rebuild` says that the tables may have held
+    before what they lack now: what was live then cannot be known.
     """
     key = _key(ref)
     connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged"))  # of a `load_again` before, in a live load
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
     connection.execute(_LIST_REREAD_ASSETS, key)
-    states.lock_reread_assets(connection)
+    states.lock_reread_assets(connection, key)
     logged_deletes = connection.scalars(_LOGGED_DELETES, key).all()
     removed = connection.execute(_REMOVE_FROM_LOG, key).rowcount
     added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [ref.change_set_id]}).one().row_count
     written = states.replace_from_log(connection, key)
     wait()
-    new = connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
+    new = [] if is_rebuild else connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
     deletions = connection.execute(
         _ADD_DELETIONS_FROM_STAGED,
         {

@@ -46,7 +46,7 @@ _NEWEST = """
                changed_at, change_set_id, position
         FROM ({source}) AS coming JOIN channels USING (channel_id)
         WHERE asset_lifecycle {operator} 'Delete'
-        ORDER BY asset_id, changed_at DESC, length(change_set_id) DESC, change_set_id DESC, position DESC"""
+        ORDER BY asset_id, changed_at DESC, length(change_set_id) DESC, change_set_id DESC, position DESC{ties}"""
 _REGISTERS = """
         SELECT asset_id,
                CASE WHEN u.asset_id IS NULL THEN d.asset_type ELSE u.asset_type END AS asset_type,
@@ -107,9 +107,14 @@ _LOG_OF_ASSETS = f"""
         SELECT NULL, channel_id, delete_change_set_id, delete_position, asset_id, 'Delete', asset_type,
                deleted_at, NULL, NULL
         FROM asset_states JOIN pg_temp.reread_assets USING (asset_id) WHERE delete_change_set_id <> :change_set_id"""
+# An asset that has no row gets one that says nothing yet: else what another channel writes of it meanwhile, and has not
+# committed, would be neither seen nor waited for.
 _LOCK_REREAD = text("""
-    SELECT FROM asset_states JOIN pg_temp.reread_assets USING (asset_id)
-    ORDER BY asset_id FOR UPDATE OF asset_states""")
+    INSERT INTO asset_states AS known (asset_id, asset_family, channel_id)
+    SELECT asset_id, asset_family, channel_id FROM pg_temp.reread_assets CROSS JOIN channels
+    WHERE channel_id = :channel_id
+    ORDER BY asset_id
+    ON CONFLICT (asset_id) DO UPDATE SET asset_id = known.asset_id WHERE false""")
 _REMOVE_UNKNOWN = text("""
     DELETE FROM asset_states USING pg_temp.reread_assets
     WHERE asset_states.asset_id = reread_assets.asset_id
@@ -131,16 +136,20 @@ WITH written AS (
 {_RETURN_WRITTEN}"""
 
 
-def _registers_of(source: str) -> str:
+def _registers_of(source: str, *, ties: str = "") -> str:
     return _REGISTERS.format(
-        upserts=_NEWEST.format(source=source, operator="<>"), deletes=_NEWEST.format(source=source, operator="=")
+        upserts=_NEWEST.format(source=source, operator="<>", ties=ties),
+        deletes=_NEWEST.format(source=source, operator="=", ties=ties),
     )
 
 
 _UPSERT_FROM_LOG = text(_UPSERT.format(registers=_registers_of(LOG_OF_SET), only=""))
 # A replay finds nearly all assets as they should be: these are left out before they are locked.
 _UPSERT_FROM_STAGED = text(_UPSERT.format(registers=_registers_of(STAGED), only=_ONLY_NEWER))
-_REPLACE_FROM_LOG = text(_REPLACE.format(registers=_registers_of(_LOG_OF_ASSETS)))
+# The log knows the channel and type of a Delete; a register without a time of fetching, those of the asset's upsert.
+_REPLACE_FROM_LOG = text(
+    _REPLACE.format(registers=_registers_of(_LOG_OF_ASSETS, ties=", fetched_at NULLS LAST, channel_id DESC"))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +175,9 @@ def upsert_from_staged(connection: Connection) -> WrittenStates:
     return _written(connection, _UPSERT_FROM_STAGED, {})
 
 
-def lock_reread_assets(connection: Connection) -> None:
-    """Lock the assets in `pg_temp.reread_assets`, in the order of their ids as every load does."""
-    connection.execute(_LOCK_REREAD)
+def lock_reread_assets(connection: Connection, key: dict[str, Any]) -> None:
+    """Lock the assets in `pg_temp.reread_assets`, known or not, in the order of their ids as every load does."""
+    connection.execute(_LOCK_REREAD, {"channel_id": key["channel_id"]})
 
 
 def replace_from_log(connection: Connection, key: dict[str, Any]) -> WrittenStates:

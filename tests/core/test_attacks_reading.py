@@ -1,0 +1,138 @@
+"""Found by attacks: sets that newer code reads otherwise, in ways that a replay alone does not show."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asset_changes.archive import Archive
+from asset_changes.models import Channel
+from asset_changes.pipeline.catch_up import catch_up
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load, load_in_transaction
+from asset_changes.pipeline.replay import replay
+from asset_changes.warehouse.engine import transaction
+from sqlalchemy import Engine
+
+from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
+from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, execute, live, rows, told, value
+
+
+@pytest.fixture
+def context(archive: Archive, warehouse: Engine) -> ChannelContext:
+    """Channel 3001 with a Getty that hands out nothing."""
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
+
+
+def run(context: ChannelContext, body: bytes, *, channel: Channel = EDITORIAL_IMAGES, **given: Any) -> None:
+    """Do what the tasks of one run do with this delivery."""
+    context = replace(context, channel=channel, source=ScriptedGetty([delivery(body, **given)]))
+    ref = fetch(context, batch_size=2200)
+    assert ref is not None
+    load(context, ref)
+    confirm(context, ref)
+
+
+def was_read_by_older_code(warehouse: Engine, change_set_id: str, *, hours_late: int) -> None:
+    """Make the tables of a set those that a parser would have left that read its times too late."""
+    of_set, late = f"change_set_id = '{change_set_id}'", f"interval '{hours_late} hours'"
+    execute(warehouse, f"UPDATE change_sets SET content_hash = '1:x' WHERE {of_set}")
+    execute(warehouse, f"UPDATE asset_changes SET changed_at = changed_at + {late} WHERE {of_set}")
+    execute(warehouse, f"UPDATE asset_states SET upserted_at = upserted_at + {late} WHERE upsert_{of_set}")
+
+
+@pytest.mark.parametrize("is_loop", [False, True])
+def test_a_redelivery_mends_what_was_misread(is_loop: bool, context: ChannelContext, warehouse: Engine) -> None:
+    body = body_of("1", told("a", "New", 0), told("b", "Delete", 1))
+    run(context, body)
+    was_read_by_older_code(warehouse, "1", hours_late=5)
+    if is_loop:
+        getty = ScriptedGetty([delivery(body, status=200)])
+        catch_up(replace(context, source=getty), batch_size=2200, minutes=1)
+    else:
+        run(context, body, status=200)
+    assert value(warehouse, "SELECT upserted_at FROM asset_states WHERE asset_id = 'a'") == NOON
+    changed_at = "SELECT changed_at FROM asset_changes ORDER BY position"
+    assert [row["changed_at"] for row in rows(warehouse, changed_at)] == [NOON, NOON + timedelta(minutes=1)]
+    assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == 0
+    assert live(warehouse) == ["a"]
+
+
+def test_tombstones_get_their_own_channel_back(context: ChannelContext, warehouse: Engine) -> None:
+    """Older code read other ids in channel 3001; what is left of these today are Deletes of channel 3003."""
+    numbers = range(500)
+    body = body_of("1", *(told(f"b{each}", "New", 0) for each in numbers))
+    run(context, body)
+    deletes = [told(f"a{each}", "Delete", 1, asset_type="Film") for each in numbers]
+    run(context, body_of("2", *deletes), channel=EDITORIAL_FILM)
+    for statement in (
+        "UPDATE change_sets SET content_hash = '1:x' WHERE change_set_id = '1'",
+        "UPDATE asset_changes SET asset_id = 'a' || position WHERE change_set_id = '1'",
+        "UPDATE asset_states SET channel_id = 3001, asset_type = 'Image', asset_lifecycle = 'New', "
+        "upserted_at = '2026-03-01 12:00Z', upsert_change_set_id = '1', upsert_position = substr(asset_id, 2)::integer "
+        "WHERE asset_id LIKE 'a%'",
+        "DELETE FROM asset_states WHERE asset_id LIKE 'b%'",
+    ):
+        execute(warehouse, statement)
+    run(context, body, status=200)
+    of_deletes = "SELECT DISTINCT channel_id, asset_family, asset_type FROM asset_states WHERE asset_id LIKE 'a%'"
+    assert rows(warehouse, of_deletes) == [{"channel_id": 3003, "asset_family": "Editorial", "asset_type": "Film"}]
+    assert len(live(warehouse)) == len(numbers)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Return as soon as something is so."""
+    ends = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < ends, "it never came about"
+        time.sleep(0.01)
+
+
+def test_a_new_reading_waits_for_what_another_channel_says(context: ChannelContext, warehouse: Engine) -> None:
+    """Newer code reads an id that nobody knew, while a load that is not committed deletes that asset."""
+    body = body_of("1", told("a", "New", 0))
+    run(context, body)
+    for statement in (
+        "UPDATE change_sets SET content_hash = '1:x'",
+        "UPDATE asset_changes SET asset_id = 'misread'",
+        "UPDATE asset_states SET asset_id = 'misread'",
+    ):
+        execute(warehouse, statement)
+    film = replace(
+        context, channel=EDITORIAL_FILM, source=ScriptedGetty([delivery(body_of("2", told("a", "Delete", 1)))])
+    )
+    ref = fetch(film, batch_size=9)
+    assert ref is not None
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(warehouse) as connection:
+            load_in_transaction(connection, context=film, ref=ref, prepared=None)
+            done = worker.submit(run, context, body, status=200)
+            until(lambda: bool(value(warehouse, waiting)) or done.done())
+        done.result()
+    assert live(warehouse) == []
+    assert rows(warehouse, "SELECT asset_id FROM deleted_assets") == [{"asset_id": "a"}]
+
+
+def test_a_replay_reads_a_waiting_set_anew_before_it_counts_as_loaded(
+    context: ChannelContext, warehouse: Engine
+) -> None:
+    """Older code misread a set; newer code was handed a longer one and died before its load."""
+    messages = [told("a", "New", 0), told("b", "New", 1)]
+    run(context, body_of("1", *messages))
+    was_read_by_older_code(warehouse, "1", hours_late=5)
+    longer = delivery(
+        body_of("1", *messages, told("a", "Delete", 2)), status=200, received_at=NOON + timedelta(minutes=9)
+    )
+    fetch(replace(context, source=ScriptedGetty([longer])), batch_size=9)
+    replay(EDITORIAL_IMAGES, archive=context.archive, warehouse=warehouse)
+    assert value(warehouse, "SELECT count(*) FROM change_sets WHERE loaded_at IS NOT NULL") == 1
+    assert live(warehouse) == ["b"]
+    assert value(warehouse, "SELECT upserted_at FROM asset_states WHERE asset_id = 'a'") == NOON
+    assert value(warehouse, "SELECT count(*) FROM deletions") == 1
+    assert replay(EDITORIAL_IMAGES, archive=context.archive, warehouse=warehouse).changed == 0

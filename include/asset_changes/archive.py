@@ -272,10 +272,10 @@ def _later_uri(uri: str, received_at: datetime) -> str:
 
 def _fetched_at(uri: str) -> datetime:
     name = names.NAME.fullmatch(uri.rpartition("/")[2])
-    moment = names.time_of(name["stamp"]) if name else None
-    if moment is None:
+    time = names.time_of(name["stamp"]) if name else None
+    if time is None:
         raise ArchiveUnavailable(f"{uri!r} is not the name of a change set in the archive.")
-    return moment
+    return time
 
 
 @contextmanager

@@ -24,7 +24,7 @@ _TICKS = re.compile(r"/Date\((\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
 
 
 def parse_time(value: Any) -> datetime | None:
-    """Return the moment a text names, in UTC and truncated to microseconds; None where it names none.
+    """Return the time that a text names, in UTC and truncated to microseconds; None where it names none.
 
     A time without a zone is UTC; `/Date(1517000000000)/` is how the API's first version wrote it. A year
     before 2000 is no time: the feed cannot be that old.
@@ -35,14 +35,14 @@ def parse_time(value: Any) -> datetime | None:
         if ticks := _TICKS.fullmatch(value.strip()):
             value = (_EPOCH + timedelta(milliseconds=int(ticks[1]))).isoformat()
         try:
-            moment = datetime.fromisoformat(value)
+            time = datetime.fromisoformat(value)
         except ValueError:
-            moment = datetime.fromisoformat(value.strip().upper())
-        if moment.tzinfo is not UTC:
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            time = datetime.fromisoformat(value.strip().upper())
+        if time.tzinfo is not UTC:
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if moment.year >= EARLIEST_YEAR else None
+    return time if time.year >= EARLIEST_YEAR else None
 
 
 def canonical(word: Any) -> str | None:

@@ -194,14 +194,12 @@ def _holds_changes(value: Any) -> bool:
 def _messages(assets: list[Any]) -> Messages:
     """Read a set column by column: what is usual is settled for a whole column at once."""
     ids, words, types, times, uris = _columns([item if isinstance(item, dict) else {} for item in assets])
-    asset_ids, lifecycles, moments = _asset_ids(ids), _each_text_once(words, lifecycle), _moments(times)
-    _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": moments})
+    asset_ids, lifecycles, parsed = _asset_ids(ids), _each_text_once(words, lifecycle), _times(times)
+    _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": parsed})
     reasons: list[str | None] = [None] * len(assets)
     if None in asset_ids or None in lifecycles:
         reasons = list(map(_reason, assets, asset_ids, lifecycles))
-    return Messages(
-        asset_ids, lifecycles, _each_text_once(types, canonical), moments, _addresses(uris), reasons, assets
-    )
+    return Messages(asset_ids, lifecycles, _each_text_once(types, canonical), parsed, _addresses(uris), reasons, assets)
 
 
 def _check_spelling(assets: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> None:
@@ -250,13 +248,13 @@ def _each_text_once(cells: list[Any], meaning: Callable[[Any], str | None]) -> l
     return [known[cell] for cell in cells]
 
 
-def _moments(cells: list[Any]) -> list[datetime | None]:
+def _times(cells: list[Any]) -> list[datetime | None]:
     try:
-        moments = [datetime.fromisoformat(cell) for cell in cells]
+        parsed = [datetime.fromisoformat(cell) for cell in cells]
     except (TypeError, ValueError):
-        moments = []
-    if {moment.tzinfo for moment in moments} == {UTC} and min(moments).year >= EARLIEST_YEAR:
-        return [*moments]
+        parsed = []
+    if {time.tzinfo for time in parsed} == {UTC} and min(parsed).year >= EARLIEST_YEAR:
+        return [*parsed]
     return [parse_time(cell) for cell in cells]
 
 

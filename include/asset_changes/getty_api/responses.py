@@ -81,9 +81,9 @@ def detail(response: requests.Response) -> str:
 def http_date(text: str | None) -> datetime | None:
     """Return the time that a header names (RFC 9110), in UTC; None where it names none."""
     try:
-        moment = parsedate_to_datetime(text or "")
+        time = parsedate_to_datetime(text or "")
         # Without a zone it is UTC, not the time of the place where this machine is.
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -15,7 +15,7 @@ from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.pipeline.archived_bodies import check_body, finding_of, read_set, understood
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.archived import described_channels, known_objects
-from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 from asset_changes.warehouse.ledger import LedgerRow
 
 log = logging.getLogger(__name__)
@@ -121,8 +121,8 @@ def compare_archive(
     for finding in before:
         how = None if finding.key in found_now else _over(connection, archive, finding)
         if how is not None:
-            findings.settle(connection, [finding], how=how)
-    findings.stamp_archive_checked(connection, channel_id)
+            findings.resolve(connection, [finding], how=how)
+    findings.mark_archive_checked(connection, channel_id)
     return findings.open_findings(connection, channel_id)
 
 
@@ -137,7 +137,7 @@ def _unread(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> Iterator[ArchiveFinding]:
     """Yield the bodies that no replay has read; what they hold is not looked at."""
-    read = findings.settled_places(connection, channel_id, FindingKind.UNREADABLE, how=Settled.READ)
+    read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
     for body in archive.unreadable(channel_id, since=since, until=until):
         if place_of(body.uri) not in read:
             yield ArchiveFinding(
@@ -149,24 +149,24 @@ def _unread(
             )
 
 
-def _over(connection: Connection, archive: Archive, finding: ArchiveFinding) -> Settled | None:
+def _over(connection: Connection, archive: Archive, finding: ArchiveFinding) -> Resolution | None:
     """Return how a finding came to its end, None where it has not."""
     if finding.kind == FindingKind.MISSING:
-        return Settled.RESTORED if archive.exists(finding.archive_uri) else None
+        return Resolution.RESTORED if archive.exists(finding.archive_uri) else None
     change_set_id = finding.change_set_id
     row = ledger.lookup(connection, finding.channel_id, change_set_id) if change_set_id else None
     is_loaded = row is not None and row.loaded_at is not None
     if finding.kind == FindingKind.NOT_IN_LEDGER and change_set_id and is_loaded:
         archived = archive.find(finding.channel_id, change_set_id, before=finding.received_at)
-        return None if archived and is_lacking(archived, row, archive) else Settled.LOADED
+        return None if archived and is_lacking(archived, row, archive) else Resolution.LOADED
     if finding.kind == FindingKind.DAMAGED:
         try:
             content = archive.read_one(finding.archive_uri)
         except ArchiveObjectMissing:
-            return Settled.REMOVED if is_loaded else None  # what nobody has loaded is lost with it
+            return Resolution.REMOVED if is_loaded else None  # what nobody has loaded is lost with it
         except (ArchiveDamaged, ArchiveUnavailable):
             return None
-        return Settled.RESTORED if change_set_id is None or check_body(content, change_set_id) is None else None
+        return Resolution.RESTORED if change_set_id is None or check_body(content, change_set_id) is None else None
     return None  # only a replay reads what was not understood
 
 

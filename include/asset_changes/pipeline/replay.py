@@ -29,7 +29,7 @@ from asset_changes.pipeline.redelivery import restore_lost
 from asset_changes.pipeline.unreadable import ReadAgain, mark_read, read_unreadable
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import in_transaction, transaction
-from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 from asset_changes.warehouse.ledger import LedgerRow
 from asset_changes.warehouse.loader import KnownSet, is_in_log, load_again, load_first, reread
 from asset_changes.warehouse.migrate import add_partitions, check_version
@@ -257,8 +257,8 @@ def _conclude(
     unread = findings.note(connection, problems.findings.values())
     for key, finding in problems.over.items():
         if key not in problems.findings:
-            how = Settled.READ if finding.kind == FindingKind.UNREADABLE else Settled.RESTORED
-            findings.settle(connection, [finding], how=how)
+            how = Resolution.READ if finding.kind == FindingKind.UNREADABLE else Resolution.RESTORED
+            findings.resolve(connection, [finding], how=how)
     mark_read(connection, again)
     lately = connection.execute(select(func.now())).scalar_one() - BEING_LOADED
     found = compare_archive(

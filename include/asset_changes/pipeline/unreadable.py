@@ -18,7 +18,7 @@ from asset_changes.models import ChangeSet, Delivery
 from asset_changes.pipeline.archived_bodies import Problems
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import transaction
-from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +88,14 @@ def mark_read(connection: Connection, again: ReadAgain) -> None:
     for finding, change_set_id in again.read:
         row = ledger.lookup(connection, finding.channel_id, change_set_id) if change_set_id else None
         if change_set_id is None or (row is not None and row.loaded_at is not None):
-            findings.settle(connection, [finding], how=Settled.READ)
+            findings.resolve(connection, [finding], how=Resolution.READ)
 
 
 def _due(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> list[UnreadableBody]:
     """Return the bodies to read, the oldest first: those of the span and those of an open finding, each once."""
-    read = findings.settled_places(connection, channel_id, FindingKind.UNREADABLE, how=Settled.READ)
+    read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
     due = {place_of(each.uri): each for each in archive.unreadable(channel_id, since=since, until=until)}
     for each in findings.open_findings(connection, channel_id):
         if each.kind == FindingKind.UNREADABLE and UNREADABLE.fullmatch(each.archive_uri.rpartition("/")[2]):

@@ -148,13 +148,13 @@ class Check:
     """One thing that must be zero before a span is called clean.
 
     Each row of `query` counts `column`, or 1 where that is empty; null means that it could not be checked. `says` may
-    name `count`, `channels`, `longest` and `what`, the row's own word for it. `settled_by` says what ends it.
+    name `count`, `channels`, `longest` and `what`, the row's own word for it. `resolved_by` says what ends it.
     """
 
     name: str
     query: str
     says: str
-    settled_by: str
+    resolved_by: str
     column: str = ""
     unknown: str = ""
 
@@ -166,7 +166,7 @@ class Reservation:
     check: str
     count: int | None
     says: str
-    settled_by: str
+    resolved_by: str
 
 
 def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, str]:
@@ -249,7 +249,7 @@ def _reservations(check: Check, rows: Sequence[dict[str, Any]], names: dict[int,
                 channels=", ".join(sorted({names.get(row["channel_id"], str(row["channel_id"])) for row in some})),
                 longest=in_words(max((row["took"] for row in some if "took" in row), default=timedelta())),
             )
-            yield Reservation(check=check.name, count=count, says=said, settled_by=check.settled_by)
+            yield Reservation(check=check.name, count=count, says=said, resolved_by=check.resolved_by)
 
 
 def deletes(connection: Connection, span: Span) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ def report_sqlstate_of_refused_logins(engine: Engine) -> None:
     """Give errors of connecting their SQLSTATE, where a server answers in other words than those of failures.py."""
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: object, arguments: Any, parameters: dict[str, Any]) -> Any:
+    def connect(dialect: Any, _connection: object, arguments: Any, parameters: dict[str, Any]) -> Any:
         try:
             return dialect.connect(*arguments, **parameters)
         except psycopg.OperationalError as error:

@@ -33,11 +33,11 @@ def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
         found: dict[str, tuple[Problem, ...]] = {}
         for dag_id in dag_ids:
             dag = dags.get(dag_id)
-            told = [_missing(dag_id)] if _is_missing(dag) else []
+            problems = [_missing(dag_id)] if _is_missing(dag) else []
             if dag is not None and dag.is_paused:
-                told.append(_paused(dag_id))
+                problems.append(_paused(dag_id))
             red = _newest_failure(session, dag_id)
-            found[dag_id] = (*([red] if red else []), *told)
+            found[dag_id] = (*([red] if red else []), *problems)
     return found
 
 

@@ -73,7 +73,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What is to be said of a channel at this moment."""
+    """What is to be said of a channel now."""
 
     state: State
     since: datetime | None
@@ -153,7 +153,7 @@ def _of_alert(status: ChannelStatus, alert: Alert) -> Problem:
 
 
 def _checked_now(health: ChannelHealth, now: datetime, limits: WatchSettings, *, confirms: bool) -> list[Problem]:
-    """Return what the ledger says at this moment against a channel that Getty lists."""
+    """Return what the ledger says now against a channel that Getty lists."""
     unchecked, waits = timedelta(minutes=limits.unchecked_minutes), timedelta(minutes=limits.unconfirmed_minutes)
     found = []
     if health.unchecked_since and now - health.unchecked_since > unchecked:

@@ -225,6 +225,18 @@ CONDITIONS = (
                   < :now - greatest(:silent, :silent_times * coalesce(longest, interval '0'))""",
     ),
     Condition(
+        name="missing",
+        title="Channel missing from the list",
+        says="is missing from Getty's list, and is still read",
+        next_step="Wait for the next list, or trigger asset_changes_discovery a day after the first that lacks it: if "
+        "that one has the channel, all is well; if not, it is retired and no longer read. If all channels are missing, "
+        "check with Getty whether this API key still has its rights.",
+        over="is over: Getty lists it again, or it is retired",
+        query="""
+            SELECT channel_id, missing_since AS since FROM channel_health
+            WHERE retired_at IS NULL AND missing_since IS NOT NULL""",
+    ),
+    Condition(
         name="vanished",
         title="Channel vanished",
         says="is no longer listed by Getty, so it is not read any more",

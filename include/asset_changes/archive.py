@@ -51,7 +51,7 @@ class Archive:
         self._put(uri, gzip.compress(body, _COMPRESSION, mtime=made_at))
 
     def write_later(self, uri: str, delivery: Delivery) -> str:
-        """Keep one more delivery of the set at `uri` beside the first; return where."""
+        """Keep one more delivery of the set at `uri` next to the first; return where."""
         later = _later_uri(uri, delivery.received_at)
         self.write(later, delivery.body, server_time=delivery.server_time)
         return later

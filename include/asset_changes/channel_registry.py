@@ -66,7 +66,7 @@ def read(text: str) -> list[ChannelEntry | BadEntry]:
         try:
             entry = _entry(item)
             if entry.channel.channel_id in seen:
-                raise ConfigurationError(f"channel {entry.channel.channel_id} stands in it twice: remove one of them.")
+                raise ConfigurationError(f"channel {entry.channel.channel_id} is in it twice: remove one of them.")
             seen.add(entry.channel.channel_id)
             entries.append(entry)
         except ConfigurationError as error:
@@ -224,7 +224,7 @@ def _with_ids_of_their_own(entries: list[ChannelEntry | BadEntry]) -> list[Chann
 
 
 def _stub_id(item: Any, index: int) -> str:
-    """Return the id of the DAG that says what is wrong: the channel's own one where the entry tells it."""
+    """Return the id of the DAG that says what is wrong: the channel's own one where the entry has it."""
     try:
         return _entry({key: item[key] for key in ("channel_id", "asset_family", "asset_type")}).dag_id
     except (ConfigurationError, KeyError, TypeError):

@@ -35,7 +35,7 @@ def content_hash(said: Iterable[Any]) -> str:
     said = list(said)
     try:
         together = msgspec.json.encode(sorted(said))  # a third of the time that repr takes
-    except (TypeError, UnicodeEncodeError):  # a null beside a text, or a lone surrogate
+    except (TypeError, UnicodeEncodeError):  # a null next to a text, or a lone surrogate
         together = "\n".join(sorted(map(repr, said))).encode()
     return f"{PARSER_VERSION}:{hashlib.sha256(together).hexdigest()}"
 

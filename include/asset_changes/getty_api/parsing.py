@@ -178,7 +178,7 @@ def _check_other_keys(document: Mapping[str, Any], assets: list[Any]) -> None:
 
 
 def _may_hold_changes(key: str, value: Any) -> bool:
-    """Say whether a value beside an empty list is more than a remark: a list, an object, a link, a count."""
+    """Say whether a value next to an empty list is more than a remark: a list, an object, a link, a count."""
     if isinstance(value, list | dict):
         return bool(value)
     says_more = bool(value) and bool(_MORE.search(_folded(key)))
@@ -192,7 +192,7 @@ def _holds_changes(value: Any) -> bool:
 
 
 def _messages(assets: list[Any]) -> Messages:
-    """Read a set column by column: what is usual is settled for a whole column at once."""
+    """Read a set column by column: what is usual is read for a whole column at once."""
     ids, words, types, times, uris = _columns([item if isinstance(item, dict) else {} for item in assets])
     asset_ids, lifecycles, parsed = _asset_ids(ids), _each_text_once(words, lifecycle), _times(times)
     _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": parsed})

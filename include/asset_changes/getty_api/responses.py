@@ -1,6 +1,6 @@
 """What an HTTP answer means: a document, or the error that says what to do.
 
-Only what all endpoints have in common; what a status means to one endpoint alone stands with its method
+Only what all endpoints have in common; what a status means to one endpoint alone is with its method
 in the client. Statuses and bodies as in Getty's OpenAPI file and its error pages: services answer
 `{"ErrorCode", "ErrorMessage"}`, the edge `{"message"}`. Throttling is 429 today and was 403 with
 `X-Error-Detail: Account Over Queries Per Second Limit` before 2020.
@@ -39,7 +39,7 @@ def raise_for_status(response: requests.Response, *, connection: str) -> None:
         )
     if not is_success(response):
         raise RequestRefused(
-            f"Getty refuses the {response.request.method} ({status}, {detail(response)}). Another try cannot mend "
+            f"Getty refuses the {response.request.method} ({status}, {detail(response)}). Another try cannot repair "
             "this: report it to Getty."
         )
 

@@ -141,12 +141,12 @@ def raise_alerts(connection: Connection, findings: Sequence[Finding]) -> None:
 
 
 def mark_notified(connection: Connection, alert: OpenAlert, *, count: int | None) -> None:
-    """Stamp that somebody was notified of an alert, and of how many."""
+    """Mark that somebody was notified of an alert, and of how many."""
     connection.execute(update(alerts).where(_is(alert)).values(notified_at=func.now(), notified_count=count))
 
 
 def mark_cleared(connection: Connection, alert: OpenAlert) -> None:
-    """Stamp that an alert is over; the all-clear goes out before, if the alert itself did."""
+    """Mark that an alert is over; the all-clear goes out before, if the alert itself did."""
     connection.execute(update(alerts).where(_is(alert)).values(cleared_at=func.now()))
 
 

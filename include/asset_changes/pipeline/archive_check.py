@@ -78,7 +78,7 @@ def compare_archive(
 ) -> list[ArchiveFinding]:
     """Keep what archive and ledger of a channel lack of each other, by their names; return what is open.
 
-    Looks at what came in `since <= received_at < until`, and again at every finding that is open. A
+    Checks what came in `since <= received_at < until`, and again every finding that is open. A
     ledger's row of another root (another deployment's, or from before the archive was moved) says
     nothing of this archive. `until` should leave out what is being loaded now.
     """

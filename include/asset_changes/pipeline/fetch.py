@@ -94,7 +94,7 @@ def request_and_archive(
             except TimeoutError as error:
                 raise ArchiveUnavailable(
                     f"The archive has not taken change set {change_set_id} in {ARCHIVE_SECONDS:.0f} seconds ({uri}): "
-                    "nothing was loaded or confirmed. Look at the store behind ARCHIVE_URI."
+                    "nothing was loaded or confirmed. Check the store behind ARCHIVE_URI."
                 ) from error
 
     return ReceivedSet(

@@ -133,7 +133,7 @@ class Preparing:
 
 
 def prepared_ahead(preparing: Preparing, sets: Iterator[ArchivedSet]) -> Iterator[Group]:
-    """Yield the sets in groups, while the next ones are read and transformed beside the load."""
+    """Yield the sets in groups, while the next ones are read and transformed during the load."""
     with ThreadPoolExecutor(1) as ahead:
         coming = None
         while some := list(islice(sets, SETS_PER_TRANSACTION)):

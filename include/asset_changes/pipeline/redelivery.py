@@ -1,6 +1,6 @@
 """What rarely happens to a delivery: the same set again, a longer one, one that a dead worker or another one left.
 
-The archive keeps the first body of a set and beside it those that say more; nothing that Getty said of
+The archive keeps the first body of a set, and those that say more; nothing that Getty said of
 a set is forgotten because a later delivery says less.
 """
 
@@ -164,14 +164,14 @@ def _is_readable(context: ChannelContext, uri: str) -> bool:
 def _extend_archived(
     context: ChannelContext, ref: ChangeSetRef, delivery: Delivery, change_set: ChangeSet
 ) -> ReceivedSet:
-    """Return what the archive holds of a set with what this delivery adds, which is archived beside it."""
+    """Return what the archive holds of a set with what this delivery adds, which is archived too."""
     bodies = context.archive.read(ref.archive_uri)
     archived = parse_archived(bodies, change_set_id=ref.change_set_id)
     added = sum(unseen([*archived, change_set])[-1])
     if not added:
         return ReceivedSet(ref=ref, kind=DeliveryKind.SAME, delivery=delivery, deliveries=tuple(archived))
     received_at = delivery.received_at
-    while received_at in {body.received_at for body in bodies}:  # by it the archive tells deliveries apart
+    while received_at in {body.received_at for body in bodies}:  # it distinguishes deliveries in the archive
         received_at += timedelta(microseconds=1)
     kept = replace(delivery, received_at=received_at)
     context.archive.write_later(ref.archive_uri, kept)
@@ -185,5 +185,5 @@ def _extend_archived(
 
 
 def _name(uri: str) -> str:
-    """What tells a set's objects apart: two deployments may reach one archive by different addresses."""
+    """What distinguishes the objects of a set: two deployments may reach one archive by different addresses."""
     return uri.rpartition("/")[2]

@@ -75,7 +75,7 @@ def replay(
     only_missing: bool = False,
     note: Callable[[Connection, Replayed], None] | None = None,
 ) -> Replayed:
-    """Load the sets of a channel that came in `since <= received_at < until` again; safe beside live runs.
+    """Load the sets of a channel that came in `since <= received_at < until` again; safe while live runs load.
 
     With `only_missing`, those alone of which the warehouse lacks something: what a restored one needs.
     `note` is called in each transaction with what it did. Raises, after all else is loaded, where an

@@ -83,7 +83,7 @@ def read_unreadable(
 
 
 def mark_read(connection: Connection, again: ReadAgain) -> None:
-    """Settle the findings of the bodies whose sets are loaded by now."""
+    """Resolve the findings of the bodies whose sets are loaded by now."""
     findings.note(connection, [finding for finding, _ in again.read])
     for finding, change_set_id in again.read:
         row = ledger.lookup(connection, finding.channel_id, change_set_id) if change_set_id else None

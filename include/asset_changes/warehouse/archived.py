@@ -61,7 +61,7 @@ def described_channels(connection: Connection) -> dict[int, tuple[str, str]]:
 
 
 def described_by_assets(connection: Connection, channel_id: int) -> tuple[str, str] | None:
-    """Return family and type of a channel by one of its assets, if there is one; looks through the table."""
+    """Return family and type of a channel by one of its assets, if there is one; reads the whole table."""
     c = asset_states.c
     is_known = (c.channel_id == channel_id) & (c.asset_family != UNKNOWN) & (c.asset_type != UNKNOWN)
     query = select(c.asset_family, c.asset_type).where(is_known)

@@ -204,7 +204,7 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     touched = lacking | {id_ for id_, count in rejected.items() if count} | (written.change_set_ids & {*ids})
     return Reloaded(
         rows=(added.row_count if added else 0) + written.rows + deletions + sum(rejected.values()),
-        # Deletions are written beside log rows, or alone where they were lost: of which set, is not asked for.
+        # Deletions are written with log rows, or alone where they were lost: of which set, is not asked for.
         change_set_ids=frozenset(touched or (ids if deletions else ())),
         differing=differing,
     )
@@ -214,7 +214,7 @@ def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, 
     """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
     The registers of its old and new assets are computed again from the log. Evidence stays: what is no
-    longer read as a Delete gets a correction beside it.
+    longer read as a Delete gets a correction of its own.
     """
     key = _key(ref)
     connection.execute(_STAGE)

@@ -61,7 +61,7 @@ _ONLY_NEWER = f"""
     WHERE known.asset_id IS NULL OR {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}"""
 
 # Slots: {registers}, the registers that are coming; {only}, which of them. It says how many rows it wrote, which assets
-# it took from live to dead (anybody who looks before or after may see what another transaction did), and whose
+# it took from live to dead (anybody who reads before or after may see what another transaction did), and whose
 # registers it wrote.
 _UPSERT = f"""
 WITH written AS (

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
-    """Return by DAG what stands in its way: a red newest run, a paused or a missing DAG."""
+    """Return by DAG what is wrong with it: a red newest run, a paused or a missing DAG."""
     with create_session() as session:
         dags = _dags(session, dag_ids)
         found: dict[str, tuple[Problem, ...]] = {}
@@ -135,7 +135,7 @@ def _failure_of(session: Session, dag_id: str, run_id: str, task_id: str) -> tup
 def _paused(dag_id: str) -> Problem:
     return Problem(
         reason="Its DAG is paused, so nobody reads this channel.",
-        next_step="Switch the DAG on; it goes on where it stopped.",
+        next_step="Switch the DAG on; it continues where it stopped.",
         link=Link(path=f"dags/{path_part(dag_id)}", name="The DAG"),
     )
 
@@ -143,6 +143,6 @@ def _paused(dag_id: str) -> Problem:
 def _missing(dag_id: str) -> Problem:
     return Problem(
         reason=f"Airflow has no DAG {dag_id} at present.",
-        next_step="Look at the import errors on Airflow's home page; else run asset_changes_discovery.",
+        next_step="Check the import errors on Airflow's home page; else run asset_changes_discovery.",
         link=Link(path="dags?search=asset_changes", name="The DAGs"),
     )

@@ -120,7 +120,7 @@ def tab() -> Response:
 
 @app.exception_handler(PageUnavailable)
 def obstacle(request: Request, error: PageUnavailable) -> Response:
-    """What stands in the way of a page, instead of the page."""
+    """What prevents a page, instead of the page."""
     theme = request.query_params.get("theme", "")
     # What downloads would take a page under 200 for the file.
     status = 503 if request.url.path.endswith(".csv") else 200

@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of the scale: how many changes it stands for, and where it is."""
+    """A line of the scale: how many changes it means, and where it is."""
 
     value: int
     y: float

@@ -1,4 +1,4 @@
-"""What the page says of a channel: its state, and what a person should look at, with the next step."""
+"""What the page says of a channel: its state, and what a person should check, with the next step."""
 
 import enum
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ _STARTS: dict[str, Link | None] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that a person should look at; `link` is where the next step starts.
+    """Something that a person should check; `link` is where the next step starts.
 
     `title` is what it is about, `reason` the sentence. `entry` is the heading of docs/operations.md that says more.
     `is_breaking` says that the copy is not kept up until somebody does.

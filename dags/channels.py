@@ -18,7 +18,7 @@ _DOC = """
 Keeps the warehouse in step with channel **{channel_id}** ({family} {kind}) of Getty's Asset Changes API.
 
 `fetch` asks for the next change set and archives it, `transform` prepares its rows, `load` writes them in one
-transaction, `confirm` confirms it to Getty. `catch_up` repeats these four until the channel has nothing more to hand out.
+transaction, `confirm` confirms it to Getty. `catch_up` repeats these four until Getty has nothing more.
 
 * **A skipped run** is a good one: the channel was caught up.
 * **When a task is red**, the last line of its log says what happened and what to do. Nothing is lost: Getty hands

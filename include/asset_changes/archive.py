@@ -3,7 +3,7 @@
     <root>/channel_id=<id>/fetched_date=<YYYY-MM-DD>/<YYYYMMDDTHHMMSSffffff>Z-<change_set_id>.json.gz
 
 There are four kinds of objects. The first delivery of a change set has the name above. A longer
-one, a redelivery that holds more, has the first one's name and the time it came,
+one, a redelivery that contains more, has the first one's name and the time it came,
 `...<change_set_id>.<YYYYMMDDTHHMMSSffffff>Z.json.gz`. An orphan is one more first delivery of a set,
 of a worker that died or was overtaken; its day may be another one. A body whose structure is not
 understood is kept as `...Z.unreadable.gz`.
@@ -63,7 +63,7 @@ class Archive:
         return str(path)
 
     def exists(self, uri: str) -> bool:
-        """Say whether the archive holds an object at `uri`."""
+        """Say whether the archive has an object at `uri`."""
         with _readable(uri):
             return bool(self._path(uri).exists())
 
@@ -76,11 +76,11 @@ class Archive:
         ]
 
     def read_one(self, uri: str) -> bytes:
-        """Return the body that one object holds; raises as `read_delivery` does."""
+        """Return the body that one object contains; raises as `read_delivery` does."""
         return self.read_delivery(uri, received_at=datetime.min.replace(tzinfo=UTC)).body
 
     def read_delivery(self, uri: str, *, received_at: datetime) -> Delivery:
-        """Return what one object holds as the delivery that came at `received_at`.
+        """Return what one object contains as the delivery that came at `received_at`.
 
         Raises ArchiveDamaged where it is not what was written, ArchiveObjectMissing where there is none.
         """

@@ -21,7 +21,7 @@
         │   └── ArchiveObjectMissing     the archive has no object where one is expected
         └── NotificationFailed         the watchdog could not notify somebody, or not check everything
 
-Each message is the fact: what happened, and where. None holds a secret. What to do next is said once, with the
+Each message is the fact: what happened, and where. None contains a secret. What to do next is said once, with the
 class; the chapter "Errors" of docs/operations.md is generated from here.
 """
 
@@ -86,7 +86,7 @@ class UnexpectedRedirect(TerminalError):
 class RequestRefused(TerminalError):
     """Getty refused the request, and would refuse it again.
 
-    The message holds the status and Getty's error code.
+    The message contains the status and Getty's error code.
     """
 
     next_step = "Look the status and the code up in the release notes of Getty's API, or ask Getty."
@@ -119,7 +119,7 @@ class SchemaMismatch(TerminalError):
 class WarehouseRefused(TerminalError):
     """The warehouse, or a pooler in front of it, does not take a login or a statement.
 
-    User or password, TLS, `pg_hba.conf`, rights, a table changed by hand, a full quota. The message holds
+    User or password, TLS, `pg_hba.conf`, rights, a table changed by hand, a full quota. The message contains
     Postgres' own words, and the commands to run where rights are missing
     ([security.md](security.md#the-warehouses-user)).
     """

@@ -22,7 +22,7 @@ class Settings:
     """
 
     schema: str = "getty_images"
-    """The warehouse schema that holds all tables and views."""
+    """The warehouse schema that contains all tables and views."""
     archive_uri: str = ""
     """Where the bodies are kept as received: file://, s3://, gs:// or any other ObjectStoragePath."""
     archive_is_shared: bool = False

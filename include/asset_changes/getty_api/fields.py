@@ -16,7 +16,7 @@ _LIFECYCLES = {
 }
 _WORDS = {word.casefold(): word for word in ("Image", "Film", "Music", "Editorial", "Creative", "Both")}
 MAX_ID_LENGTH = 255
-# C0 and C1 controls, and lone surrogates, which no UTF-8 text can hold.
+# C0 and C1 controls, and lone surrogates, which no UTF-8 text can contain.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 EARLIEST_YEAR = 2000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,7 +70,7 @@ def id_text(value: Any) -> str | None:
 
 
 def storable(text: str) -> str:
-    """Return text that Postgres can hold: controls and lone surrogates are written as escapes."""
+    """Return text that Postgres can store: controls and lone surrogates are written as escapes."""
     return text if text.isprintable() else _UNUSABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -56,7 +56,7 @@ _MANY = 20
 
 
 def read_json(body: bytes) -> Any:
-    """Return the document that a body holds, or raise ValueError.
+    """Return the document that a body contains, or raise ValueError.
 
     What would block its channel for one message's sake is read: an integer of more digits than Python
     reads (as text), a control character within a text, a byte that is no UTF-8 (as a lone surrogate).
@@ -76,11 +76,11 @@ def _text_of(body: bytes) -> str:
 
 
 def parse_change_set(delivery: Delivery) -> ChangeSet | None:
-    """Return the change set that a delivery holds, or None when the channel is caught up.
+    """Return the change set that a delivery contains, or None when the channel is caught up.
 
     Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets, and nothing
     else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the structure is
-    not understood: what holds unknown content is not empty.
+    not understood: what has content that is not known is not empty.
     """
     document = delivery.document
     if document is None and delivery.body.strip():
@@ -156,7 +156,7 @@ def _check_repeated_keys(document: Mapping[str, Any], body: bytes) -> None:
 
 
 def _check_other_keys(document: Mapping[str, Any], assets: list[Any]) -> None:
-    """Raise UnreadableChangeSet where keys that are not known may hold changes, or lead to more of them.
+    """Raise UnreadableChangeSet where keys that are not known may contain changes, or lead to more of them.
 
     Getty has given its lists new names before: what is taken for empty would be confirmed unread.
     """

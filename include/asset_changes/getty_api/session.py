@@ -200,7 +200,7 @@ class GettySession:
 
 
 def _read_token(document: Any, *, now: datetime) -> Token:
-    """Return the token that an answer holds; only token, type and lifetime are read, whatever else is there.
+    """Return the token that an answer contains; only token, type and lifetime are read, whatever else is there.
 
     `expires_in` came as text and as a number.
     """

@@ -65,7 +65,7 @@ def deliver(alert: Alert, notify: Callable[[Alert], None]) -> None:
     try:
         notify(alert)
     except Exception as error:
-        # Its own words may hold what it carries, such as the address of a webhook: they are in the log alone.
+        # Its own words may contain what it carries, such as the address of a webhook: they are in the log alone.
         log.warning("Not sent: %s", alert.subject, exc_info=True)
         raise NotificationFailed(
             f"The alert {alert.subject!r} was not sent: the notifier failed with {type(error).__name__}, see the log. "

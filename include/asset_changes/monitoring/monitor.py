@@ -113,7 +113,7 @@ def _compare_archive(warehouse: Engine, compare_archive: Callable[[Connection], 
     """Compare the archive with the ledger; return what prevented it. What was found before stays open."""
     try:
         with transaction(warehouse) as connection:
-            # Whoever holds a channel's row must not hold up the watchdog, which is there to name the holder.
+            # Whoever holds a channel's row must not delay the watchdog, which is there to name that session.
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
             compare_archive(connection)
     except (ArchiveUnavailable, WarehouseUnavailable) as error:

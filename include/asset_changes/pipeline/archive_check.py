@@ -46,14 +46,14 @@ def missing_sets(
 
 
 def lacking(archived: Iterator[ArchivedSet], look_up: Lookup, *, archive: Archive) -> Iterator[ArchivedSet]:
-    """Yield those of the archived sets that the ledger does not hold, or not as a whole, in their order."""
+    """Yield those of the archived sets that the ledger does not have, or not as a whole, in their order."""
     while some := list(islice(archived, _SETS_PER_QUERY)):
         rows = look_up([each.change_set_id for each in some])
         yield from (each for each in some if is_lacking(each, rows.get(each.change_set_id), archive))
 
 
 def is_lacking(archived: ArchivedSet, row: LedgerRow | None, archive: Archive) -> bool:
-    """Say whether the archive holds more of a set than the ledger counts as loaded."""
+    """Say whether the archive has more of a set than the ledger counts as loaded."""
     if row is None or row.loaded_at is None:
         return True
     if len(archived.objects) == 1:
@@ -136,7 +136,7 @@ def compare_all_channels(connection: Connection, archive: Archive, *, now: datet
 def _unread(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> Iterator[ArchiveFinding]:
-    """Yield the bodies that no replay has read; what they hold is not looked at."""
+    """Yield the bodies that no replay has read; what they contain is not read."""
     read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
     for body in archive.unreadable(channel_id, since=since, until=until):
         if place_of(body.uri) not in read:

@@ -47,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparing:
-    """Reads and transforms archived sets; what cannot be read goes into `problems` and holds nothing up."""
+    """Reads and transforms archived sets; what cannot be read goes into `problems` and delays nothing."""
 
     channel: Channel
     archive: Archive
@@ -152,7 +152,7 @@ def _is_usable(read: ReadSet, *, needs_all: bool) -> bool:
 
 
 def _keys(sets: Sequence[ArchivedSet], rows: dict[str, LedgerRow]) -> Iterator[tuple[str, datetime]]:
-    """Yield under which keys the log may hold the sets: the ledger's, else those of their first deliveries."""
+    """Yield under which keys the log may have the sets: the ledger's, else those of their first deliveries."""
     for each in sets:
         if row := rows.get(each.change_set_id):
             yield each.change_set_id, row.ref.fetched_at

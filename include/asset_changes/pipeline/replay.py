@@ -1,8 +1,8 @@
 """Load archived change sets again: after a restore, into an empty warehouse, or to prove that nothing changes.
 
 The archive is the source, not the ledger; Getty is never called. Loaded sets go through one check
-per group of sets, which writes only what is missing or older; sets that the ledger does not hold as
-loaded go through the same load as a live one. What cannot be read is named, and holds nothing up.
+per group of sets, which writes only what is missing or older; sets that the ledger does not have as
+loaded go through the same load as a live one. What cannot be read is named, and delays nothing.
 """
 
 import gc
@@ -215,7 +215,7 @@ def _reread(
     ready: Ready,
     note: Callable[[Connection, Replayed], None] | None,
 ) -> Replayed:
-    """Replace what the tables hold of one loaded set by what today's parser reads in the archive."""
+    """Replace what the tables have of one loaded set by what today's parser reads in the archive."""
     ledger.lock_channel(connection, preparing.channel)
     row = ledger.lookup(connection, ready.ref.channel_id, ready.ref.change_set_id, lock=True)
     current = preparing.as_the_ledger_has_it(ready, row)
@@ -235,7 +235,7 @@ def _reread(
 
 
 def _is_short(ready: Ready, row: LedgerRow) -> bool:
-    """Say whether the archive holds fewer messages of a set than this parser once counted in it."""
+    """Say whether the archive has fewer messages of a set than this parser once counted in it."""
     is_counted = row.loaded_at is not None and is_read_by_this_parser(row.content_hash)
     return is_counted and ready.prepared.counts.changes < row.counts.changes
 

@@ -28,7 +28,7 @@ class ReadAgain:
     """What became of bodies that had not been understood.
 
     `sets` are the change sets that are due for loading now; `read` says of each body that is
-    understood which set it holds, None where it holds none.
+    understood which set it contains, None where it contains none.
     """
 
     sets: dict[str, ArchivedSet] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class ReadAgain:
 
 
 class Outcome(NamedTuple):
-    """Which set a body holds, None for none; or why it is still not understood."""
+    """Which set a body contains, None for none; or why it is still not understood."""
 
     change_set_id: str | None = None
     why_not: str | None = None
@@ -55,7 +55,7 @@ def read_unreadable(
 
     Those that came in `since <= received_at < until`, and all of which a finding is open. One that is
     understood becomes the first object of its set, or a longer delivery where the set has one already;
-    the body itself stays as it came. Loading what it holds is the replay's next work.
+    the body itself stays as it came. Loading what it contains is the replay's next work.
     """
     with transaction(warehouse) as connection:
         bodies = _due(connection, archive, channel_id, since=since, until=until)
@@ -124,7 +124,7 @@ def _read(warehouse: Engine, archive: Archive, body: UnreadableBody, found: Deli
 def _put_in_place(
     archive: Archive, body: UnreadableBody, found: Delivery, change_set: ChangeSet, *, first_at: datetime | None
 ) -> ArchivedSet | None:
-    """Archive what the other objects of a set do not hold; return the set with all of its objects."""
+    """Archive what the other objects of a set do not contain; return the set with all of its objects."""
     channel_id, change_set_id = body.channel_id, change_set.change_set_id
     archived = archive.find(channel_id, change_set_id, before=body.received_at)
     if archived is None:
@@ -141,7 +141,7 @@ def _put_in_place(
 
 
 def _kept(archive: Archive, archived: ArchivedSet) -> Counter[Any]:
-    """Return how often the objects of a set hold each message; one that cannot be read holds none."""
+    """Return how often the objects of a set contain each message; one that cannot be read counts as empty."""
     kept: Counter[Any] = Counter()
     for each in archived.objects:
         try:

@@ -1,4 +1,4 @@
-"""What the warehouse knows of the sets and channels that an archive holds."""
+"""What the warehouse knows of the sets and channels that an archive contains."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -32,7 +32,7 @@ class KnownObject(NamedTuple):
 def in_log(
     connection: Connection, channel_id: int, sets: Collection[tuple[str, datetime]]
 ) -> set[tuple[str, datetime]]:
-    """Return those of the sets, each with the time of its first delivery, of which the log holds changes."""
+    """Return those of the sets, each with the time of its first delivery, of which the log has changes."""
     asked = {"channel_id": channel_id, "ids": [each[0] for each in sets], "times": [each[1] for each in sets]}
     return {(row.change_set_id, row.fetched_at) for row in connection.execute(_IN_LOG, asked)}
 

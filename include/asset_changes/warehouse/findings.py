@@ -1,4 +1,4 @@
-"""The table `archive_findings`: what only the archive holds, or has lost, until it is resolved.
+"""The table `archive_findings`: what only the archive has, or has lost, until it is resolved.
 
 An object is the same wherever its archive was moved: findings are compared by its place below the root.
 """

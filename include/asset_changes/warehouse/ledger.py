@@ -149,12 +149,12 @@ def mark_loaded(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet
 
 
 def recount(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> None:
-    """Write anew what a loaded set holds; when it was loaded stays."""
+    """Write anew what a loaded set contains; when it was loaded stays."""
     connection.execute(_RECOUNT, {**_key(ref.channel_id, ref.change_set_id), **_counted(prepared)})
 
 
 def renumber(connection: Connection, ref: ChangeSetRef) -> None:
-    """Give a loaded set, of which the tables hold something else now, the channel's next sequence number."""
+    """Give a loaded set, of which the tables have something else now, the channel's next sequence number."""
     channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=None)
     connection.execute(_RENUMBER, {**_key(ref.channel_id, ref.change_set_id), "channel_seq": channel_seq})
 

@@ -137,7 +137,7 @@ class Reloaded:
 
 
 def is_in_log(connection: Connection, ref: ChangeSetRef) -> bool:
-    """Say whether the log holds any change of a set."""
+    """Say whether the log has any change of a set."""
     return bool(connection.scalar(_IN_LOG, _key(ref)))
 
 
@@ -149,7 +149,7 @@ def load_first(
     wait: Callable[[], None],
     is_rebuild: bool = False,
 ) -> None:
-    """Load a set of which the tables hold nothing, in the caller's transaction.
+    """Load a set of which the tables have nothing, in the caller's transaction.
 
     `wait` returns once the body is in the archive: before that nothing may be committed. `is_rebuild`
     says that the tables may have held the set before: what was live then cannot be known.
@@ -211,7 +211,7 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
 
 
 def reread(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet, *, wait: Callable[[], None]) -> int:
-    """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
+    """Replace what the tables have of a set by what the archive says today; return how many rows that wrote.
 
     The registers of its old and new assets are computed again from the log. Evidence stays: what is no
     longer read as a Delete gets a correction of its own.

@@ -53,7 +53,7 @@ def _answers(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return  # not on macOS: the error keeps its own words, without the code
     given = {name: value for name, value in parameters.items() if name not in _NOT_LIBPQ}
     for attempt in conninfo_attempts(given):
-        with os.fdopen(os.memfd_create("libpq_trace"), "rb") as trace:  # never on a disk: it may hold the password
+        with os.fdopen(os.memfd_create("libpq_trace"), "rb") as trace:  # never on a disk: it may contain the password
             try:
                 words = _words(make_conninfo("", **attempt).encode(), trace.fileno())
             except psycopg.Error:

@@ -122,7 +122,7 @@ def _failure_of(session: Session, dag_id: str, run_id: str, task_id: str) -> tup
         .limit(1)  # of a mapped task, any one
     ).one_or_none()
     try:
-        # By Airflow's backend: the row may hold no more than the address of an object.
+        # By Airflow's backend: the row may contain no more than the address of an object.
         failure = XCom.deserialize_value(row) if row else None
     except Exception:  # whatever the store raises: the page can do without the sentence
         log.warning("The XCom %s of the task %s of %s cannot be read", FAILURE, task_id, run_id, exc_info=True)

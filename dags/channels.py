@@ -18,7 +18,7 @@ _DOC = """
 Keeps the warehouse in step with channel **{channel_id}** ({family} {kind}) of Getty's Asset Changes API.
 
 `fetch` asks for the next change set and archives it, `transform` prepares its rows, `load` writes them in one
-transaction, `confirm` tells Getty. `catch_up` repeats these four until the channel has nothing more to hand out.
+transaction, `confirm` confirms it to Getty. `catch_up` repeats these four until Getty has nothing more.
 
 * **A skipped run** is a good one: the channel was caught up.
 * **When a task is red**, the last line of its log says what happened and what to do. Nothing is lost: Getty hands
@@ -26,7 +26,7 @@ transaction, `confirm` tells Getty. `catch_up` repeats these four until the chan
 * **Clearing a run** does the channel's next work. To load a past day again, backfill `asset_changes_replay`: Getty's
   feed has no past, the archive has.
 * **What it writes**: `asset_states`, `asset_changes`, `deletions`, `rejected_changes`, `change_sets`, `channels`.
-* **Who can wake on it**: `load` and `catch_up` update the asset `asset_changes_{channel_id}`; its events tell how far
+* **Who can wake on it**: `load` and `catch_up` update the asset `asset_changes_{channel_id}`; its events say how far
   `channel_seq` has come. `asset_changes_example_downstream` shows a DAG that reads on from there.
 """
 
@@ -89,7 +89,7 @@ def channel_dag(entry: ChannelEntry) -> DAG:
 
         @task(multiple_outputs=False)
         def confirm(loaded: Any, **context: Any) -> dict[str, Any]:
-            """Tell Getty that the set is received for good."""
+            """Confirm to Getty that the set is received for good."""
             from getty_images.tasks import channel
 
             return channel.confirm(entry, context, loaded)
@@ -145,13 +145,13 @@ def build_dag(entry: ChannelEntry | BadEntry) -> DAG:
 
 
 def channel_variable() -> str:
-    """Return the Variable as it stands; without a default, which would empty the installation in silence."""
+    """Return the Variable as it is; without a default, which would empty the installation in silence."""
     try:
         return str(Variable.get(VARIABLE))
     except Exception as error:
         raise ConfigurationError(
             f"The Variable {VARIABLE} cannot be read ({error}). Run asset_changes_discovery, which writes it; if it is "
-            "there, look at the secrets backend and the API server."
+            "there, check the secrets backend and the API server."
         ) from error
 
 

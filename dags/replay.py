@@ -8,14 +8,14 @@ from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 _DOC = """
 Loads the change sets that were **fetched** in the run's interval again, from the archive. Getty is never called.
 
-* **Every night** it replays yesterday and must report `changed=0`: a standing proof that the warehouse holds what
-  was delivered. Any other number is a warning: something had changed the tables, and the replay has mended them.
+* **Every night** it replays yesterday and must report `changed=0`: a daily proof that the warehouse holds what
+  was delivered. Any other number is a warning: something had changed the tables, and the replay has repaired them.
 * **A backfill** of this DAG (the *Trigger* dialog's *Backfill*, or `airflow backfill create --dag-id
   asset_changes_replay --from-date 2026-11-01T00:00:00Z --to-date 2026-11-07T00:00:00Z`) brings a past span back, after
   a restore or into an empty warehouse. The days are those of UTC: without the `Z` they would be days of Airflow's own
   time zone, and one is left out. Days that were replayed before need `--reprocess-behavior completed`.
 * **By hand**: trigger it with `replay_from` and `replay_to`, both of them; the end is not included.
-* **After a restore** of the warehouse: trigger it with `only_missing`. It looks through the whole archive for sets that
+* **After a restore** of the warehouse: trigger it with `only_missing`. It goes through the whole archive for sets that
   the warehouse lacks, names them in the log, and loads these alone.
 
 It takes every channel that has a folder in the archive, retired ones and those that the Variable has lost included.
@@ -58,14 +58,14 @@ which one it is and what to do. What a person has dismissed makes no replay red.
             type=["string", "null"],
             format="date-time",
             title="From",
-            description="Replay sets fetched from this moment on. Empty: the run's interval.",
+            description="Replay sets fetched from this time on. Empty: the run's interval.",
         ),
         "replay_to": Param(
             None,
             type=["string", "null"],
             format="date-time",
             title="To",
-            description="Replay sets fetched before this moment. Needed where From is given.",
+            description="Replay sets fetched before this time. Needed where From is given.",
         ),
         "only_missing": Param(
             False,

@@ -117,7 +117,7 @@ def error_entries() -> str:
 
 def checks_table() -> str:
     """Return the table of docs/compliance.md: every check of the verdict, and what settles it."""
-    rows = [(each.name, _said_in_general(each), each.settled_by) for each in CHECKS]
+    rows = [(each.name, _said_in_general(each), each.resolved_by) for each in CHECKS]
     return "\n".join(_table(rows, head=("check", "what speaks against the span", "what settles it")))
 
 

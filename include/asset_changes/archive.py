@@ -3,7 +3,7 @@
     <root>/channel_id=<id>/fetched_date=<YYYY-MM-DD>/<YYYYMMDDTHHMMSSffffff>Z-<change_set_id>.json.gz
 
 There are four kinds of objects. The first delivery of a change set has the name above. A longer
-one, a redelivery that holds more, has the first one's name and the time it came,
+one, a redelivery that contains more, has the first one's name and the time it came,
 `...<change_set_id>.<YYYYMMDDTHHMMSSffffff>Z.json.gz`. An orphan is one more first delivery of a set,
 of a worker that died or was overtaken; its day may be another one. A body whose structure is not
 understood is kept as `...Z.unreadable.gz`.
@@ -51,7 +51,7 @@ class Archive:
         self._put(uri, gzip.compress(body, _COMPRESSION, mtime=made_at))
 
     def write_later(self, uri: str, delivery: Delivery) -> str:
-        """Keep one more delivery of the set at `uri` beside the first; return where."""
+        """Keep one more delivery of the set at `uri` next to the first; return where."""
         later = _later_uri(uri, delivery.received_at)
         self.write(later, delivery.body, server_time=delivery.server_time)
         return later
@@ -63,7 +63,7 @@ class Archive:
         return str(path)
 
     def exists(self, uri: str) -> bool:
-        """Say whether the archive holds an object at `uri`."""
+        """Say whether the archive has an object at `uri`."""
         with _readable(uri):
             return bool(self._path(uri).exists())
 
@@ -76,11 +76,11 @@ class Archive:
         ]
 
     def read_one(self, uri: str) -> bytes:
-        """Return the body that one object holds; raises as `read_delivery` does."""
+        """Return the body that one object contains; raises as `read_delivery` does."""
         return self.read_delivery(uri, received_at=datetime.min.replace(tzinfo=UTC)).body
 
     def read_delivery(self, uri: str, *, received_at: datetime) -> Delivery:
-        """Return what one object holds as the delivery that came at `received_at`.
+        """Return what one object contains as the delivery that came at `received_at`.
 
         Raises ArchiveDamaged where it is not what was written, ArchiveObjectMissing where there is none.
         """
@@ -272,10 +272,10 @@ def _later_uri(uri: str, received_at: datetime) -> str:
 
 def _fetched_at(uri: str) -> datetime:
     name = names.NAME.fullmatch(uri.rpartition("/")[2])
-    moment = names.time_of(name["stamp"]) if name else None
-    if moment is None:
+    time = names.time_of(name["stamp"]) if name else None
+    if time is None:
         raise ArchiveUnavailable(f"{uri!r} is not the name of a change set in the archive.")
-    return moment
+    return time
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def read(text: str) -> list[ChannelEntry | BadEntry]:
         try:
             entry = _entry(item)
             if entry.channel.channel_id in seen:
-                raise ConfigurationError(f"channel {entry.channel.channel_id} stands in it twice: remove one of them.")
+                raise ConfigurationError(f"channel {entry.channel.channel_id} is in it twice: remove one of them.")
             seen.add(entry.channel.channel_id)
             entries.append(entry)
         except ConfigurationError as error:
@@ -190,10 +190,10 @@ def _not_listed(item: dict[str, Any], *, is_refused: bool, now: datetime) -> dic
 def _time(value: Any) -> datetime | None:
     """Return a time of the list; None for what is none, as a person may write anything there."""
     try:
-        moment = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def _described(item: dict[str, Any], channel: Channel) -> dict[str, Any]:
@@ -213,18 +213,18 @@ def _order(item: Any) -> tuple[bool, int, str]:
 def _with_ids_of_their_own(entries: list[ChannelEntry | BadEntry]) -> list[ChannelEntry | BadEntry]:
     """Return the entries so that no stub takes the id of a channel's DAG, or of another stub."""
     taken = {entry.dag_id for entry in entries if isinstance(entry, ChannelEntry)}
-    told: list[ChannelEntry | BadEntry] = []
+    kept: list[ChannelEntry | BadEntry] = []
     for index, entry in enumerate(entries):
         if isinstance(entry, BadEntry):
             if entry.dag_id in taken:
                 entry = replace(entry, dag_id=_stub_id(None, index))
             taken.add(entry.dag_id)
-        told.append(entry)
-    return told
+        kept.append(entry)
+    return kept
 
 
 def _stub_id(item: Any, index: int) -> str:
-    """Return the id of the DAG that says what is wrong: the channel's own one where the entry tells it."""
+    """Return the id of the DAG that says what is wrong: the channel's own one where the entry has it."""
     try:
         return _entry({key: item[key] for key in ("channel_id", "asset_family", "asset_type")}).dag_id
     except (ConfigurationError, KeyError, TypeError):

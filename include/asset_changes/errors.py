@@ -21,7 +21,7 @@
         │   └── ArchiveObjectMissing     the archive has no object where one is expected
         └── NotificationFailed         the watchdog could not notify somebody, or not check everything
 
-Each message is the fact: what happened, and where. None holds a secret. What to do next is said once, with the
+Each message is the fact: what happened, and where. None contains a secret. What to do next is said once, with the
 class; the chapter "Errors" of docs/operations.md is generated from here.
 """
 
@@ -86,7 +86,7 @@ class UnexpectedRedirect(TerminalError):
 class RequestRefused(TerminalError):
     """Getty refused the request, and would refuse it again.
 
-    The message holds the status and Getty's error code.
+    The message contains the status and Getty's error code.
     """
 
     next_step = "Look the status and the code up in the release notes of Getty's API, or ask Getty."
@@ -96,7 +96,7 @@ class UnreadableChangeSet(TerminalError):
     """The structure of a body is not understood; it is archived, and nothing is confirmed.
 
     The list of assets has a name that is not known, say, or none of many messages has an id, a lifecycle or a
-    time. The archive has it beside the others (`...unreadable.gz`), so nothing is lost.
+    time. The archive has it with the others (`...unreadable.gz`), so nothing is lost.
     Should another consumer have confirmed it meanwhile, a replay reads it once the code understands it: of its
     span, or of an open finding. What is still not understood makes a replay of its span red until a person
     dismisses the finding.
@@ -119,7 +119,7 @@ class SchemaMismatch(TerminalError):
 class WarehouseRefused(TerminalError):
     """The warehouse, or a pooler in front of it, does not take a login or a statement.
 
-    User or password, TLS, `pg_hba.conf`, rights, a table changed by hand, a full quota. The message holds
+    User or password, TLS, `pg_hba.conf`, rights, a table changed by hand, a full quota. The message contains
     Postgres' own words, and the commands to run where rights are missing
     ([security.md](security.md#the-warehouses-user)).
     """
@@ -167,11 +167,11 @@ class ApiUnavailable(TransientError):
     """Getty did not answer, or not with something whole.
 
     It was tried again for a minute. Where the message speaks of clocks, run `SELECT now()` in the warehouse: it is
-    a day or more behind the `Date` of Getty's answers, so what is new cannot be told from what is old.
+    a day or more behind the `Date` of Getty's answers, so it is not known what is new and what is old.
     """
 
     next_step = (
-        "Wait: the next run tries again, and nothing is lost. If it lasts, look at Getty's status "
+        "Wait: the next run tries again, and nothing is lost. If it lasts, check Getty's status "
         "page, then at your own proxy and DNS."
     )
 

@@ -15,7 +15,7 @@ class Metric:
 
     @property
     def prometheus_name(self) -> str:
-        """The name under which Prometheus holds it, through statsd-exporter or an OpenTelemetry collector."""
+        """The name under which Prometheus has it, through statsd-exporter or an OpenTelemetry collector."""
         return f"airflow_{self.name.replace('.', '_')}"
 
 

@@ -85,7 +85,7 @@ class Delivery:
 class ChangeSet:
     """What one delivery of a change set says: its id, its messages in feed order, and when it came.
 
-    No time after `latest_time` is believed. `content_hash` is the same for all deliveries that hold
+    No time after `latest_time` is believed. `content_hash` is the same for all deliveries that contain
     the same messages, in any order and spelling.
     """
 

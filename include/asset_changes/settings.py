@@ -22,7 +22,7 @@ class Settings:
     """
 
     schema: str = "getty_images"
-    """The warehouse schema that holds all tables and views."""
+    """The warehouse schema that contains all tables and views."""
     archive_uri: str = ""
     """Where the bodies are kept as received: file://, s3://, gs:// or any other ObjectStoragePath."""
     archive_is_shared: bool = False
@@ -30,7 +30,7 @@ class Settings:
     batch_size: int = MAX_BATCH_SIZE
     """Most changes per change set, 1 to 2200."""
     catch_up_minutes: float = 50
-    """How long one run goes on fetching before it leaves the rest to the next one."""
+    """How long one run fetches before it leaves the rest to the next one."""
     confirm: bool = True
     """`off`: look but do not consume; one set per channel is loaded and nothing is confirmed."""
     gap_minutes: float = 60
@@ -82,7 +82,7 @@ def _archive_uri(environment: Mapping[str, str]) -> str:
     user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
     if at and ":" in user:
         raise ConfigurationError(
-            f"{PREFIX}ARCHIVE_URI holds a password, which would stand in the ledger and in every log: put it into an "
+            f"{PREFIX}ARCHIVE_URI holds a password, which would be in the ledger and in every log: put it into an "
             "Airflow connection, and that connection's id before the @, as in s3://aws_default@bucket/prefix."
         )
     return uri

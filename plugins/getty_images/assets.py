@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def channel_asset(channel_id: int) -> Asset:
-    """Return the asset that stands for what the warehouse holds of a channel."""
+    """Return the asset that means what the warehouse has of a channel."""
     return Asset(name=f"asset_changes_{channel_id}", uri=f"x-getty-images://asset-changes/channels/{channel_id}")
 
 

@@ -15,7 +15,7 @@ FAILURE = "failure"
 
 
 def keep_failure(context: Context) -> None:
-    """Keep class and sentence of one of our errors, which hold no secrets; others stand in the log alone."""
+    """Keep class and sentence of one of our errors, which contain no secrets; others are in the log alone."""
     error = context.get("exception")
     if isinstance(error, AssetChangesError):
         context["ti"].xcom_push(FAILURE, {"error": type(error).__name__, "says": str(error)[:900]})

@@ -30,7 +30,7 @@ class GettyImagesHook(BaseHook):
 
     :param getty_images_conn_id: the connection: host = API base URL, login = API key, password = secret,
         extras `token_url`, `grant_type`, `username`, `user_password`, `timeout_seconds`.
-    :param clock: tells when an answer came; this machine's clock by default.
+    :param clock: says when an answer came; this machine's clock by default.
     """
 
     conn_name_attr = "getty_images_conn_id"
@@ -72,7 +72,7 @@ class GettyImagesHook(BaseHook):
         return self.client.get_change_set(channel_id, batch_size=size)
 
     def confirm_change_set(self, change_set_id: str) -> Confirmation:
-        """Tell Getty that a set is received for good; it is not handed out again."""
+        """Confirm to Getty that a set is received for good; it is not handed out again."""
         return self.client.confirm_change_set(change_set_id)
 
     def test_connection(self) -> tuple[bool, str]:

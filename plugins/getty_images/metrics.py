@@ -25,7 +25,7 @@ def send_loaded(channel_id: int, *, sets: int, counts: Counts, channel_seq: int)
 
 
 def send_watched(watched: MonitorResult) -> None:
-    """Send how the channels stand and which alerts are open, the closed ones as 0."""
+    """Send the state of the channels and which alerts are open, the closed ones as 0."""
     for reading in watched.readings:
         for metric, value in ((LAG_SECONDS, reading.lag_seconds), (UNCHECKED_SECONDS, reading.unchecked_seconds)):
             if value is not None:

@@ -98,7 +98,7 @@ def warehouse_url(conn_id: str) -> URL:
 
 
 def channel_variable() -> str | None:
-    """Return the list of channels as it stands, or None where discovery has not written it yet."""
+    """Return the list of channels as it is, or None where discovery has not written it yet."""
     return variable(channel_registry.VARIABLE)
 
 

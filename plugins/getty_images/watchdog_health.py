@@ -78,7 +78,7 @@ def _remembered() -> _Outage | None:
 
 
 def _alert(error: BaseException, *, since: datetime, page: str | None) -> Alert:
-    """Return the message, with the sentence of one of our errors; what others say may hold secrets."""
+    """Return the message, with the sentence of one of our errors; what others say may contain secrets."""
     is_ours = isinstance(error, AssetChangesError)
     return Alert(
         condition=CONDITION,

@@ -1,5 +1,6 @@
 """A login that is refused says so with the true cause, whatever host, proxy or language it comes through."""
 
+import os
 import socket
 import struct
 import threading
@@ -114,3 +115,19 @@ def test_a_server_without_tls_is_refused_where_tls_is_required() -> None:
 def test_nobody_there_is_a_passing_fault() -> None:
     found = failure_of(URL.create("postgresql", host="127.0.0.1", port=free_port(), database="x"))
     assert type(found) is WarehouseUnavailable
+
+
+def test_a_system_without_memfd_keeps_the_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS the code of an answer cannot be read; the error of the login is the one that is raised."""
+    monkeypatch.delattr(os, "memfd_create")
+    with server_that_answers("28P01", "Kennwort falsch") as url:
+        assert "Kennwort falsch" in str(failure_of(url))
+
+
+def test_a_code_that_cannot_be_read_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_name: str) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with server_that_answers("28P01", "Kennwort falsch") as url:
+        assert "Kennwort falsch" in str(failure_of(url))

@@ -18,9 +18,11 @@ from asset_changes.models import ChangeSetRef, Confirmation, Delivery
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext
-from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.fetch import fetch, request_and_archive
 from asset_changes.pipeline.load import load
+from asset_changes.warehouse.engine import connect
 from getty_sandbox.sandbox import Sandbox
+from local_stack.stack import free_port
 from sqlalchemy import Engine
 from upath import UPath
 
@@ -233,7 +235,19 @@ def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
     assert str(path) in str(caught.value)
     assert steps.archive.read_one(str(caught.value).rpartition(" ")[2]) == body
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
+    assert value(warehouse, "SELECT archive_uri FROM archive_findings WHERE kind = 'unreadable'").endswith(path.name)
     assert getty.confirmed == []
+
+
+def test_a_warehouse_that_is_away_hides_no_unreadable_body(
+    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, tmp_path: Path
+) -> None:
+    """Its finding cannot be written: the task still fails with the body's own error, and the archive has the body."""
+    getty.deliveries = [delivery(b"[]")]
+    away = connect(warehouse.url.set(host="127.0.0.1", port=free_port(), query={}), schema="getty_images")
+    with pytest.raises(UnreadableChangeSet, match=r"Channel 3001: .*\.unreadable\.gz"):
+        request_and_archive(replace(steps, warehouse=away), batch_size=5)
+    assert len([*tmp_path.rglob("*.unreadable.gz")]) == 1
 
 
 def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(

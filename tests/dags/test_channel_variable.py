@@ -100,7 +100,7 @@ def test_a_channel_that_stands_in_the_list_twice_is_told_of_and_no_channel_is_lo
 
     assert told["errors"] == {}
     assert set(told["dags"]) == {DAG, "asset_changes_editorial_film_3001", GOOD_DAG}
-    assert "channel 3001 stands in it twice" in told["dags"]["asset_changes_editorial_film_3001"]["description"]
+    assert "channel 3001 is in it twice" in told["dags"]["asset_changes_editorial_film_3001"]["description"]
     assert "channel" in told["dags"][DAG]["tags"]
 
 

@@ -57,7 +57,7 @@ def test_a_warehouse_that_cannot_be_read_says_why_and_where_to_look(
     server.connect(bare_url.set(**change))
     told = words(server.get("").text)
     assert reason in told
-    assert "Next: Look at the database behind connection warehouse_default" in told
+    assert "Next: Check the database behind connection warehouse_default" in told
     assert "nothing was loaded" not in told
 
 

@@ -100,7 +100,7 @@ def test_a_red_run_is_told_with_the_next_step_of_its_error(page: AirflowServer, 
     runs.end("red", "failed", error="ApiUnavailable", says="Getty answers 503.")
     html = page.get("").text
     assert "Its newest run has failed in the task fetch: Getty answers 503." in words(html)
-    assert "Next: Wait: the next run tries again, and nothing is lost. If it lasts, look at Getty's" in words(html)
+    assert "Next: Wait: the next run tries again, and nothing is lost. If it lasts, check Getty's" in words(html)
     assert "More: docs/operations.md#apiunavailable" in words(html)
     assert f'href="/dags/{IMAGES}/runs/red/tasks/fetch"' in html
 

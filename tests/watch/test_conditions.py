@@ -119,6 +119,18 @@ def _vanish(feed: Feed) -> None:
     feed.discover()
 
 
+def _miss(feed: Feed) -> None:
+    """One list lacks the channel."""
+    with transaction(feed.steps.warehouse) as connection:
+        ledger.mark_missing(connection, [3001])
+
+
+def _retire_noted(feed: Feed) -> None:
+    with transaction(feed.steps.warehouse) as connection:
+        ledger.retire_channels(connection, [3001])
+    _take_note(feed)
+
+
 def _relist(feed: Feed) -> None:
     with Sandbox(changes_per_channel=0) as getty:
         feed.discover(getty)
@@ -247,6 +259,8 @@ CASES = (
         settings=WatchSettings(unchecked_minutes=9_999),
     ),
     Case("unconfirmed", _load, "loaded change set that is unconfirmed for 31 minutes", 31 * MINUTES, Feed.catch_up),
+    Case("missing", _miss, "is missing from Getty's list, and is still read", goes=_relist, over="lists it again"),
+    Case("missing", _miss, "is missing from Getty's list, and is still read", goes=_retire_noted, over="it is retired"),
     Case("vanished", _vanish, "is no longer listed by Getty", goes=_relist, over="Getty lists it again"),
     Case("vanished", _vanish, "is no longer listed by Getty", goes=_take_note, over="somebody took note"),
     Case("appeared", _appear, "is new: Getty did not list it before", over_after=8 * DAYS, over="is no news any more"),

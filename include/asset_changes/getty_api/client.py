@@ -34,9 +34,9 @@ _CLOCK_LIMIT = timedelta(days=1)
 class AssetChangesClient:
     """A session with the Asset Changes API: one connection pool, one token.
 
-    `name` stands in error sentences for what a person must correct (the connection id); `on_token` gets
+    `name` says in error sentences what a person must correct (the connection id); `on_token` gets
     each new token, so that the caller can mask it in its logs; `clock` says when an answer came;
-    `adapter` stands in for the network where a test wants to be the API.
+    `adapter` replaces the network where a test is the API.
     """
 
     def __init__(

@@ -35,13 +35,13 @@ def content_hash(said: Iterable[Any]) -> str:
     said = list(said)
     try:
         together = msgspec.json.encode(sorted(said))  # a third of the time that repr takes
-    except (TypeError, UnicodeEncodeError):  # a null beside a text, or a lone surrogate
+    except (TypeError, UnicodeEncodeError):  # a null next to a text, or a lone surrogate
         together = "\n".join(sorted(map(repr, said))).encode()
     return f"{PARSER_VERSION}:{hashlib.sha256(together).hexdigest()}"
 
 
 def unseen(deliveries: Sequence[ChangeSet]) -> list[list[bool]]:
-    """Return for each delivery of one change set which of its messages the earlier ones do not hold."""
+    """Return for each delivery of one change set which of its messages the earlier ones do not contain."""
     seen, found = Counter[Any](), []
     for delivery in deliveries:
         left, is_unseen = seen.copy(), []
@@ -54,7 +54,7 @@ def unseen(deliveries: Sequence[ChangeSet]) -> list[list[bool]]:
 
 
 def combined_hash(deliveries: Sequence[ChangeSet]) -> str:
-    """Return the content hash of all messages that the deliveries of one change set hold together."""
+    """Return the content hash of all messages that the deliveries of one change set contain together."""
     if len(deliveries) == 1:
         return deliveries[0].content_hash
     said = [contents(delivery.messages) for delivery in deliveries]

@@ -16,7 +16,7 @@ _LIFECYCLES = {
 }
 _WORDS = {word.casefold(): word for word in ("Image", "Film", "Music", "Editorial", "Creative", "Both")}
 MAX_ID_LENGTH = 255
-# C0 and C1 controls, and lone surrogates, which no UTF-8 text can hold.
+# C0 and C1 controls, and lone surrogates, which no UTF-8 text can contain.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 EARLIEST_YEAR = 2000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ _TICKS = re.compile(r"/Date\((\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
 
 
 def parse_time(value: Any) -> datetime | None:
-    """Return the moment a text names, in UTC and truncated to microseconds; None where it names none.
+    """Return the time that a text names, in UTC and truncated to microseconds; None where it names none.
 
     A time without a zone is UTC; `/Date(1517000000000)/` is how the API's first version wrote it. A year
     before 2000 is no time: the feed cannot be that old.
@@ -35,14 +35,14 @@ def parse_time(value: Any) -> datetime | None:
         if ticks := _TICKS.fullmatch(value.strip()):
             value = (_EPOCH + timedelta(milliseconds=int(ticks[1]))).isoformat()
         try:
-            moment = datetime.fromisoformat(value)
+            time = datetime.fromisoformat(value)
         except ValueError:
-            moment = datetime.fromisoformat(value.strip().upper())
-        if moment.tzinfo is not UTC:
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            time = datetime.fromisoformat(value.strip().upper())
+        if time.tzinfo is not UTC:
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment if moment.year >= EARLIEST_YEAR else None
+    return time if time.year >= EARLIEST_YEAR else None
 
 
 def canonical(word: Any) -> str | None:
@@ -70,7 +70,7 @@ def id_text(value: Any) -> str | None:
 
 
 def storable(text: str) -> str:
-    """Return text that Postgres can hold: controls and lone surrogates are written as escapes."""
+    """Return text that Postgres can store: controls and lone surrogates are written as escapes."""
     return text if text.isprintable() else _UNUSABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -56,7 +56,7 @@ _MANY = 20
 
 
 def read_json(body: bytes) -> Any:
-    """Return the document that a body holds, or raise ValueError.
+    """Return the document that a body contains, or raise ValueError.
 
     What would block its channel for one message's sake is read: an integer of more digits than Python
     reads (as text), a control character within a text, a byte that is no UTF-8 (as a lone surrogate).
@@ -76,11 +76,11 @@ def _text_of(body: bytes) -> str:
 
 
 def parse_change_set(delivery: Delivery) -> ChangeSet | None:
-    """Return the change set that a delivery holds, or None when the channel is caught up.
+    """Return the change set that a delivery contains, or None when the channel is caught up.
 
     Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets, and nothing
     else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the structure is
-    not understood: what holds unknown content is not empty.
+    not understood: what has content that is not known is not empty.
     """
     document = delivery.document
     if document is None and delivery.body.strip():
@@ -156,7 +156,7 @@ def _check_repeated_keys(document: Mapping[str, Any], body: bytes) -> None:
 
 
 def _check_other_keys(document: Mapping[str, Any], assets: list[Any]) -> None:
-    """Raise UnreadableChangeSet where keys that are not known may hold changes, or lead to more of them.
+    """Raise UnreadableChangeSet where keys that are not known may contain changes, or lead to more of them.
 
     Getty has given its lists new names before: what is taken for empty would be confirmed unread.
     """
@@ -178,7 +178,7 @@ def _check_other_keys(document: Mapping[str, Any], assets: list[Any]) -> None:
 
 
 def _may_hold_changes(key: str, value: Any) -> bool:
-    """Say whether a value beside an empty list is more than a remark: a list, an object, a link, a count."""
+    """Say whether a value next to an empty list is more than a remark: a list, an object, a link, a count."""
     if isinstance(value, list | dict):
         return bool(value)
     says_more = bool(value) and bool(_MORE.search(_folded(key)))
@@ -192,16 +192,14 @@ def _holds_changes(value: Any) -> bool:
 
 
 def _messages(assets: list[Any]) -> Messages:
-    """Read a set column by column: what is usual is settled for a whole column at once."""
+    """Read a set column by column: what is usual is read for a whole column at once."""
     ids, words, types, times, uris = _columns([item if isinstance(item, dict) else {} for item in assets])
-    asset_ids, lifecycles, moments = _asset_ids(ids), _each_text_once(words, lifecycle), _moments(times)
-    _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": moments})
+    asset_ids, lifecycles, parsed = _asset_ids(ids), _each_text_once(words, lifecycle), _times(times)
+    _check_spelling(assets, {"id": ids, "lifecycle": words, "changed_at": parsed})
     reasons: list[str | None] = [None] * len(assets)
     if None in asset_ids or None in lifecycles:
         reasons = list(map(_reason, assets, asset_ids, lifecycles))
-    return Messages(
-        asset_ids, lifecycles, _each_text_once(types, canonical), moments, _addresses(uris), reasons, assets
-    )
+    return Messages(asset_ids, lifecycles, _each_text_once(types, canonical), parsed, _addresses(uris), reasons, assets)
 
 
 def _check_spelling(assets: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> None:
@@ -250,13 +248,13 @@ def _each_text_once(cells: list[Any], meaning: Callable[[Any], str | None]) -> l
     return [known[cell] for cell in cells]
 
 
-def _moments(cells: list[Any]) -> list[datetime | None]:
+def _times(cells: list[Any]) -> list[datetime | None]:
     try:
-        moments = [datetime.fromisoformat(cell) for cell in cells]
+        parsed = [datetime.fromisoformat(cell) for cell in cells]
     except (TypeError, ValueError):
-        moments = []
-    if {moment.tzinfo for moment in moments} == {UTC} and min(moments).year >= EARLIEST_YEAR:
-        return [*moments]
+        parsed = []
+    if {time.tzinfo for time in parsed} == {UTC} and min(parsed).year >= EARLIEST_YEAR:
+        return [*parsed]
     return [parse_time(cell) for cell in cells]
 
 

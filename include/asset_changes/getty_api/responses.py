@@ -1,6 +1,6 @@
 """What an HTTP answer means: a document, or the error that says what to do.
 
-Only what all endpoints have in common; what a status means to one endpoint alone stands with its method
+Only what all endpoints have in common; what a status means to one endpoint alone is with its method
 in the client. Statuses and bodies as in Getty's OpenAPI file and its error pages: services answer
 `{"ErrorCode", "ErrorMessage"}`, the edge `{"message"}`. Throttling is 429 today and was 403 with
 `X-Error-Detail: Account Over Queries Per Second Limit` before 2020.
@@ -39,7 +39,7 @@ def raise_for_status(response: requests.Response, *, connection: str) -> None:
         )
     if not is_success(response):
         raise RequestRefused(
-            f"Getty refuses the {response.request.method} ({status}, {detail(response)}). Another try cannot mend "
+            f"Getty refuses the {response.request.method} ({status}, {detail(response)}). Another try cannot repair "
             "this: report it to Getty."
         )
 
@@ -81,9 +81,9 @@ def detail(response: requests.Response) -> str:
 def http_date(text: str | None) -> datetime | None:
     """Return the time that a header names (RFC 9110), in UTC; None where it names none."""
     try:
-        moment = parsedate_to_datetime(text or "")
+        time = parsedate_to_datetime(text or "")
         # Without a zone it is UTC, not the time of the place where this machine is.
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -5,7 +5,7 @@ handles the statuses of that endpoint. This session knows tokens, redirects and 
 endpoints. `responses.py` reads what all answers have in common. `retries.py` repeats a call.
 
 The token call is plain requests: one POST of a form, of whose answer three members are read. An OAuth
-library would read more than that (an `"error": null` beside a good token was a refusal to it) and decide
+library would read more than that (an `"error": null` next to a good token was a refusal to it) and decide
 by itself when a token has ended.
 """
 
@@ -68,8 +68,8 @@ class _TokenAuth(AuthBase):
 class GettySession:
     """Sends requests with the API key and a token; one connection pool, one token at a time.
 
-    `name` stands in error sentences for what a person must correct (the connection id); `on_token` gets
-    each new token, so that the caller can mask it in its logs; `adapter` stands in for the network where
+    `name` says in error sentences what a person must correct (the connection id); `on_token` gets
+    each new token, so that the caller can mask it in its logs; `adapter` replaces the network where
     a test wants to be the API.
     """
 
@@ -200,7 +200,7 @@ class GettySession:
 
 
 def _read_token(document: Any, *, now: datetime) -> Token:
-    """Return the token that an answer holds; only token, type and lifetime are read, whatever else is there.
+    """Return the token that an answer contains; only token, type and lifetime are read, whatever else is there.
 
     `expires_in` came as text and as a number.
     """

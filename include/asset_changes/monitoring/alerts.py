@@ -65,7 +65,7 @@ def deliver(alert: Alert, notify: Callable[[Alert], None]) -> None:
     try:
         notify(alert)
     except Exception as error:
-        # Its own words may hold what it carries, such as the address of a webhook: they are in the log alone.
+        # Its own words may contain what it carries, such as the address of a webhook: they are in the log alone.
         log.warning("Not sent: %s", alert.subject, exc_info=True)
         raise NotificationFailed(
             f"The alert {alert.subject!r} was not sent: the notifier failed with {type(error).__name__}, see the log. "
@@ -141,12 +141,12 @@ def raise_alerts(connection: Connection, findings: Sequence[Finding]) -> None:
 
 
 def mark_notified(connection: Connection, alert: OpenAlert, *, count: int | None) -> None:
-    """Stamp that somebody was notified of an alert, and of how many."""
+    """Mark that somebody was notified of an alert, and of how many."""
     connection.execute(update(alerts).where(_is(alert)).values(notified_at=func.now(), notified_count=count))
 
 
 def mark_cleared(connection: Connection, alert: OpenAlert) -> None:
-    """Stamp that an alert is over; the all-clear goes out before, if the alert itself did."""
+    """Mark that an alert is over; the all-clear goes out before, if the alert itself did."""
     connection.execute(update(alerts).where(_is(alert)).values(cleared_at=func.now()))
 
 

@@ -71,7 +71,7 @@ _SKIPPED = """
     WHERE ids > 0 AND fetched_at BETWEEN :now - :recent AND :now - interval '15 minutes'
     GROUP BY channel_id"""  # another channel's set may be in flight for so long
 
-# Sessions of ours name their channel. One that waits for a lock is told who holds it, with its name in Postgres.
+# Sessions of ours name their channel. Of one that waits for a lock it is said who has it, by its name in Postgres.
 _BLOCKED = """
     SELECT DISTINCT ON (channel_id) channel_id, since, pid, why FROM (
         SELECT CAST(substring(application_name FROM 'channel=([0-9]{1,9})') AS integer) AS channel_id, pid,
@@ -120,7 +120,7 @@ CONDITIONS = (
         title="No answer",
         says="has given no answer for {span}",
         next_step=f"{_OPEN_DAG}: is it paused, or is its last run red? The last line of a red task's log says what to "
-        "fix. If no run starts at all, look at the scheduler. If it has no DAG any more, trigger asset_changes_watch "
+        "fix. If no run starts at all, check the scheduler. If it has no DAG any more, trigger asset_changes_watch "
         "with it as `gone_channel_id`.",
         query="""
             SELECT channel_id, unchecked_since AS since FROM channel_health
@@ -202,7 +202,7 @@ CONDITIONS = (
         title="A load that waits",
         says="is read by a session that has waited for {span}: pid {pid} {why}",
         next_step="If another session holds the lock, end that one: `SELECT pg_terminate_backend(pid)`, or finish its "
-        "transaction. If it waits for the archive, look at the store behind ASSET_CHANGES_ARCHIVE_URI. The load goes "
+        "transaction. If it waits for the archive, check the store behind ASSET_CHANGES_ARCHIVE_URI. The load goes "
         "through by itself then.",
         query=_BLOCKED,
     ),
@@ -210,7 +210,7 @@ CONDITIONS = (
         name="silent",
         title="Silent channel",
         says="answers, but has handed out nothing for {span}, which is unusually long for it",
-        next_step="Look at Getty's status page and ask Getty: its feed has stopped before without an error. Here "
+        next_step="Check Getty's status page and ask Getty: its feed has stopped before without an error. Here "
         "nothing is wrong.",
         query="""
             WITH pauses AS (
@@ -223,6 +223,18 @@ CONDITIONS = (
             WHERE retired_at IS NULL AND is_caught_up AND last_checked_at > :now - :unchecked
               AND coalesce(last_change_at, discovered_at)
                   < :now - greatest(:silent, :silent_times * coalesce(longest, interval '0'))""",
+    ),
+    Condition(
+        name="missing",
+        title="Channel missing from the list",
+        says="is missing from Getty's list, and is still read",
+        next_step="Wait for the next list, or trigger asset_changes_discovery a day after the first that lacks it: if "
+        "that one has the channel, all is well; if not, it is retired and no longer read. If all channels are missing, "
+        "check with Getty whether this API key still has its rights.",
+        over="is over: Getty lists it again, or it is retired",
+        query="""
+            SELECT channel_id, missing_since AS since FROM channel_health
+            WHERE retired_at IS NULL AND missing_since IS NOT NULL""",
     ),
     Condition(
         name="vanished",

@@ -21,7 +21,7 @@ UPDATE feed_gaps SET reconciled_at = now() WHERE channel_id = :channel_id AND re
 
 
 def dismiss(connection: Connection, what: str, *, by: str) -> str:
-    """Settle a finding by hand and return what was done, or raise ConfigurationError where there is nothing to settle.
+    """Close a finding by hand and return what was done, or raise ConfigurationError where there is nothing to close.
 
     `what` is the address of an object in the archive, a rejected change as `channel/change set/position`, all rejected
     changes of a set as `channel/change set`, or `gap channel`.

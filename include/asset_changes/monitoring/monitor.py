@@ -1,6 +1,6 @@
 """The watchdog: check every condition, notify once of each, and once more when it is over.
 
-Notify first, stamp after: a message whose stamp is lost is sent again, one that could not be sent is
+Notify first, write it down after: a message whose row is lost is sent again, one that could not be sent is
 tried again by the next watch.
 """
 
@@ -110,10 +110,10 @@ def watch(
 
 
 def _compare_archive(warehouse: Engine, compare_archive: Callable[[Connection], None]) -> list[str]:
-    """Compare the archive with the ledger; return what prevented it. What was found before stays open until settled."""
+    """Compare the archive with the ledger; return what prevented it. What was found before stays open."""
     try:
         with transaction(warehouse) as connection:
-            # Whoever holds a channel's row must not hold up the watchdog, which is there to name the holder.
+            # Whoever holds a channel's row must not delay the watchdog, which is there to name that session.
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
             compare_archive(connection)
     except (ArchiveUnavailable, WarehouseUnavailable) as error:

@@ -15,7 +15,7 @@ from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.pipeline.archived_bodies import check_body, finding_of, read_set, understood
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.archived import described_channels, known_objects
-from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 from asset_changes.warehouse.ledger import LedgerRow
 
 log = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ def missing_sets(
 
 
 def lacking(archived: Iterator[ArchivedSet], look_up: Lookup, *, archive: Archive) -> Iterator[ArchivedSet]:
-    """Yield those of the archived sets that the ledger does not hold, or not as a whole, in their order."""
+    """Yield those of the archived sets that the ledger does not have, or not as a whole, in their order."""
     while some := list(islice(archived, _SETS_PER_QUERY)):
         rows = look_up([each.change_set_id for each in some])
         yield from (each for each in some if is_lacking(each, rows.get(each.change_set_id), archive))
 
 
 def is_lacking(archived: ArchivedSet, row: LedgerRow | None, archive: Archive) -> bool:
-    """Say whether the archive holds more of a set than the ledger counts as loaded."""
+    """Say whether the archive has more of a set than the ledger counts as loaded."""
     if row is None or row.loaded_at is None:
         return True
     if len(archived.objects) == 1:
@@ -78,7 +78,7 @@ def compare_archive(
 ) -> list[ArchiveFinding]:
     """Keep what archive and ledger of a channel lack of each other, by their names; return what is open.
 
-    Looks at what came in `since <= received_at < until`, and again at every finding that is open. A
+    Checks what came in `since <= received_at < until`, and again every finding that is open. A
     ledger's row of another root (another deployment's, or from before the archive was moved) says
     nothing of this archive. `until` should leave out what is being loaded now.
     """
@@ -121,8 +121,8 @@ def compare_archive(
     for finding in before:
         how = None if finding.key in found_now else _over(connection, archive, finding)
         if how is not None:
-            findings.settle(connection, [finding], how=how)
-    findings.stamp_archive_checked(connection, channel_id)
+            findings.resolve(connection, [finding], how=how)
+    findings.mark_archive_checked(connection, channel_id)
     return findings.open_findings(connection, channel_id)
 
 
@@ -136,8 +136,8 @@ def compare_all_channels(connection: Connection, archive: Archive, *, now: datet
 def _unread(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> Iterator[ArchiveFinding]:
-    """Yield the bodies that no replay has read; what they hold is not looked at."""
-    read = findings.settled_places(connection, channel_id, FindingKind.UNREADABLE, how=Settled.READ)
+    """Yield the bodies that no replay has read; what they contain is not read."""
+    read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
     for body in archive.unreadable(channel_id, since=since, until=until):
         if place_of(body.uri) not in read:
             yield ArchiveFinding(
@@ -149,24 +149,24 @@ def _unread(
             )
 
 
-def _over(connection: Connection, archive: Archive, finding: ArchiveFinding) -> Settled | None:
+def _over(connection: Connection, archive: Archive, finding: ArchiveFinding) -> Resolution | None:
     """Return how a finding came to its end, None where it has not."""
     if finding.kind == FindingKind.MISSING:
-        return Settled.RESTORED if archive.exists(finding.archive_uri) else None
+        return Resolution.RESTORED if archive.exists(finding.archive_uri) else None
     change_set_id = finding.change_set_id
     row = ledger.lookup(connection, finding.channel_id, change_set_id) if change_set_id else None
     is_loaded = row is not None and row.loaded_at is not None
     if finding.kind == FindingKind.NOT_IN_LEDGER and change_set_id and is_loaded:
         archived = archive.find(finding.channel_id, change_set_id, before=finding.received_at)
-        return None if archived and is_lacking(archived, row, archive) else Settled.LOADED
+        return None if archived and is_lacking(archived, row, archive) else Resolution.LOADED
     if finding.kind == FindingKind.DAMAGED:
         try:
             content = archive.read_one(finding.archive_uri)
         except ArchiveObjectMissing:
-            return Settled.REMOVED if is_loaded else None  # what nobody has loaded is lost with it
+            return Resolution.REMOVED if is_loaded else None  # what nobody has loaded is lost with it
         except (ArchiveDamaged, ArchiveUnavailable):
             return None
-        return Settled.RESTORED if change_set_id is None or check_body(content, change_set_id) is None else None
+        return Resolution.RESTORED if change_set_id is None or check_body(content, change_set_id) is None else None
     return None  # only a replay reads what was not understood
 
 

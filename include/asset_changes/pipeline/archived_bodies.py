@@ -45,7 +45,7 @@ def read_set(archive: Archive, archived: ArchivedSet, *, first_at: datetime | No
         try:
             delivery = archive.read_delivery(each.uri, received_at=each.received_at)
         except ArchiveObjectMissing:
-            # A worker that was overtaken removes its own object: what it held is in the first.
+            # A worker that was overtaken removes its own object: what it had is in the first.
             if each is ordered[0] or not each.is_first:
                 findings.append(_missing(archived, each))
         except ArchiveDamaged as error:
@@ -74,7 +74,7 @@ def understood(archived: ArchivedSet, read: ReadSet) -> ReadSet:
 
 
 def check_body(content: bytes, change_set_id: str | None) -> tuple[FindingKind, str] | None:
-    """Return what is wrong with a body that should hold this set, None where nothing is."""
+    """Return what is wrong with a body that should contain this set, None where nothing is."""
     try:
         document = read_json(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Confirm: tell Getty that a change set is received for good, once its load is committed."""
+"""Confirm: report to Getty that a change set is received for good, once its load is committed."""
 
 import logging
 

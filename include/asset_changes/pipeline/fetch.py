@@ -8,14 +8,15 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from asset_changes.errors import ArchiveUnavailable, UnreadableChangeSet
+from asset_changes.errors import ArchiveUnavailable, AssetChangesError, UnreadableChangeSet
 from asset_changes.getty_api.content import is_read_by_newer_parser
 from asset_changes.getty_api.parsing import parse_change_set
-from asset_changes.models import ChangeSetRef
+from asset_changes.models import ChangeSetRef, Delivery
 from asset_changes.pipeline.context import ChannelContext, DeliveryKind, ReceivedSet, already_archived
 from asset_changes.pipeline.redelivery import load_orphaned, merge_with_ledger, receive_again, receive_orphan
-from asset_changes.warehouse import ledger
+from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind
 from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def request_and_archive(
         change_set = parse_change_set(delivery)
     except UnreadableChangeSet as error:
         uri = context.archive.write_unreadable(channel_id, delivery.body, received_at=delivery.received_at)
+        note_unreadable(context, delivery, uri)
         raise UnreadableChangeSet(f"Channel {channel_id}: {error} The body: {uri}") from error
     if change_set is None:
         return None
@@ -92,7 +94,7 @@ def request_and_archive(
             except TimeoutError as error:
                 raise ArchiveUnavailable(
                     f"The archive has not taken change set {change_set_id} in {ARCHIVE_SECONDS:.0f} seconds ({uri}): "
-                    "nothing was loaded or confirmed. Look at the store behind ARCHIVE_URI."
+                    "nothing was loaded or confirmed. Check the store behind ARCHIVE_URI."
                 ) from error
 
     return ReceivedSet(
@@ -107,6 +109,24 @@ def request_and_archive(
         deliveries=(change_set,),
         wait_until_archived=wait_until_archived,
     )
+
+
+def note_unreadable(context: ChannelContext, delivery: Delivery, uri: str) -> None:
+    """Keep a finding of a body that is not understood: report and watchdog know of it at once.
+
+    Where the warehouse cannot be used, the watchdog finds the body in the archive later.
+    """
+    finding = ArchiveFinding(
+        channel_id=context.channel.channel_id,
+        archive_uri=uri,
+        kind=FindingKind.UNREADABLE,
+        received_at=delivery.received_at,
+        detail=f"The structure of the body {uri} was not understood when it came.",
+    )
+    try:
+        in_transaction(context.warehouse, lambda connection: findings.note(connection, [finding]))
+    except AssetChangesError as error:
+        log.warning("Not noted in the warehouse: channel=%d body=%s %s", finding.channel_id, uri, error)
 
 
 def record_in_ledger(

@@ -1,4 +1,4 @@
-"""The prepared rows of a set as files beside the archive, for the task that loads them: a cache that may be gone.
+"""The prepared rows of a set as files in the archive, for the task that loads them: a cache that may be gone.
 
 <root>/prepared/<name>.csv.gz             the valid rows, in the column order of the log
 <root>/prepared/<name>.rejected.json.gz   the rejected changes, where there are any

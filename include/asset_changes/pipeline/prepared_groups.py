@@ -47,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparing:
-    """Reads and transforms archived sets; what cannot be read goes into `problems` and holds nothing up."""
+    """Reads and transforms archived sets; what cannot be read goes into `problems` and delays nothing."""
 
     channel: Channel
     archive: Archive
@@ -133,7 +133,7 @@ class Preparing:
 
 
 def prepared_ahead(preparing: Preparing, sets: Iterator[ArchivedSet]) -> Iterator[Group]:
-    """Yield the sets in groups, while the next ones are read and transformed beside the load."""
+    """Yield the sets in groups, while the next ones are read and transformed during the load."""
     with ThreadPoolExecutor(1) as ahead:
         coming = None
         while some := list(islice(sets, SETS_PER_TRANSACTION)):
@@ -152,7 +152,7 @@ def _is_usable(read: ReadSet, *, needs_all: bool) -> bool:
 
 
 def _keys(sets: Sequence[ArchivedSet], rows: dict[str, LedgerRow]) -> Iterator[tuple[str, datetime]]:
-    """Yield under which keys the log may hold the sets: the ledger's, else those of their first deliveries."""
+    """Yield under which keys the log may have the sets: the ledger's, else those of their first deliveries."""
     for each in sets:
         if row := rows.get(each.change_set_id):
             yield each.change_set_id, row.ref.fetched_at

@@ -1,6 +1,6 @@
 """What rarely happens to a delivery: the same set again, a longer one, one that a dead worker or another one left.
 
-The archive keeps the first body of a set and beside it those that say more; nothing that Getty said of
+The archive keeps the first body of a set, and those that say more; nothing that Getty said of
 a set is forgotten because a later delivery says less.
 """
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def receive_again(context: ChannelContext, row: LedgerRow, delivery: Delivery, change_set: ChangeSet) -> ReceivedSet:
-    """Return a set that the ledger knows, compared with what the archive holds of it.
+    """Return a set that the ledger knows, compared with what the archive has of it.
 
     An equal content hash is a shortcut: it says that nothing is new and that it was read as today.
     """
@@ -76,7 +76,7 @@ def merge_with_ledger(connection: Connection, context: ChannelContext, received:
 
 
 def load_orphaned(context: ChannelContext, row: LedgerRow) -> None:
-    """Load a set that Getty no longer hands out; one that the archive cannot give holds up no other."""
+    """Load a set that Getty no longer hands out; one that the archive cannot give stops no other."""
     where = (row.ref.change_set_id, row.ref.channel_id)
     log.warning(
         "Change set %s of channel %d was fetched but not loaded, and Getty no longer hands it out: another "
@@ -95,7 +95,7 @@ def load_orphaned(context: ChannelContext, row: LedgerRow) -> None:
 def repair_object(context: ChannelContext, row: LedgerRow, delivery: Delivery) -> None:
     """Write the first object of a set again where the archive has lost it or where it is damaged.
 
-    What the tables hold of the set is in it, in their order, and what this delivery adds: a shorter
+    What the tables have of the set is in it, in their order, and what this delivery adds: a shorter
     delivery must not make a rebuild forget what was received before.
     """
     if _is_readable(context, row.ref.archive_uri):
@@ -109,7 +109,7 @@ def repair_object(context: ChannelContext, row: LedgerRow, delivery: Delivery) -
 
 
 def restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery: Delivery | None = None) -> bytes:
-    """Return a body of what the tables hold of a set, in their order, then of what a delivery adds to that.
+    """Return a body of what the tables have of a set, in their order, then of what a delivery adds to that.
 
     A message is taken from the delivery where it says the same: only that has it as Getty wrote it.
     """
@@ -133,9 +133,9 @@ def restored_body(ref: ChangeSetRef, logged: Sequence[LoggedMessage], delivery: 
 
 
 def restore_lost(connection: Connection, archive: Archive, row: LedgerRow) -> bool:
-    """Archive what the tables hold of a set, as one more delivery of it; False where they lack some of it too.
+    """Archive what the tables have of a set, as one more delivery of it; False where they lack some of it too.
 
-    For a set of which the archive holds fewer messages than the ledger counted: a longer delivery is
+    For a set of which the archive has fewer messages than the ledger counted: a longer delivery is
     lost there, and a rebuild would forget what it said.
     """
     logged = logged_messages(connection, row.ref)
@@ -175,14 +175,14 @@ def _is_readable(context: ChannelContext, uri: str) -> bool:
 def _extend_archived(
     context: ChannelContext, ref: ChangeSetRef, delivery: Delivery, change_set: ChangeSet
 ) -> ReceivedSet:
-    """Return what the archive holds of a set with what this delivery adds, which is archived beside it."""
+    """Return what the archive has of a set with what this delivery adds, which is archived too."""
     bodies = context.archive.read(ref.archive_uri)
     archived = parse_archived(bodies, change_set_id=ref.change_set_id)
     added = sum(unseen([*archived, change_set])[-1])
     if not added:
         return ReceivedSet(ref=ref, kind=DeliveryKind.SAME, delivery=delivery, deliveries=tuple(archived))
     received_at = delivery.received_at
-    while received_at in {body.received_at for body in bodies}:  # by it the archive tells deliveries apart
+    while received_at in {body.received_at for body in bodies}:  # it distinguishes deliveries in the archive
         received_at += timedelta(microseconds=1)
     kept = replace(delivery, received_at=received_at)
     context.archive.write_later(ref.archive_uri, kept)
@@ -196,5 +196,5 @@ def _extend_archived(
 
 
 def _name(uri: str) -> str:
-    """What tells a set's objects apart: two deployments may reach one archive by different addresses."""
+    """What distinguishes the objects of a set: two deployments may reach one archive by different addresses."""
     return uri.rpartition("/")[2]

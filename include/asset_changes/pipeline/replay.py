@@ -1,8 +1,8 @@
 """Load archived change sets again: after a restore, into an empty warehouse, or to prove that nothing changes.
 
 The archive is the source, not the ledger; Getty is never called. Loaded sets go through one check
-per group of sets, which writes only what is missing or older; sets that the ledger does not hold as
-loaded go through the same load as a live one. What cannot be read is named, and holds nothing up.
+per group of sets, which writes only what is missing or older; sets that the ledger does not have as
+loaded go through the same load as a live one. What cannot be read is named, and delays nothing.
 """
 
 import gc
@@ -29,7 +29,7 @@ from asset_changes.pipeline.redelivery import restore_lost
 from asset_changes.pipeline.unreadable import ReadAgain, mark_read, read_unreadable
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import in_transaction, transaction
-from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 from asset_changes.warehouse.ledger import LedgerRow
 from asset_changes.warehouse.loader import KnownSet, is_in_log, load_again, load_first, reread
 from asset_changes.warehouse.migrate import add_partitions, check_version
@@ -75,7 +75,7 @@ def replay(
     only_missing: bool = False,
     note: Callable[[Connection, Replayed], None] | None = None,
 ) -> Replayed:
-    """Load the sets of a channel that came in `since <= received_at < until` again; safe beside live runs.
+    """Load the sets of a channel that came in `since <= received_at < until` again; safe while live runs load.
 
     With `only_missing`, those alone of which the warehouse lacks something: what a restored one needs.
     `note` is called in each transaction with what it did. Raises, after all else is loaded, where an
@@ -222,7 +222,7 @@ def _reread(
     ready: Ready,
     note: Callable[[Connection, Replayed], None] | None,
 ) -> Replayed:
-    """Replace what the tables hold of one loaded set by what today's parser reads in the archive."""
+    """Replace what the tables have of one loaded set by what today's parser reads in the archive."""
     ledger.lock_channel(connection, preparing.channel)
     row = ledger.lookup(connection, ready.ref.channel_id, ready.ref.change_set_id, lock=True)
     current = preparing.as_the_ledger_has_it(ready, row)
@@ -243,7 +243,7 @@ def _reread(
 
 
 def _is_short(ready: Ready, row: LedgerRow) -> bool:
-    """Say whether the archive holds fewer messages of a set than this parser once counted in it."""
+    """Say whether the archive has fewer messages of a set than this parser once counted in it."""
     is_counted = row.loaded_at is not None and is_read_by_this_parser(row.content_hash)
     return is_counted and ready.prepared.counts.changes < row.counts.changes
 
@@ -265,8 +265,8 @@ def _conclude(
     unread = findings.note(connection, problems.findings.values())
     for key, finding in problems.over.items():
         if key not in problems.findings:
-            how = Settled.READ if finding.kind == FindingKind.UNREADABLE else Settled.RESTORED
-            findings.settle(connection, [finding], how=how)
+            how = Resolution.READ if finding.kind == FindingKind.UNREADABLE else Resolution.RESTORED
+            findings.resolve(connection, [finding], how=how)
     mark_read(connection, again)
     lately = connection.execute(select(func.now())).scalar_one() - BEING_LOADED
     found = compare_archive(

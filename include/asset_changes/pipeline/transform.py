@@ -47,7 +47,7 @@ def transform(deliveries: Sequence[ChangeSet], *, channel: Channel, ref: ChangeS
 
 
 def transform_archived(context: ChannelContext, ref: ChangeSetRef) -> PreparedSet:
-    """Return the prepared set of what the archive holds of a change set."""
+    """Return the prepared set of what the archive has of a change set."""
     deliveries = parse_archived(context.archive.read(ref.archive_uri), change_set_id=ref.change_set_id)
     return transform(deliveries, channel=context.channel, ref=ref)
 

@@ -18,7 +18,7 @@ from asset_changes.models import ChangeSet, Delivery
 from asset_changes.pipeline.archived_bodies import Problems
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.engine import transaction
-from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Settled
+from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ReadAgain:
     """What became of bodies that had not been understood.
 
     `sets` are the change sets that are due for loading now; `read` says of each body that is
-    understood which set it holds, None where it holds none.
+    understood which set it contains, None where it contains none.
     """
 
     sets: dict[str, ArchivedSet] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class ReadAgain:
 
 
 class Outcome(NamedTuple):
-    """Which set a body holds, None for none; or why it is still not understood."""
+    """Which set a body contains, None for none; or why it is still not understood."""
 
     change_set_id: str | None = None
     why_not: str | None = None
@@ -55,7 +55,7 @@ def read_unreadable(
 
     Those that came in `since <= received_at < until`, and all of which a finding is open. One that is
     understood becomes the first object of its set, or a longer delivery where the set has one already;
-    the body itself stays as it came. Loading what it holds is the replay's next work.
+    the body itself stays as it came. Loading what it contains is the replay's next work.
     """
     with transaction(warehouse) as connection:
         bodies = _due(connection, archive, channel_id, since=since, until=until)
@@ -83,19 +83,19 @@ def read_unreadable(
 
 
 def mark_read(connection: Connection, again: ReadAgain) -> None:
-    """Settle the findings of the bodies whose sets are loaded by now."""
+    """Resolve the findings of the bodies whose sets are loaded by now."""
     findings.note(connection, [finding for finding, _ in again.read])
     for finding, change_set_id in again.read:
         row = ledger.lookup(connection, finding.channel_id, change_set_id) if change_set_id else None
         if change_set_id is None or (row is not None and row.loaded_at is not None):
-            findings.settle(connection, [finding], how=Settled.READ)
+            findings.resolve(connection, [finding], how=Resolution.READ)
 
 
 def _due(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> list[UnreadableBody]:
     """Return the bodies to read, the oldest first: those of the span and those of an open finding, each once."""
-    read = findings.settled_places(connection, channel_id, FindingKind.UNREADABLE, how=Settled.READ)
+    read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
     due = {place_of(each.uri): each for each in archive.unreadable(channel_id, since=since, until=until)}
     for each in findings.open_findings(connection, channel_id):
         if each.kind == FindingKind.UNREADABLE and UNREADABLE.fullmatch(each.archive_uri.rpartition("/")[2]):
@@ -124,7 +124,7 @@ def _read(warehouse: Engine, archive: Archive, body: UnreadableBody, found: Deli
 def _put_in_place(
     archive: Archive, body: UnreadableBody, found: Delivery, change_set: ChangeSet, *, first_at: datetime | None
 ) -> ArchivedSet | None:
-    """Archive what the other objects of a set do not hold; return the set with all of its objects."""
+    """Archive what the other objects of a set do not contain; return the set with all of its objects."""
     channel_id, change_set_id = body.channel_id, change_set.change_set_id
     archived = archive.find(channel_id, change_set_id, before=body.received_at)
     if archived is None:
@@ -141,7 +141,7 @@ def _put_in_place(
 
 
 def _kept(archive: Archive, archived: ArchivedSet) -> Counter[Any]:
-    """Return how often the objects of a set hold each message; one that cannot be read holds none."""
+    """Return how often the objects of a set contain each message; one that cannot be read counts as empty."""
     kept: Counter[Any] = Counter()
     for each in archived.objects:
         try:

@@ -1,4 +1,4 @@
-"""What the warehouse knows of the sets and channels that an archive holds."""
+"""What the warehouse knows of the sets and channels that an archive contains."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -32,7 +32,7 @@ class KnownObject(NamedTuple):
 def in_log(
     connection: Connection, channel_id: int, sets: Collection[tuple[str, datetime]]
 ) -> set[tuple[str, datetime]]:
-    """Return those of the sets, each with the time of its first delivery, of which the log holds changes."""
+    """Return those of the sets, each with the time of its first delivery, of which the log has changes."""
     asked = {"channel_id": channel_id, "ids": [each[0] for each in sets], "times": [each[1] for each in sets]}
     return {(row.change_set_id, row.fetched_at) for row in connection.execute(_IN_LOG, asked)}
 
@@ -61,7 +61,7 @@ def described_channels(connection: Connection) -> dict[int, tuple[str, str]]:
 
 
 def described_by_assets(connection: Connection, channel_id: int) -> tuple[str, str] | None:
-    """Return family and type of a channel by one of its assets, if there is one; looks through the table."""
+    """Return family and type of a channel by one of its assets, if there is one; reads the whole table."""
     c = asset_states.c
     is_known = (c.channel_id == channel_id) & (c.asset_family != UNKNOWN) & (c.asset_type != UNKNOWN)
     query = select(c.asset_family, c.asset_type).where(is_known)

@@ -1,6 +1,6 @@
-"""What the tables hold of change sets: for consumers that read on past a cursor, and of one set.
+"""What the tables have of change sets: for consumers that read on past a cursor, and of one set.
 
-The cursor is `channel_seq`. Every commit that changes what the tables hold of a set gives the set the
+The cursor is `channel_seq`. Every commit that changes what the tables have of a set gives the set the
 channel's next number, under the channel's lock, so a reader past a number misses nothing. There are
 gaps. A set may come again with more, or otherwise read: a consumer replaces what it has of the set, and
 takes what is live from `assets`, never from the order of arrival. A cursor on `loaded_at` would lose
@@ -33,7 +33,7 @@ class LoadedChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedSet:
-    """A change set past a cursor, with all that the log holds of it now; perhaps nothing any more.
+    """A change set past a cursor, with all that the log has of it now; perhaps nothing any more.
 
     Superseded changes are among them: of several changes of an asset the newest counts.
     """
@@ -86,7 +86,7 @@ _LOGGED = text("""
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedMessage:
-    """One message of a set as the tables hold it; `changed_at` is None where its time was inferred.
+    """One message of a set as the tables have it; `changed_at` is None where its time was inferred.
 
     `raw` is the message itself where it was rejected.
     """

@@ -110,14 +110,14 @@ GROUP BY d.channel_id ORDER BY d.channel_id
 """.strip()
 
 
-def _archive_check(kind: str, *, says: str, what: str, settled_by: str) -> Check:
+def _archive_check(kind: str, *, says: str, what: str, resolved_by: str) -> Check:
     return Check(
         name=kind,
         query=_ARCHIVE.replace("KIND", kind),
         column="count",
         says=says,
         unknown=_UNCHECKED_ARCHIVE.format(what=what),
-        settled_by=settled_by,
+        resolved_by=resolved_by,
     )
 
 
@@ -127,61 +127,61 @@ CHECKS = (
         query=SUMMARY,
         column="late",
         says="{count:,} Deletes were, or may have been, applied later than their limit: {channels}.",
-        settled_by="Nothing: it happened. The CSV names each of them.",
+        resolved_by="Nothing: it happened. The CSV names each of them.",
     ),
     Check(
         name="not_loaded",
         query=NOT_LOADED,
         says="{count:,} change sets are archived but not loaded, and the Deletes they carry are not counted: "
         "{channels}.",
-        settled_by="Their load: open the channel's DAG, its red task says what stops it.",
+        resolved_by="Their load: open the channel's DAG, its red task says what stops it.",
     ),
     _archive_check(
         "unreadable",
         says="{count:,} bodies were received that could not be read, and may hold Deletes: {channels}.",
         what="bodies were received that could not be read",
-        settled_by="Code that reads them, and a replay of their day; or their dismissal by a person.",
+        resolved_by="Code that reads them, and a replay of their day; or their dismissal by a person.",
     ),
     _archive_check(
         "not_in_ledger",
         says="{count:,} archived change sets are not in the ledger, and the Deletes they carry are not counted: "
         "{channels}.",
         what="the archive holds change sets that the ledger does not",
-        settled_by="A run of asset_changes_replay with `only_missing`.",
+        resolved_by="A run of asset_changes_replay with `only_missing`.",
     ),
     Check(
         name="rejected",
         query=REJECTED,
         column="count",
         says="{count:,} messages were rejected that are Deletes, or may be: {channels}.",
-        settled_by="Code that reads them, and a replay of their day; or their dismissal by a person.",
+        resolved_by="Code that reads them, and a replay of their day; or their dismissal by a person.",
     ),
     Check(
         name="unread",
         query=UNREAD,
         says="The feed was not read, for up to {longest} (spans: {count:,}), because {what}: {channels}.",
-        settled_by="A span that is over stays in the report. One that is open ends when the channel is read again; one "
-        "of a channel that Getty no longer lists, when a person takes note of it.",
+        resolved_by="A span that is over stays in the report. One that is open ends when the channel is read again, "
+        "one of a channel that Getty no longer lists, when a person takes note of it.",
     ),
     Check(
         name="possible_loss",
         query=POSSIBLE_LOSS,
         says="The feed was not read for up to {longest}, and Getty drops what is unread for 14 days. Deletes may never "
         "have arrived: {channels}.",
-        settled_by="A comparison of the copy with Getty's catalogue, then its dismissal by a person.",
+        resolved_by="A comparison of the copy with Getty's catalogue, then its dismissal by a person.",
     ),
     Check(
         name="without_reader",
         query=WITHOUT_READER,
         says="{count:,} channels are listed by Getty and have no reader: {channels}. Their DAG is paused or missing, "
         "or has had no answer yet.",
-        settled_by="A run of the channel's DAG.",
+        resolved_by="A run of the channel's DAG.",
     ),
     Check(
         name="missing_channels",
         query=MISSING_CHANNELS,
         says="{count:,} channels are missing from Getty's list: {channels}.",
-        settled_by="The next lists: the channel is listed again, or it is retired.",
+        resolved_by="The next lists: the channel is listed again, or it is retired.",
     ),
     Check(
         name="confirmed_elsewhere",
@@ -189,7 +189,7 @@ CHECKS = (
         column="count",
         says="{count:,} change sets were confirmed by somebody else: {channels}. What the other reader took alone "
         "never came here.",
-        settled_by="Nothing: it happened. Stop the other reader, and compare the copy with Getty's catalogue.",
+        resolved_by="Nothing: it happened. Stop the other reader, and compare the copy with Getty's catalogue.",
     ),
     Check(
         name="rebuilt",
@@ -197,41 +197,41 @@ CHECKS = (
         column="rebuilt",
         says="{count:,} Deletes were written again by a replay, and when they were first applied is not known: "
         "{channels}.",
-        settled_by="A restore of the table `deletions` from a backup, if there is one.",
+        resolved_by="A restore of the table `deletions` from a backup, if there is one.",
     ),
     Check(
         name="was_held_unknown",
         query=SUMMARY,
         column="unknown",
         says="Of {count:,} Deletes it is not known whether their asset was live: {channels}.",
-        settled_by="Nothing: a rebuild cannot know it.",
+        resolved_by="Nothing: a rebuild cannot know it.",
     ),
     Check(
         name="time_inferred",
         query=SUMMARY,
         column="inferred",
         says="{count:,} Deletes came without a usable time, so theirs is inferred: {channels}.",
-        settled_by="Nothing: Getty sent no time.",
+        resolved_by="Nothing: Getty sent no time.",
     ),
     Check(
         name="corrected",
         query=CORRECTIONS,
         column="count",
         says="{count:,} messages were applied as Deletes that newer code reads differently: {channels}.",
-        settled_by="Nothing: it happened. The table `deletion_corrections` names each of them.",
+        resolved_by="Nothing: it happened. The table `deletion_corrections` names each of them.",
     ),
     _archive_check(
         "damaged",
         says="{count:,} objects in the archive are damaged: {channels}. The warehouse cannot be rebuilt from them.",
         what="objects in the archive are damaged",
-        settled_by="Their restore from a backup of the archive; or their dismissal by a person.",
+        resolved_by="Their restore from a backup of the archive; or their dismissal by a person.",
     ),
     _archive_check(
         "missing",
         says="{count:,} objects are missing from the archive: {channels}. The warehouse cannot be rebuilt without "
         "them.",
         what="objects are missing from the archive",
-        settled_by="Their restore from a backup of the archive; or their dismissal by a person.",
+        resolved_by="Their restore from a backup of the archive; or their dismissal by a person.",
     ),
     Check(
         name="replay_overdue",
@@ -240,7 +240,7 @@ CHECKS = (
         says="",
         unknown="It is not known whether the tables still hold what was received: the nightly replay was not completed "
         "within 36 hours, {channels}.",
-        settled_by="A nightly run of asset_changes_replay that is green.",
+        resolved_by="A nightly run of asset_changes_replay that is green.",
     ),
     Check(
         name="replay_changed",
@@ -248,7 +248,7 @@ CHECKS = (
         column="count",
         says="The last nightly replay had to change {count:,} rows: {channels}. The tables had differed from what was "
         "received.",
-        settled_by="A nightly replay that changes nothing.",
+        resolved_by="A nightly replay that changes nothing.",
     ),
     Check(
         name="outranked",
@@ -256,7 +256,7 @@ CHECKS = (
         column="count",
         says="{count:,} assets are live although the last word received of them is a Delete: {channels}. A New or "
         "Update that came earlier is dated later.",
-        settled_by="A newer message about the asset. Until then look it up at Getty.",
+        resolved_by="A newer message about the asset. Until then look it up at Getty.",
     ),
 )
 """In the order of the page."""

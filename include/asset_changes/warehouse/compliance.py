@@ -1,6 +1,6 @@
 """The compliance report: every Delete received in a span, when it was removed, and all that speaks against it.
 
-The queries are plain SQL with named values, so that the report can show them beside its numbers and
+The queries are plain SQL with named values, so that the report can show them next to its numbers and
 anybody can run them again.
 """
 
@@ -16,7 +16,7 @@ from asset_changes.clock import in_words
 
 SLOWEST = 10
 
-# `applied_at` is a clock read just before the commit. What was late is judged by the latest moment at which the Delete
+# `applied_at` is a clock read just before the commit. What was late is judged by the latest time at which the Delete
 # can have been applied: a clock read after the commit, else the confirmation, which comes after it, else now.
 REMOVED_BY = "greatest(d.applied_at, coalesce(s.committed_at, s.confirmed_at, now()))"
 
@@ -74,10 +74,10 @@ LIMIT {SLOWEST}
 """.strip()
 
 # A span counts as unread where nobody asked Getty (`feed_gaps`), and from when the next change was made, or from the
-# last stamp of the set before it, whichever is later. A channel that Getty no longer lists counts at once, until a
+# last time of the set before it, whichever is later. A channel that Getty no longer lists counts at once, until a
 # person has taken note of it.
 UNREAD = """
-WITH stamps AS (
+WITH times AS (
     SELECT channel_id, change_set_id, fetched_at, oldest_change_at, rebuilt_at IS NOT NULL AS is_rebuilt,
            coalesce(loaded_at, now()) AS loaded_at, coalesce(confirmed_at, now()) AS confirmed_at,
            lag(CASE WHEN rebuilt_at IS NULL THEN coalesce(confirmed_at, loaded_at, fetched_at) ELSE fetched_at END)
@@ -88,15 +88,15 @@ WITH stamps AS (
     SELECT channel_id, change_set_id, 'a change waited at Getty' AS what,
            greatest(before, oldest_change_at, discovered_at) AS unread_from, fetched_at AS unread_to,
            false AS counts_at_once
-    FROM stamps JOIN channels USING (channel_id)
+    FROM times JOIN channels USING (channel_id)
     WHERE oldest_change_at IS NOT NULL
     UNION ALL
     SELECT channel_id, change_set_id, 'a set was archived but not loaded', fetched_at, loaded_at, false
-    FROM stamps WHERE NOT is_rebuilt
+    FROM times WHERE NOT is_rebuilt
     UNION ALL
     SELECT channel_id, change_set_id, 'a set was loaded but not confirmed', loaded_at,
            least(confirmed_at, retired_at), false
-    FROM stamps JOIN channels USING (channel_id) WHERE NOT is_rebuilt AND loaded_at < now()
+    FROM times JOIN channels USING (channel_id) WHERE NOT is_rebuilt AND loaded_at < now()
     UNION ALL
     SELECT channel_id, NULL, 'Getty gives no answer, up to now', unchecked_since, now(), false
     FROM channel_health WHERE retired_at IS NULL
@@ -148,13 +148,13 @@ class Check:
     """One thing that must be zero before a span is called clean.
 
     Each row of `query` counts `column`, or 1 where that is empty; null means that it could not be checked. `says` may
-    name `count`, `channels`, `longest` and `what`, the row's own word for it. `settled_by` says what ends it.
+    name `count`, `channels`, `longest` and `what`, the row's own word for it. `resolved_by` says what ends it.
     """
 
     name: str
     query: str
     says: str
-    settled_by: str
+    resolved_by: str
     column: str = ""
     unknown: str = ""
 
@@ -166,7 +166,7 @@ class Reservation:
     check: str
     count: int | None
     says: str
-    settled_by: str
+    resolved_by: str
 
 
 def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, str]:
@@ -249,7 +249,7 @@ def _reservations(check: Check, rows: Sequence[dict[str, Any]], names: dict[int,
                 channels=", ".join(sorted({names.get(row["channel_id"], str(row["channel_id"])) for row in some})),
                 longest=in_words(max((row["took"] for row in some if "took" in row), default=timedelta())),
             )
-            yield Reservation(check=check.name, count=count, says=said, settled_by=check.settled_by)
+            yield Reservation(check=check.name, count=count, says=said, resolved_by=check.resolved_by)
 
 
 def deletes(connection: Connection, span: Span) -> Iterator[dict[str, Any]]:

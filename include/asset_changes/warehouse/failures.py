@@ -87,8 +87,8 @@ def warehouse_error(error: DBAPIError) -> WarehouseRefused | WarehouseUnavailabl
         )
     if error.connection_invalidated or not state or _TRANSIENT.match(state) or is_collision(error):
         return WarehouseUnavailable(
-            f"The warehouse does not answer or gave up ({lines[0]}). Look at "
-            "the database behind connection warehouse_default if this goes on."
+            f"The warehouse does not answer or gave up ({lines[0]}). Check "
+            "the database behind connection warehouse_default if this lasts."
         )
     return WarehouseRefused(
         f"The warehouse refuses a statement ({state}: {lines[0]}). Check the rights "
@@ -107,6 +107,6 @@ def _of_pooler(lines: list[str]) -> WarehouseRefused | WarehouseUnavailable | No
         if _POOLER_IS_BUSY.search(line):
             return WarehouseUnavailable(
                 f"The connection pooler (PgBouncer) in front of the warehouse gave up ({line}). "
-                "Look at its pool sizes and timeouts, and at the database behind it, if this goes on."
+                "Check its pool sizes and timeouts, and the database behind it, if this lasts."
             )
     return None

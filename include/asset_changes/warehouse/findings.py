@@ -1,4 +1,4 @@
-"""The table `archive_findings`: what only the archive holds, or has lost, until it is settled.
+"""The table `archive_findings`: what only the archive has, or has lost, until it is resolved.
 
 An object is the same wherever its archive was moved: findings are compared by its place below the root.
 """
@@ -23,7 +23,7 @@ class FindingKind(enum.StrEnum):
     MISSING = "missing"
 
 
-class Settled(enum.StrEnum):
+class Resolution(enum.StrEnum):
     """How a finding came to its end."""
 
     READ = "read"
@@ -74,7 +74,7 @@ def note(connection: Connection, found: Iterable[ArchiveFinding]) -> list[Archiv
             row = known.get(key)
             if row is None:
                 connection.execute(_INSERT, asdict(each))
-            elif row.settled_how == Settled.DISMISSED:
+            elif row.settled_how == Resolution.DISMISSED:
                 continue
             elif row.settled_at is not None:
                 connection.execute(_REOPEN, asdict(each) | {"archive_uri": row.archive_uri})
@@ -83,21 +83,21 @@ def note(connection: Connection, found: Iterable[ArchiveFinding]) -> list[Archiv
 
 
 def open_findings(connection: Connection, channel_id: int) -> list[ArchiveFinding]:
-    """Return the findings of a channel that are not settled, the oldest object first."""
+    """Return the findings of a channel that are open, the oldest object first."""
     c = archive_findings.c
     query = _of_channel(channel_id).where(c.settled_at.is_(None)).order_by(c.received_at, c.archive_uri)
     return [_finding(row) for row in connection.execute(query)]
 
 
-def settled_places(connection: Connection, channel_id: int, kind: FindingKind, *, how: Settled) -> set[str]:
-    """Return the places below the root of the objects of which a finding was settled in this way."""
+def resolved_places(connection: Connection, channel_id: int, kind: FindingKind, *, how: Resolution) -> set[str]:
+    """Return the places below the root of the objects of which a finding was resolved in this way."""
     c = archive_findings.c
     query = select(c.archive_uri).where((c.channel_id == channel_id) & (c.kind == kind) & (c.settled_how == how))
     return set(map(place_of, connection.scalars(query)))
 
 
-def settle(connection: Connection, over: Collection[ArchiveFinding], *, how: Settled) -> int:
-    """Stamp open findings as settled; return how many were open."""
+def resolve(connection: Connection, over: Collection[ArchiveFinding], *, how: Resolution) -> int:
+    """Mark open findings as resolved; return how many were open."""
     if not over:
         return 0
     statement = text("""
@@ -107,17 +107,17 @@ def settle(connection: Connection, over: Collection[ArchiveFinding], *, how: Set
 
 
 def dismiss(connection: Connection, archive_uri: str, *, by: str) -> int:
-    """Settle what is open of an object because a person says so; return how many findings that were."""
+    """Close what is open of an object because a person says so; return how many findings that were."""
     c = archive_findings.c
     dismissed = (
         update(archive_findings)
         .where((c.archive_uri == archive_uri) & c.settled_at.is_(None))
-        .values(settled_at=func.now(), settled_how=Settled.DISMISSED, settled_by=by)
+        .values(settled_at=func.now(), settled_how=Resolution.DISMISSED, settled_by=by)
     )
     return connection.execute(dismissed).rowcount
 
 
-def stamp_archive_checked(connection: Connection, channel_id: int) -> None:
+def mark_archive_checked(connection: Connection, channel_id: int) -> None:
     """Keep when the archive of a channel was last compared with the ledger."""
     checked = update(channels).where(channels.c.channel_id == channel_id).values(archive_checked_at=func.now())
     connection.execute(checked)

@@ -150,12 +150,12 @@ def mark_loaded(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet
 
 
 def recount(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> None:
-    """Write anew what a loaded set holds; when it was loaded stays."""
+    """Write anew what a loaded set contains; when it was loaded stays."""
     connection.execute(_RECOUNT, {**_key(ref.channel_id, ref.change_set_id), **_counted(prepared)})
 
 
 def renumber(connection: Connection, ref: ChangeSetRef) -> None:
-    """Give a loaded set, of which the tables hold something else now, the channel's next sequence number."""
+    """Give a loaded set, of which the tables have something else now, the channel's next sequence number."""
     channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=None)
     connection.execute(_RENUMBER, {**_key(ref.channel_id, ref.change_set_id), "channel_seq": channel_seq})
 
@@ -184,7 +184,7 @@ def _counted(prepared: PreparedSet) -> dict[str, object]:
 
 
 def mark_confirm_tried(connection: Connection, channel_id: int, change_set_id: str) -> None:
-    """Stamp that a confirmation is about to be sent; the first try stands."""
+    """Mark that a confirmation is about to be sent; the time of the first try stays."""
     connection.execute(_MARK_CONFIRM_TRIED, _key(channel_id, change_set_id))
 
 
@@ -207,7 +207,7 @@ def mark_confirmed(
 
 
 def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *, is_confirmed: bool) -> None:
-    """Stamp a row that a replay made, so that nobody takes its times for those of the first load."""
+    """Mark a row that a replay made, so that nobody takes its times for those of the first load."""
     statement = _MARK_REBUILT_AND_CONFIRMED if is_confirmed else _MARK_REBUILT
     connection.execute(statement, _key(channel_id, change_set_id))
 
@@ -270,7 +270,7 @@ def upsert_channels(connection: Connection, found: Sequence[Channel]) -> None:
 
 
 def mark_missing(connection: Connection, channel_ids: Sequence[int]) -> None:
-    """Stamp channels that Getty's list lacks and that are still read; the first stamp stays."""
+    """Mark channels that Getty's list lacks and that are still read; the first time stays."""
     connection.execute(
         update(channels)
         .where(channels.c.channel_id.in_(channel_ids))
@@ -279,7 +279,7 @@ def mark_missing(connection: Connection, channel_ids: Sequence[int]) -> None:
 
 
 def retire_channels(connection: Connection, channel_ids: Sequence[int]) -> None:
-    """Stamp channels that are no longer read; the first stamp stays."""
+    """Mark channels that are no longer read; the first time stays."""
     connection.execute(
         update(channels)
         .where(channels.c.channel_id.in_(channel_ids) & channels.c.retired_at.is_(None))
@@ -288,7 +288,7 @@ def retire_channels(connection: Connection, channel_ids: Sequence[int]) -> None:
 
 
 def mark_refused(connection: Connection, channel: Channel) -> None:
-    """Stamp that Getty answered a PUT that it does not know the channel."""
+    """Mark that Getty answered a PUT that it does not know the channel."""
     statement = insert(channels).values(**_described(channel), refused_at=func.now())
     connection.execute(statement.on_conflict_do_update(index_elements=["channel_id"], set_={"refused_at": func.now()}))
 

@@ -140,7 +140,7 @@ class Reloaded:
 
 
 def is_in_log(connection: Connection, ref: ChangeSetRef) -> bool:
-    """Say whether the log holds any change of a set."""
+    """Say whether the log has any change of a set."""
     return bool(connection.scalar(_IN_LOG, _key(ref)))
 
 
@@ -152,7 +152,7 @@ def load_first(
     wait: Callable[[], None],
     is_rebuild: bool = False,
 ) -> None:
-    """Load a set of which the tables hold nothing, in the caller's transaction.
+    """Load a set of which the tables have nothing, in the caller's transaction.
 
     `wait` returns once the body is in the archive: before that nothing may be committed. `is_rebuild`
     says that the tables may have held the set before: what was live then cannot be known.
@@ -207,7 +207,7 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     touched = lacking | {id_ for id_, count in rejected.items() if count} | (written.change_set_ids & {*ids})
     return Reloaded(
         rows=(added.row_count if added else 0) + written.rows + deletions + sum(rejected.values()),
-        # Deletions are written beside log rows, or alone where they were lost: of which set, is not asked for.
+        # Deletions are written with log rows, or alone where they were lost: of which set, is not asked for.
         change_set_ids=frozenset(touched or (ids if deletions else ())),
         differing=differing,
     )

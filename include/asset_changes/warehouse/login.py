@@ -28,14 +28,17 @@ def report_sqlstate_of_refused_logins(engine: Engine) -> None:
     """Give errors of connecting their SQLSTATE, where a server answers in other words than those of failures.py."""
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: object, arguments: Any, parameters: dict[str, Any]) -> Any:
+    def connect(dialect: Any, _connection: object, arguments: Any, parameters: dict[str, Any]) -> Any:
         try:
             return dialect.connect(*arguments, **parameters)
         except psycopg.OperationalError as error:
             words = str(error)
             if error.sqlstate or is_understood(words) or not _SERVER_ANSWERED.search(words):
                 raise  # a second login would say no more
-            answers = list(_answers(parameters))
+            try:
+                answers = list(_answers(parameters))
+            except (OSError, ValueError, psycopg.Error):
+                answers = []  # no descriptor is free, or its number is too high for `select`
             state, words = next((each for each in answers if is_refused_login(each[0])), (answers or [("", "")])[0])
             if not state:
                 raise
@@ -46,9 +49,11 @@ def report_sqlstate_of_refused_logins(engine: Engine) -> None:
 
 def _answers(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Connect again to each address, and return SQLSTATE and words of those whose server answers with an error."""
+    if not hasattr(os, "memfd_create"):
+        return  # not on macOS: the error keeps its own words, without the code
     given = {name: value for name, value in parameters.items() if name not in _NOT_LIBPQ}
     for attempt in conninfo_attempts(given):
-        with os.fdopen(os.memfd_create("libpq_trace"), "rb") as trace:  # never on a disk: it may hold the password
+        with os.fdopen(os.memfd_create("libpq_trace"), "rb") as trace:  # never on a disk: it may contain the password
             try:
                 words = _words(make_conninfo("", **attempt).encode(), trace.fileno())
             except psycopg.Error:

@@ -49,7 +49,7 @@ MEANINGS = {
     "oldest_open_change_at": "The oldest change of a set that is not confirmed; of one that is not loaded, its arrival",
     "open_sets": "Sets that are not confirmed",
     "unchecked_since": "When the channel last gave an answer, else when it was discovered",
-    "unread_since": "Before this moment nothing is unread at Getty",
+    "unread_since": "Before this time nothing is unread at Getty",
     "loaded_at": "When its load was committed; a replay does not touch it",
     "missing_since": "Since when Getty's list lacks the channel, while it is still read",
     "new_count": "New that were applied",

@@ -245,7 +245,7 @@ archive_findings = Table(
     _time("settled_at"),
     _column("settled_how", Text),
     _column("settled_by", Text),
-    comment="What only the archive holds, or has lost, until it is resolved.",
+    comment="What only the archive has, or has lost, until it is resolved.",
 )
 
 rejected_changes = Table(

@@ -96,7 +96,7 @@ WITH written AS (
     WHERE {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}
     {_RETURN_WRITTEN}"""
 
-# What the log holds of the assets, and the registers that other sets wrote: an owner may have dropped old partitions.
+# What the log has of the assets, and the registers that other sets wrote: an owner may have dropped old partitions.
 _LOG_OF_ASSETS = f"""
         SELECT {", ".join(LOG_COLUMNS)} FROM asset_changes JOIN pg_temp.reread_assets USING (asset_id)
         UNION ALL
@@ -166,7 +166,7 @@ class WrittenStates:
 
 
 def upsert_from_log(connection: Connection, key: dict[str, Any]) -> WrittenStates:
-    """Bring the states up to the changes that the log holds of one set."""
+    """Bring the states up to the changes that the log has of one set."""
     return _written(connection, _UPSERT_FROM_LOG, key)
 
 

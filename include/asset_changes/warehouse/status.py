@@ -1,6 +1,6 @@
 """What the status page shows, read from ledger, channels, deletions and rejected changes alone.
 
-No query touches the log or counts assets, so that the page is as quick beside a hundred million
+No query touches the log or counts assets, so that the page is as quick with a hundred million
 changes as on the first day.
 """
 

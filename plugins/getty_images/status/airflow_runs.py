@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 
 def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
-    """Return by DAG what stands in its way: a red newest run, a paused or a missing DAG."""
+    """Return by DAG what is wrong with it: a red newest run, a paused or a missing DAG."""
     with create_session() as session:
         dags = _dags(session, dag_ids)
         found: dict[str, tuple[Problem, ...]] = {}
         for dag_id in dag_ids:
             dag = dags.get(dag_id)
-            told = [_missing(dag_id)] if _is_missing(dag) else []
+            problems = [_missing(dag_id)] if _is_missing(dag) else []
             if dag is not None and dag.is_paused:
-                told.append(_paused(dag_id))
+                problems.append(_paused(dag_id))
             red = _newest_failure(session, dag_id)
-            found[dag_id] = (*([red] if red else []), *told)
+            found[dag_id] = (*([red] if red else []), *problems)
     return found
 
 
@@ -122,7 +122,7 @@ def _failure_of(session: Session, dag_id: str, run_id: str, task_id: str) -> tup
         .limit(1)  # of a mapped task, any one
     ).one_or_none()
     try:
-        # By Airflow's backend: the row may hold no more than the address of an object.
+        # By Airflow's backend: the row may contain no more than the address of an object.
         failure = XCom.deserialize_value(row) if row else None
     except Exception:  # whatever the store raises: the page can do without the sentence
         log.warning("The XCom %s of the task %s of %s cannot be read", FAILURE, task_id, run_id, exc_info=True)
@@ -135,7 +135,7 @@ def _failure_of(session: Session, dag_id: str, run_id: str, task_id: str) -> tup
 def _paused(dag_id: str) -> Problem:
     return Problem(
         reason="Its DAG is paused, so nobody reads this channel.",
-        next_step="Switch the DAG on; it goes on where it stopped.",
+        next_step="Switch the DAG on; it continues where it stopped.",
         link=Link(path=f"dags/{path_part(dag_id)}", name="The DAG"),
     )
 
@@ -143,6 +143,6 @@ def _paused(dag_id: str) -> Problem:
 def _missing(dag_id: str) -> Problem:
     return Problem(
         reason=f"Airflow has no DAG {dag_id} at present.",
-        next_step="Look at the import errors on Airflow's home page; else run asset_changes_discovery.",
+        next_step="Check the import errors on Airflow's home page; else run asset_changes_discovery.",
         link=Link(path="dags?search=asset_changes", name="The DAGs"),
     )

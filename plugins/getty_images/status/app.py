@@ -120,7 +120,7 @@ def tab() -> Response:
 
 @app.exception_handler(PageUnavailable)
 def obstacle(request: Request, error: PageUnavailable) -> Response:
-    """What stands in the way of a page, instead of the page."""
+    """What prevents a page, instead of the page."""
     theme = request.query_params.get("theme", "")
     # What downloads would take a page under 200 for the file.
     status = 503 if request.url.path.endswith(".csv") else 200
@@ -184,7 +184,7 @@ def _csv(report: Report, rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     writer.writerow({"record": "verdict", "count": len(report.reservations), "says": verdict})
     for each in report.reservations:
         count = "unknown" if each.count is None else each.count
-        writer.writerow({"record": "reservation", "count": count, "says": each.says, "settled_by": each.settled_by})
+        writer.writerow({"record": "reservation", "count": count, "says": each.says, "settled_by": each.resolved_by})
     for number, row in enumerate(rows, start=1):
         writer.writerow({name: _cell(value) for name, value in row.items()} | {"record": "delete"})
         if number % 1000 == 0:

@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of the scale: how many changes it stands for, and where it is."""
+    """A line of the scale: how many changes it means, and where it is."""
 
     value: int
     y: float
@@ -81,5 +81,5 @@ def _scale(most: int) -> tuple[Line, ...]:
 
 def _title(hour: HourCounts) -> str:
     rest = [f"{getattr(hour, name):,} {name}" for name in ("superseded", "rejected") if getattr(hour, name)]
-    told = ", ".join([f"{hour.new:,} New", f"{hour.update:,} Update", f"{hour.delete:,} Delete", *rest])
-    return f"{hour.hour:%d %b %H:%M} UTC: {told}"
+    text = ", ".join([f"{hour.new:,} New", f"{hour.update:,} Update", f"{hour.delete:,} Delete", *rest])
+    return f"{hour.hour:%d %b %H:%M} UTC: {text}"

@@ -33,7 +33,7 @@ def span(value: timedelta | None) -> str:
     return ("-" if seconds < 0 else "") + " ".join(parts[:2])
 
 
-def moment(value: datetime | None) -> str:
+def time(value: datetime | None) -> str:
     """Return a time in UTC to the second."""
     return "–" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
@@ -47,7 +47,7 @@ def days(value: timedelta | None) -> str:
     return f"{round(value / timedelta(days=1))} d"
 
 
-def short_moment(value: datetime) -> str:
+def short_time(value: datetime) -> str:
     """Return a time in UTC for a narrow column."""
     return f"{value.astimezone(UTC):%d %b %H:%M:%S}"
 
@@ -58,7 +58,7 @@ def reason(code: str) -> str:
 
 
 def marked(sentence: str) -> Markup:
-    """Return a sentence as HTML, with what stands between backticks as code."""
+    """Return a sentence as HTML, with what is between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped just before
 
 

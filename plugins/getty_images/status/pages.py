@@ -39,8 +39,8 @@ _templates = Environment(
 )
 _templates.filters.update(
     span=filters.span,
-    moment=filters.moment,
-    short_moment=filters.short_moment,
+    time=filters.time,
+    short_time=filters.short_time,
     days=filters.days,
     reason=filters.reason,
     marked=filters.marked,

@@ -1,4 +1,4 @@
-"""What the page says of a channel: its state, and what a person should look at, with the next step."""
+"""What the page says of a channel: its state, and what a person should check, with the next step."""
 
 import enum
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ _STARTS: dict[str, Link | None] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that a person should look at; `link` is where the next step starts.
+    """Something that a person should check; `link` is where the next step starts.
 
     `title` is what it is about, `reason` the sentence. `entry` is the heading of docs/operations.md that says more.
     `is_breaking` says that the copy is not kept up until somebody does.
@@ -73,7 +73,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What is to be said of a channel at this moment."""
+    """What is to be said of a channel now."""
 
     state: State
     since: datetime | None
@@ -153,7 +153,7 @@ def _of_alert(status: ChannelStatus, alert: Alert) -> Problem:
 
 
 def _checked_now(health: ChannelHealth, now: datetime, limits: WatchSettings, *, confirms: bool) -> list[Problem]:
-    """Return what the ledger says at this moment against a channel that Getty lists."""
+    """Return what the ledger says now against a channel that Getty lists."""
     unchecked, waits = timedelta(minutes=limits.unchecked_minutes), timedelta(minutes=limits.unconfirmed_minutes)
     found = []
     if health.unchecked_since and now - health.unchecked_since > unchecked:

@@ -64,12 +64,12 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
             raise PageUnavailable(
                 f"The warehouse has not answered within {seconds} s.",
                 next_step=(
-                    "Choose fewer days. If that does not help, look at what keeps the database behind connection "
+                    "Choose fewer days. If that does not help, check what keeps the database behind connection "
                     f"{WAREHOUSE_CONN_ID} busy."
                 ),
             ) from error
         raise PageUnavailable(
             str(error),
-            next_step=f"Look at the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
+            next_step=f"Check the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
             link="connections",
         ) from error

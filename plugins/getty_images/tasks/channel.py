@@ -45,7 +45,7 @@ def fetch(entry: ChannelEntry, context: Mapping[str, Any]) -> FetchedPayload | N
 
 
 def transform(entry: ChannelEntry, context: Mapping[str, Any], payload: FetchedPayload | None) -> PreparedPayload:
-    """Prepare the archived set and leave its rows beside the archive."""
+    """Prepare the archived set and leave its rows in the archive."""
     from asset_changes.pipeline.transform import log_transformed, transform_archived
 
     payload = _required(payload)

@@ -48,7 +48,7 @@ def channels(context: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _listed() -> dict[int, tuple[str, str]]:
-    """Return family and type of the channels in the Variable; one that cannot be read holds no replay up."""
+    """Return family and type of the channels in the Variable; one that cannot be read stops no replay."""
     try:
         entries = channel_registry.read(channel_variable() or "[]")
     except ConfigurationError as error:

@@ -7,7 +7,7 @@ from asset_changes.warehouse.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    version_table="schema_version",  # of its own: the warehouse may hold other projects' tables
+    version_table="schema_version",  # of its own: the warehouse may contain other projects' tables
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,6 +1,6 @@
 """The first tables.
 
-Everything stands in SQL: partitions, storage parameters and collations have no other spelling.
+Everything is written in SQL: partitions, storage parameters and collations have no other spelling.
 """
 
 from alembic import op

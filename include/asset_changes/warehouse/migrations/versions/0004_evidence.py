@@ -1,4 +1,4 @@
-"""Evidence of everything that was received: gaps, corrections, what the archive holds and the tables do not."""
+"""Evidence of everything that was received: gaps, corrections, what the archive has and the tables do not."""
 
 from alembic import op
 

@@ -200,7 +200,13 @@ def _messages(assets: list[Any]) -> Messages:
     if None in asset_ids or None in lifecycles:
         reasons = list(map(_reason, assets, asset_ids, lifecycles))
     return Messages(
-        asset_ids, lifecycles, _each_text_once(types, canonical), moments, _addresses(uris), reasons, assets
+        asset_id=asset_ids,
+        lifecycle=lifecycles,
+        asset_type=_each_text_once(types, canonical),
+        changed_at=moments,
+        uri=_addresses(uris),
+        reason=reasons,
+        raw=assets,
     )
 
 

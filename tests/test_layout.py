@@ -33,8 +33,6 @@ CORE_LAYERS = (
     {"warehouse", "getty_api", "archive"},
     {"archived_sets", "channel_registry", "clock", "errors", "metrics", "models", "settings"},
 )
-# The watchdog looks for archived sets that the ledger lacks with the function of the replay that loads them.
-CORE_EXCEPTIONS = {("monitoring", "pipeline")}
 _LONGEST_TEST_NAME = 59
 # No name of a module, class, function or parameter: each has a better word in this domain.
 _VAGUE_WORDS = {
@@ -111,7 +109,7 @@ def test_packages_of_the_core_import_downwards() -> None:
         imported = {name.split(".")[1] for name in imports(path) if name.startswith("asset_changes.")}
         for other in (imported & set(layer_of)) - {package}:
             own_layer = layer_of.get(package, -1)  # the package's own `__init__`, which may import all
-            is_across = own_layer == layer_of[other] == 0 and (package, other) not in CORE_EXCEPTIONS
+            is_across = own_layer == layer_of[other] == 0
             if layer_of[other] < own_layer or is_across:
                 wrong.add(f"{path.relative_to(core)} imports {other}")
     packages = {path.relative_to(core).parts[0].removesuffix(".py") for path in modules("include/asset_changes")}

@@ -25,7 +25,8 @@ transaction, `confirm` confirms it to Getty. `catch_up` repeats these four until
   out the same set until it is confirmed, and it is confirmed only after its load is committed.
 * **Clearing a run** does the channel's next work. To load a past day again, backfill `asset_changes_replay`: Getty's
   feed has no past, the archive has.
-* **What it writes**: `asset_states`, `asset_changes`, `deletions`, `rejected_changes`, `change_sets`, `channels`.
+* **What it writes**: `asset_states`, `asset_changes`, `deletions`, `deletion_corrections`, `rejected_changes`,
+  `change_sets`, `channels`, `feed_gaps`.
 * **Who can wake on it**: `load` and `catch_up` update the asset `asset_changes_{channel_id}`; its events say how far
   `channel_seq` has come. `asset_changes_example_downstream` shows a DAG that reads on from there.
 """

@@ -14,10 +14,9 @@ Runs when it is first switched on and every day. **Trigger it** after an upgrade
 channels, or when a channel DAG says that Getty does not know its channel.
 
 The Variable never shrinks: what you set there (`schedule`, `batch_size`, `conn_id`) stays, and so does every channel.
-One answer of Getty's is not believed for more: a channel that its list lacks is marked `missing_since` and **is still
-read**. It is retired (`retired_at`) and no longer called when a list at least a day later lacks it too, or when Getty
-has answered the channel's own DAG that it does not know it. A retired channel keeps its DAG and history. A channel that
-is listed again is read again.
+A channel that one list of Getty's lacks is marked `missing_since` and **is still read**. It is retired (`retired_at`)
+and no longer called when a list at least a day later lacks it too, or when Getty has answered the channel's own DAG
+that it does not know the channel. A retired channel keeps its DAG and history. One that is listed again is read again.
 
 A Variable that is shadowed, by `AIRFLOW_VAR_ASSET_CHANGES_CHANNELS` or in a secrets backend, cannot be written: the
 error names what wins, and the list to keep there.

@@ -15,8 +15,9 @@ Shows how a consumer follows the warehouse. It wakes on the assets of the channe
 and reads the change sets past its own cursor, a `channel_seq` per channel kept in the Variable
 `asset_changes_example_cursors`.
 
-* **The event is only a bell.** Airflow may join several events into one run, so what is read comes from the cursor.
-* **A change set may come again**, with more or otherwise read: it then has a new number. Replace what you have of it.
+* **The event only starts a run.** Airflow may join several events into one run, so the cursor says what to read.
+* **A change set may come again**, with more messages or read differently: it then has a new number. Replace what you
+  have of it.
 * **What is live** is what the view `assets` says, never the order in which changes arrive.
 * **The cursor moves last**, after the work is done: a run that dies is done again. Make the work bear that; best keep
   the cursor where the results are, and move it in the same transaction.

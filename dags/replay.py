@@ -9,7 +9,8 @@ _DOC = """
 Loads the change sets that were **fetched** in the run's interval again, from the archive. Getty is never called.
 
 * **Every night** it replays yesterday and must report `changed=0`: a daily proof that the warehouse holds what
-  was delivered. Any other number is a warning: something had changed the tables, and the replay has repaired them.
+  was delivered. Any other number is a warning: the tables had been changed, or newer code reads a set differently. The
+  replay has repaired them.
 * **A backfill** of this DAG (the *Trigger* dialog's *Backfill*, or `airflow backfill create --dag-id
   asset_changes_replay --from-date 2026-11-01T00:00:00Z --to-date 2026-11-07T00:00:00Z`) brings a past span back, after
   a restore or into an empty warehouse. The days are those of UTC: without the `Z` they would be days of Airflow's own
@@ -19,12 +20,13 @@ Loads the change sets that were **fetched** in the run's interval again, from th
   the warehouse lacks, names them in the log, and loads these alone.
 
 It takes every channel that has a folder in the archive, retired ones and those that the Variable has lost included.
-A replay is safe at any time: it writes only what is missing or older, and live runs may run at the same time. A span
-without archived sets is green and says so.
+A replay is safe at any time, also during live runs: it writes only what is missing, older, or read differently by newer
+code. A span without archived sets is green and says so.
 
 **What it writes**: what is missing of `asset_states`, `asset_changes`, `rejected_changes`, `deletions` and
-`change_sets`; in `archive_findings`, what is wrong with the archive; in `channels`, what the nightly run changed;
-in the archive, bodies that were not understood when they came and are now.
+`change_sets`; in `deletion_corrections`, Deletes that newer code reads differently; in `archive_findings`, what is
+wrong with the archive; in `channels`, what the nightly run changed; in the archive, bodies that were not understood
+when they came and are now, and messages that it had lost and the tables hold.
 
 **When it is red**, an object of the archive could not be read: all others are loaded, and the last line of the log says
 which one it is and what to do. What a person has dismissed makes no replay red.

@@ -7,7 +7,7 @@ from airflow.sdk import Param, dag, task
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 
 _DOC = """
-Checks ledger and archive every ten minutes and notifies **once** when something is not as it must be, and once more
+Checks ledger and archive every ten minutes and notifies **once** when something is wrong, and once more
 when it is over: a channel without an answer for an hour, a lag, notifications about to be lost, Deletes over their
 limit, a load that waits for a lock, rejected changes, bodies that could not be read, sets that are not confirmed, a
 silent feed, channels that vanish or appear, a damaged archive, a nightly replay that is overdue or changed rows,

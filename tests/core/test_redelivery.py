@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.getty_api.content import PARSER_VERSION
+from asset_changes.getty_api.parsing import parse_change_set
+from asset_changes.models import ChangeSetRef
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
 from asset_changes.pipeline.load import load
+from asset_changes.pipeline.redelivery import restored_body
 from asset_changes.pipeline.replay import replay
+from asset_changes.warehouse.changes import LoggedMessage
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_IMAGES
@@ -46,6 +50,24 @@ def run(context: ChannelContext, body: bytes, **given: Any) -> None:
     assert ref is not None
     load(context, ref)
     confirm(context, ref)
+
+
+def test_a_message_from_the_tables_says_all_that_is_read_of_one() -> None:
+    """What the archive has lost is written again from the tables: a field that is left out would be forgotten."""
+    known = LoggedMessage(
+        position=0,
+        asset_id="a",
+        asset_lifecycle="New",
+        asset_type="Image",
+        changed_at=NOON,
+        uri="https://x",
+        raw=None,
+    )
+    ref = ChangeSetRef(channel_id=3001, change_set_id="1", fetched_at=NOON, archive_uri="")
+    change_set = parse_change_set(delivery(restored_body(ref, [known])))
+    assert change_set
+    (message,) = change_set.messages.rows
+    assert [name for name, said in message._asdict().items() if said is None] == ["reason"]
 
 
 @pytest.mark.parametrize("confirms", [True, False])

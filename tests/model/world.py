@@ -214,7 +214,7 @@ class World:
             assert sorted((tuple(row.values()) for row in found), key=repr) == expected
 
     def check_ledger(self) -> None:
-        """Confirmed implies loaded, archived and no longer handed out; counts add up; sequences have no gap."""
+        """Confirmed implies loaded, archived and no longer handed out; counts add up; numbers are unique."""
         rows = self.rows("SELECT * FROM change_sets ORDER BY channel_id, channel_seq")
         for row in rows:
             assert self.archive.exists(row["archive_uri"]) or self.elsewhere.exists(row["archive_uri"])

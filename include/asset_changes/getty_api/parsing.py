@@ -199,7 +199,15 @@ def _messages(assets: list[Any]) -> Messages:
     reasons: list[str | None] = [None] * len(assets)
     if None in asset_ids or None in lifecycles:
         reasons = list(map(_reason, assets, asset_ids, lifecycles))
-    return Messages(asset_ids, lifecycles, _each_text_once(types, canonical), parsed, _addresses(uris), reasons, assets)
+    return Messages(
+        asset_id=asset_ids,
+        lifecycle=lifecycles,
+        asset_type=_each_text_once(types, canonical),
+        changed_at=parsed,
+        uri=_addresses(uris),
+        reason=reasons,
+        raw=assets,
+    )
 
 
 def _check_spelling(assets: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> None:

@@ -119,7 +119,7 @@ def _outcomes(frame: pd.DataFrame) -> Any:
 
 
 def _csv(valid: pd.DataFrame, *, prefix: str) -> bytes:
-    """Return the valid rows as COPY reads them: a twentieth of the time that to_csv takes."""
+    """Return the valid rows in the order of LOG_COLUMNS, as COPY reads them: a twentieth of to_csv's time."""
     times = np.datetime_as_string(valid["changed_at"].dt.tz_localize(None).to_numpy(), unit="us", timezone="UTC")
     columns = zip(
         repeat(prefix),

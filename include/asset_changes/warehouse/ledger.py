@@ -255,7 +255,7 @@ def lock_channel(connection: Connection, channel: Channel) -> None:
 
 def upsert_channels(connection: Connection, found: Sequence[Channel]) -> None:
     """Keep what Getty says of the channels it lists; one that was missing or retired is so no more."""
-    for channel in found:
+    for channel in sorted(found, key=lambda each: each.channel_id):  # as everywhere that locks several of them
         listed = {
             "asset_family": channel.asset_family,
             "asset_type": channel.asset_type,

@@ -21,8 +21,6 @@ views = MetaData()
 _TIME = DateTime(timezone=True)
 _ID = Text(collation="C")
 
-"""By name: a name means the same in every table and view."""
-
 
 def _column(name: str, kind: Any, **options: Any) -> Column[Any]:
     return Column(name, kind, comment=MEANINGS[name], **options)

@@ -32,7 +32,7 @@ def at(minutes: float, *, since: datetime = NOON) -> str:
     return (since + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def told(asset_id: object, lifecycle: object, minutes: float | None = None, **more: object) -> dict[str, object]:
+def change(asset_id: object, lifecycle: object, minutes: float | None = None, **more: object) -> dict[str, object]:
     """Return one message in the spelling of Getty's own sample; `minutes` from noon is its time."""
     message: dict[str, object] = {"id": asset_id, "asset_lifecycle": lifecycle, "asset_type": "Image", "uri": None}
     if minutes is not None:

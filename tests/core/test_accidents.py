@@ -26,16 +26,16 @@ from tests.core.doubles import (
     NOON,
     ScriptedGetty,
     body_of,
+    change,
     delivery,
     execute,
     ledger_row,
     live,
     rows,
-    told,
     value,
 )
 
-SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete", 2), told("", "New", 3))
+SET = body_of("7", change("1", "New", 0), change("2", "New", 1), change("2", "Delete", 2), change("", "New", 3))
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def loaded(steps: ChannelContext, body: bytes, **said: Any) -> None:
 def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(
     steps: ChannelContext, warehouse: Engine
 ) -> None:
-    fetched(steps, body_of("7", told("x", "New", 0)))  # and the worker dies
+    fetched(steps, body_of("7", change("x", "New", 0)))  # and the worker dies
     sibling = replace(steps, channel=EDITORIAL_FILM)
-    loaded(sibling, body_of("8", told("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
-    longer = body_of("7", told("x", "New", 0), told("a", "Delete", 150))
+    loaded(sibling, body_of("8", change("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
+    longer = body_of("7", change("x", "New", 0), change("a", "Delete", 150))
     loaded(steps, longer, status=200, received_at=NOON + timedelta(hours=3))
     assert live(warehouse) == ["x"]
 
@@ -71,24 +71,24 @@ def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(
 def test_a_set_that_somebody_else_confirmed_and_the_archive_cannot_give_holds_up_no_other(
     accident: str, steps: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = Path(fetched(steps, body_of("7", told("a", "New", 0))).archive_uri.removeprefix("file://"))
+    kept = Path(fetched(steps, body_of("7", change("a", "New", 0))).archive_uri.removeprefix("file://"))
     kept.write_bytes(b"damaged") if accident == "damaged" else kept.unlink()
-    loaded(steps, body_of("8", told("b", "New", 1)))
+    loaded(steps, body_of("8", change("b", "New", 1)))
     assert live(warehouse) == ["b"]
     assert [row["loaded_at"] is None for row in (ledger_row(warehouse, "7"), ledger_row(warehouse, "8"))] == [
         True,
         False,
     ]
-    [told_of] = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert "Change set 7 of channel 3001" in told_of
-    assert accident in told_of
+    [error] = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert "Change set 7 of channel 3001" in error
+    assert accident in error
 
 
-@pytest.mark.parametrize("later", [told("b", "New", 1), None])
+@pytest.mark.parametrize("later", [change("b", "New", 1), None])
 def test_a_damaged_object_is_replaced_by_the_next_delivery(
     later: dict[str, object] | None, steps: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    first = told("a", "New", 0)
+    first = change("a", "New", 0)
     uri = fetched(steps, body_of("7", first)).archive_uri
     Path(uri.removeprefix("file://")).write_bytes(b"damaged")
     body = body_of("7", *filter(None, (first, later)))
@@ -158,9 +158,9 @@ def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(wareh
 def test_a_set_that_grew_between_its_load_and_its_confirmation_waits_for_the_next_answer(
     steps: ChannelContext, warehouse: Engine
 ) -> None:
-    grown = body_of("7", told("a", "New", 0), told("b", "New", 1))
+    grown = body_of("7", change("a", "New", 0), change("b", "New", 1))
     source = ScriptedGetty(
-        [delivery(body_of("7", told("a", "New", 0)))], on_confirm=lambda _: fetched(steps, grown, status=200)
+        [delivery(body_of("7", change("a", "New", 0)))], on_confirm=lambda _: fetched(steps, grown, status=200)
     )
     mine = replace(steps, source=source)
     received = fetch(mine, batch_size=2200)

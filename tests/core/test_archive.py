@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, told, value
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, value
 
 
 @pytest.fixture(params=["file", "plain", "memory"])
@@ -220,7 +220,7 @@ def steps_with(archive: Archive, warehouse: Engine, getty: ScriptedGetty) -> Cha
 def test_what_cannot_be_archived_is_neither_loaded_nor_confirmed(
     by_task: bool, unusable: Archive, warehouse: Engine
 ) -> None:
-    getty = ScriptedGetty([delivery(body_of("7", told("1", "New", 0)))])
+    getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0)))])
     steps = steps_with(unusable, warehouse, getty)
     with pytest.raises(ArchiveUnavailable, match=r"nothing was loaded or confirmed.*full disk, missing rights"):
         fetch(steps, batch_size=5) if by_task else catch_up(steps, batch_size=5, minutes=1)

@@ -19,13 +19,13 @@ from sqlalchemy import Engine
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, ledger_row, live, rows, told
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, ledger_row, live, rows
 
 
 @pytest.fixture
 def backlog(sandbox: Sandbox) -> Sandbox:
     """A Getty with five changes to tell in channel 3001."""
-    sandbox.append(3001, [told(str(number), "New", number) for number in range(5)])
+    sandbox.append(3001, [change(str(number), "New", number) for number in range(5)])
     return sandbox
 
 
@@ -49,8 +49,8 @@ def test_a_long_catch_up_tells_how_far_it_is(
     with caplog.at_level(logging.INFO):
         catch_up(steps, batch_size=2, minutes=1, report_every_seconds=0)
     lines = [record.message for record in caplog.records if record.message.startswith("So far: channel=3001")]
-    told = [re.search(r" sets=(\d) changes=(\d) .* changes_per_second=\d+ lag_seconds=\d+$", line) for line in lines]
-    assert [found and found.groups() for found in told] == [("1", "2"), ("2", "4"), ("3", "5")]
+    matches = [re.search(r" sets=(\d) changes=(\d) .* changes_per_second=\d+ lag_seconds=\d+$", line) for line in lines]
+    assert [found and found.groups() for found in matches] == [("1", "2"), ("2", "4"), ("3", "5")]
 
 
 def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, steps: ChannelContext, warehouse: Engine) -> None:
@@ -69,7 +69,7 @@ def test_no_time_means_no_call(backlog: Sandbox, steps: ChannelContext) -> None:
 
 
 def test_a_set_that_comes_again_as_a_new_one_is_found_in_the_ledger(archive: Archive, warehouse: Engine) -> None:
-    one, other = body_of("1", told("a", "New", 1)), body_of("2", told("b", "New", 2))
+    one, other = body_of("1", change("a", "New", 1)), body_of("2", change("b", "New", 2))
     answers = [(one, 0), (other, 1), (other, 2)]  # a 201 each time, which says that the set is new
     getty = ScriptedGetty([delivery(body, received_at=NOON + timedelta(minutes=minute)) for body, minute in answers])
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
@@ -86,7 +86,7 @@ def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: 
             time.sleep(0.2)  # the load beside it is done by then
             raise ArchiveUnavailable("full")
 
-    getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])
+    getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 1)))])
     full = FullArchive(UPath(f"file://{tmp_path}/full"))
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=full, warehouse=warehouse)
     with pytest.raises(ArchiveUnavailable):
@@ -96,7 +96,7 @@ def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: 
 
 
 def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive: Archive, warehouse: Engine) -> None:
-    getty = ScriptedGetty([delivery(body_of(str(number), told(str(number), "New", number))) for number in range(3)])
+    getty = ScriptedGetty([delivery(body_of(str(number), change(str(number), "New", number))) for number in range(3)])
 
     def refuse_the_third(change_set_id: str) -> None:
         if change_set_id == "2":
@@ -115,7 +115,7 @@ def test_a_set_that_getty_hands_out_again_and_again_ends_the_catch_up(archive: A
     class Stuck(ScriptedGetty):
         def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
             self.asked += 1
-            return delivery(body_of("7", told("a", "New", 0)), status=200)
+            return delivery(body_of("7", change("a", "New", 0)), status=200)
 
     stuck = Stuck()
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=stuck, archive=archive, warehouse=warehouse)
@@ -132,7 +132,7 @@ def test_new_ids_with_nothing_in_them_end_the_catch_up(archive: Archive, warehou
     assert getty.confirmed == ["1", "2"]
 
 
-@pytest.mark.parametrize("more", [[], [told("b", "New", 2)]], ids=["as it was", "longer"])
+@pytest.mark.parametrize("more", [[], [change("b", "New", 2)]], ids=["as it was", "longer"])
 def test_a_set_that_comes_again_after_its_confirmation_is_not_called_confirmed(
     more: list[dict[str, object]], archive: Archive, warehouse: Engine
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_set_that_comes_again_after_its_confirmation_is_not_called_confirmed(
         if len(getty.confirmed) > 1:
             raise KeyboardInterrupt
 
-    first = told("a", "New", 1)
+    first = change("a", "New", 1)
     again = delivery(body_of("1", first, *more), status=200, received_at=NOON + timedelta(minutes=3))
     getty = ScriptedGetty([delivery(body_of("1", first)), again], on_confirm=dies_at_the_second)
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
@@ -159,7 +159,7 @@ def test_an_archive_that_hangs_holds_nobody_up_for_long(
             super().write(uri, body, **more)
 
     monkeypatch.setattr(asset_changes.pipeline.fetch, "ARCHIVE_SECONDS", 0.1)
-    getty = ScriptedGetty([delivery(body_of("1", told("a", "New", 1)))])
+    getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 1)))])
     archive = Hanging(UPath(f"file://{tmp_path}/archive"))
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     with pytest.raises(ArchiveUnavailable, match=r"not taken change set 1 .*nothing was loaded"):

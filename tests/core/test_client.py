@@ -31,9 +31,9 @@ from asset_changes.getty_api.session import GettySession
 from getty_sandbox.sandbox import Sandbox
 
 from tests.conftest import credentials_for
-from tests.core.doubles import CANNED, NOON, SECRET, TOKEN, Answer, CannedApi, body_of, client_of, served, token, told
+from tests.core.doubles import CANNED, NOON, SECRET, TOKEN, Answer, CannedApi, body_of, change, client_of, served, token
 
-SET = Answer(201, body_of("7", told("1", "New", 0)))
+SET = Answer(201, body_of("7", change("1", "New", 0)))
 
 
 def chained(error: BaseException | None) -> str:
@@ -49,7 +49,7 @@ def chained(error: BaseException | None) -> str:
 
 
 def test_each_call_carries_the_api_key_and_the_token(sandbox: Sandbox, client: AssetChangesClient) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     client.get_channels()
     change_set = client.get_change_set(3001, batch_size=5)
     client.confirm_change_set(change_set.document["change_set_id"])
@@ -124,7 +124,7 @@ def test_a_token_of_a_minute_is_used_for_most_of_it() -> None:
 
 
 def test_a_revoked_token_is_renewed_once_and_nobody_notices(sandbox: Sandbox, client: AssetChangesClient) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     first = client.get_change_set(3001, batch_size=5).document
     sandbox.revoke_tokens()
     assert client.get_change_set(3001, batch_size=5).document == first
@@ -343,7 +343,7 @@ PASSING = [
 def test_what_passes_is_tried_again_and_the_same_set_comes(
     mode: str, sandbox: Sandbox, client: AssetChangesClient
 ) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     sandbox.fail_next(mode, channel_id=3001)
     assert [one["id"] for one in client.get_change_set(3001, batch_size=5).document["changed_assets"]] == ["1"]
     assert sandbox.put_count == 2
@@ -405,7 +405,7 @@ def test_trying_again_ends_within_its_limit() -> None:
 def test_a_lost_answer_to_a_confirmation_is_told_apart_from_a_stranger(
     sandbox: Sandbox, client: AssetChangesClient
 ) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     change_set_id = client.get_change_set(3001, batch_size=5).document["change_set_id"]
     sandbox.fail_next("lost_delete_response")
     answer = client.confirm_change_set(change_set_id)
@@ -509,7 +509,7 @@ def test_another_host_never_sees_a_request(sandbox: Sandbox, client: AssetChange
 
 
 def test_a_redirect_of_the_sandbox_is_followed(sandbox: Sandbox, client: AssetChangesClient) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     sandbox.fail_next("redirect", channel_id=3001)
     assert client.get_change_set(3001, batch_size=5).status == 201
     assert [request.method for request in sandbox.requests][1:] == ["PUT", "PUT"]
@@ -666,7 +666,7 @@ def test_neither_secret_nor_token_is_ever_said(
 def test_at_the_chattiest_level_a_real_exchange_says_no_secret(
     sandbox: Sandbox, client: AssetChangesClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     sandbox.fail_next("token_revoked")
     sandbox.fail_next("500")
     with caplog.at_level(logging.DEBUG):

@@ -36,9 +36,9 @@ def test_a_worker_whose_clock_is_set_back_by_days_believes_what_is_fresh(
         command = [sys.executable, "-m", "tests.core.jumping_worker", json.dumps(settings)]
         subprocess.run(command, check=True, timeout=120)
         truth = sandbox.truth()
-    told = [row for row in truth["change_sets"] if row["channel_id"] == EDITORIAL_IMAGES.channel_id]
+    handed_out = [row for row in truth["change_sets"] if row["channel_id"] == EDITORIAL_IMAGES.channel_id]
     columns = "new_count, update_count, delete_count, superseded_count, rejected_count"
     found = rows(warehouse, f"SELECT change_set_id, {columns} FROM change_sets")
-    assert sorted(found, key=str) == sorted(({name: row[name] for name in found[0]} for row in told), key=str)
+    assert sorted(found, key=str) == sorted(({name: row[name] for name in found[0]} for row in handed_out), key=str)
     newest = value(warehouse, "SELECT max(fetched_at) FROM change_sets")
     assert abs(newest - datetime.now(UTC)) < timedelta(minutes=2)

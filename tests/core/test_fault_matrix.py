@@ -40,7 +40,7 @@ from tests.chaos.comparison import compare
 from tests.chaos.fault_points import FaultInjector, inject_into
 from tests.chaos.workers import crash
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import told, value
+from tests.core.doubles import change, value
 
 # What a caller sees where the fault goes on for as long as it tries; None: it never notices.
 OUTCOMES: dict[str, type[AssetChangesError] | None] = {
@@ -73,7 +73,7 @@ def test_every_fault_mode_of_the_sandbox_has_a_named_outcome() -> None:
 def feed() -> Iterator[Sandbox]:
     """A Getty with three changes, two sets at a size of two."""
     with Sandbox(changes_per_channel=0, slow_body_seconds=0.05) as sandbox:
-        sandbox.append(3001, [told("1", "New", 0), told("2", "New", 1), told("1", "Delete", 2)])
+        sandbox.append(3001, [change("1", "New", 0), change("2", "New", 1), change("1", "Delete", 2)])
         yield sandbox
 
 
@@ -174,8 +174,8 @@ def test_mixed_faults_at_any_rate_end_in_the_truth(
                 behind.append(channel)
         assert_in_step(warehouse, sandbox)
         faults = Counter(request.fault for request in sandbox.requests if request.fault)
-        told = sum(row["change_count"] for row in sandbox.truth()["change_sets"])
-    assert told == 2 * 240
+        handed_out = sum(row["change_count"] for row in sandbox.truth()["change_sets"])
+    assert handed_out == 2 * 240
     assert faults.total() > rate * 50  # of at least 50 requests
     assert len(faults) > rate * 16, f"few kinds of faults came about: {faults}"
 

@@ -28,7 +28,7 @@ from sqlalchemy import URL, Engine, text
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import ScriptedGetty, body_of, deadlocks, delivery, execute, ledger_row, live, rows, told
+from tests.core.doubles import ScriptedGetty, body_of, change, deadlocks, delivery, execute, ledger_row, live, rows
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CONTENT = {
@@ -171,7 +171,7 @@ def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
         warehouse.dispose()
         restored = connect(copied(postgres, warehouse.url, "restored"), schema=SCHEMA)
         catch_up(steps, batch_size=100, minutes=1)
-        sandbox.append(3001, [told("after the restore", "New")])
+        sandbox.append(3001, [change("after the restore", "New")])
         catch_up(replace(steps, warehouse=restored), batch_size=100, minutes=1)
     lacking = missing_ids(archive=archive, warehouse=restored)
     assert len(lacking) == 6
@@ -186,13 +186,13 @@ def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
     restored.dispose()
 
 
-def now_told(asset_id: str, lifecycle: str, seconds: float) -> dict[str, object]:
+def change_after(asset_id: str, lifecycle: str, seconds: float) -> dict[str, object]:
     moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds - 60)
-    return told(asset_id, lifecycle, asset_changed_utc_datetime=moment.isoformat())
+    return change(asset_id, lifecycle, asset_changed_utc_datetime=moment.isoformat())
 
 
-SHORT = [now_told("a", "New", 0)]
-LONG = [*SHORT, now_told("b", "Delete", 1), now_told("c", "New", 2)]
+SHORT = [change_after("a", "New", 0)]
+LONG = [*SHORT, change_after("b", "Delete", 1), change_after("c", "New", 2)]
 
 
 def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
@@ -259,7 +259,7 @@ def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive
     long_ago = datetime(2020, 5, 17, tzinfo=UTC)
     channels = [replace(EDITORIAL_IMAGES, channel_id=number) for number in range(3001, 3005)]
     for channel in channels:
-        body = body_of(channel.channel_id, told(channel.channel_id, "New", asset_changed_utc_datetime="2020-05-16"))
+        body = body_of(channel.channel_id, change(channel.channel_id, "New", asset_changed_utc_datetime="2020-05-16"))
         archive.write(archive.uri_for(channel.channel_id, str(channel.channel_id), fetched_at=long_ago), body)
     together = threading.Barrier(len(channels))
 
@@ -278,7 +278,7 @@ def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive
 def test_what_newer_code_can_read_is_no_longer_rejected(
     steps: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
-    body = body_of("7", told("a", "Delete", 0), told("b", "New", 1), told("", "New", 2))
+    body = body_of("7", change("a", "Delete", 0), change("b", "New", 1), change("", "New", 2))
     catch_up(replace(steps, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
     as_older_code_left_it = """
         DELETE FROM asset_changes WHERE asset_id = 'a'; DELETE FROM asset_states WHERE asset_id = 'a';
@@ -299,7 +299,7 @@ def test_what_newer_code_can_read_is_no_longer_rejected(
 def archive_update(archive: Archive, channel: Channel, number: int, *asset_ids: str) -> None:
     """Archive a set of a channel, of updates in its minute."""
     change_set_id = f"{channel.channel_id}{number}"
-    messages = [told(each, "Update", asset_changed_utc_datetime=moment(number).isoformat()) for each in asset_ids]
+    messages = [change(each, "Update", asset_changed_utc_datetime=moment(number).isoformat()) for each in asset_ids]
     uri = archive.uri_for(channel.channel_id, change_set_id, fetched_at=moment(number))
     archive.write(uri, body_of(change_set_id, *messages))
 

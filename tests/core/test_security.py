@@ -23,7 +23,7 @@ from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_IMAGES, credentials_for
-from tests.core.doubles import ScriptedGetty, body_of, delivery, live, rows, told, value
+from tests.core.doubles import ScriptedGetty, body_of, change, delivery, live, rows, value
 
 HOSTILE = [
     "'; drop table asset_states; --",
@@ -45,7 +45,7 @@ HOSTILE = [
 
 
 def test_whatever_an_id_says_it_is_data(archive: Archive, warehouse: Engine) -> None:
-    messages = [told(each, "New", 0, asset_type=each, uri=each) for each in HOSTILE]
+    messages = [change(each, "New", 0, asset_type=each, uri=each) for each in HOSTILE]
     getty = ScriptedGetty([delivery(body_of("7", *messages))])
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     catch_up(steps, batch_size=100, minutes=1)
@@ -57,7 +57,7 @@ def test_whatever_an_id_says_it_is_data(archive: Archive, warehouse: Engine) -> 
 
 @pytest.mark.parametrize("bad_id", ["x" * 1_000_000, "a\x00b", "\x1b[31m", "a\nb"])
 def test_an_id_that_is_none_is_rejected_and_blocks_nobody(bad_id: str, archive: Archive, warehouse: Engine) -> None:
-    getty = ScriptedGetty([delivery(body_of("7", told(bad_id, "Delete", 0), told("1", "New", 0)))])
+    getty = ScriptedGetty([delivery(body_of("7", change(bad_id, "Delete", 0), change("1", "New", 0)))])
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
     done = catch_up(steps, batch_size=100, minutes=1)
     assert (done.counts.rejected, done.counts.new, getty.confirmed) == (1, 1, ["7"])
@@ -70,7 +70,7 @@ def test_what_a_full_run_leaves_behind_holds_no_secret(
     tokens: list[str] = []
     client = AssetChangesClient(credentials_for(sandbox), on_token=tokens.append, retry_seconds=5)
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
-    sandbox.append(3001, [told("1", "New", 0), told("", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0), change("", "New", 0)])
     for fault in ("500", "token_revoked", "half_json", "429"):
         sandbox.fail_next(fault)
     said = []
@@ -135,9 +135,9 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
             pass
 
     server = Quiet(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield f"https://localhost:{server.server_address[1]}", asked
     server.shutdown()

@@ -23,7 +23,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect, text
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
-from tests.core.doubles import ScriptedGetty, body_of, delivery, execute, live, rows, told, value
+from tests.core.doubles import ScriptedGetty, body_of, change, delivery, execute, live, rows, value
 
 _numbers = itertools.count()
 _MIGRATIONS = Path(asset_changes.warehouse.__file__).parent / "migrations"
@@ -89,7 +89,7 @@ def test_many_migrations_at_once_are_as_good_as_one(bare: URL) -> None:
 def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, bare: URL, archive: Archive) -> None:
     engine = connect(bare, schema=schema)
     migrate(engine, schema=schema)
-    getty = ScriptedGetty([delivery(body_of("7", told("1", "New", 0), told("", "New", 0)))])
+    getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0), change("", "New", 0)))])
     steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
     assert catch_up(steps, batch_size=5, minutes=1).sets == 1
     assert live(engine) == ["1"]
@@ -151,7 +151,7 @@ def test_partitions_are_made_three_months_ahead(warehouse: Engine) -> None:
 def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, archive: Archive) -> None:
     first_of_february = datetime(2031, 2, 1, tzinfo=UTC)
     for number, received_at in enumerate((first_of_february - timedelta(seconds=1), first_of_february)):
-        body = body_of(str(number), told(str(number), "New") | {"asset_changed_utc_datetime": "2031-01-01"})
+        body = body_of(str(number), change(str(number), "New") | {"asset_changed_utc_datetime": "2031-01-01"})
         getty = ScriptedGetty([delivery(body, received_at=received_at)])
         catch_up(
             ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse),

@@ -1,4 +1,4 @@
-"""The steps of a channel: archive first, commit once, confirm last, whatever happens in between."""
+"""The pipeline of a channel: archive first, commit once, confirm last, whatever happens in between."""
 
 import json
 import logging
@@ -30,17 +30,17 @@ from tests.core.doubles import (
     ScriptedGetty,
     at,
     body_of,
+    change,
     delivery,
     execute,
     ledger_row,
     live,
     rows,
     states,
-    told,
     value,
 )
 
-SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete", 2), told("", "New", 3))
+SET = body_of("7", change("1", "New", 0), change("2", "New", 1), change("2", "Delete", 2), change("", "New", 3))
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
 
 
 @pytest.mark.parametrize(
-    "following", [delivery(body_of("8", told("9", "New", 5))), None], ids=["another set", "nothing"]
+    "following", [delivery(body_of("8", change("9", "New", 5))), None], ids=["another set", "nothing"]
 )
 @BOTH_WAYS
 def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
@@ -339,7 +339,7 @@ def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
 ) -> None:
     getty.deliveries = [delivery(SET)]
     fetched(steps)
-    getty.deliveries = [delivery(body_of("8", told("9", "New", 5)))]
+    getty.deliveries = [delivery(body_of("8", change("9", "New", 5)))]
     with caplog.at_level(logging.WARNING):
         run(steps)
     assert live(warehouse) == ["1", "9"]
@@ -373,7 +373,7 @@ def test_loading_again_returns_the_ledgers_counts_and_changes_nothing(
 def test_the_same_set_in_another_spelling_changes_nothing(
     steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
-    plain = body_of("7", told("1", "New", 0), told("2", "Delete", 1))
+    plain = body_of("7", change("1", "New", 0), change("2", "Delete", 1))
     camel = json.dumps(
         {
             "changeSetId": 7,
@@ -402,7 +402,7 @@ def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
     archive: Archive,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    one, two, three = told("1", "New", 0), told("2", "New", 1), told("", "New", 2)
+    one, two, three = change("1", "New", 0), change("2", "New", 1), change("", "New", 2)
     if was_loaded:
         loaded(steps, getty, body_of("7", one))
     else:
@@ -427,7 +427,7 @@ def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
 def test_a_shorter_delivery_takes_nothing_away(
     steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
-    one, two = told("1", "New", 0), told("2", "New", 1)
+    one, two = change("1", "New", 0), change("2", "New", 1)
     loaded(steps, getty, body_of("7", one, two))
     before = ledger_row(warehouse, "7")["channel_seq"]
     loaded(steps, getty, body_of("7", two), status=200)
@@ -442,7 +442,7 @@ def test_a_shorter_delivery_takes_nothing_away(
 def test_deliveries_that_differ_again_and_again_add_up(
     steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
-    asset = [told(str(number), "New", number) for number in range(5)]
+    asset = [change(str(number), "New", number) for number in range(5)]
     for held in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
         loaded(steps, getty, body_of("7", *(asset[number] for number in held)), status=200)
     assert live(warehouse) == ["0", "1", "2", "3", "4"]

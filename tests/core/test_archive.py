@@ -221,9 +221,9 @@ def test_what_cannot_be_archived_is_neither_loaded_nor_confirmed(
     by_task: bool, unusable: Archive, warehouse: Engine
 ) -> None:
     getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0)))])
-    steps = steps_with(unusable, warehouse, getty)
+    context = steps_with(unusable, warehouse, getty)
     with pytest.raises(ArchiveUnavailable, match=r"nothing was loaded or confirmed.*full disk, missing rights"):
-        fetch(steps, batch_size=5) if by_task else catch_up(steps, batch_size=5, minutes=1)
+        fetch(context, batch_size=5) if by_task else catch_up(context, batch_size=5, minutes=1)
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
     assert value(warehouse, "SELECT count(*) FROM asset_states") == 0
     assert getty.confirmed == []

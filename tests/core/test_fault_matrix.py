@@ -84,8 +84,8 @@ def steps_of(
     return ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse)
 
 
-def catching_up(steps: ChannelContext) -> Callable[[], CaughtUp]:
-    return partial(catch_up, steps, batch_size=20, minutes=1)
+def catching_up(context: ChannelContext) -> Callable[[], CaughtUp]:
+    return partial(catch_up, context, batch_size=20, minutes=1)
 
 
 def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
@@ -102,11 +102,11 @@ def test_a_fault_that_happens_once_costs_nothing(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     feed.fail_next(mode, operation=operation)
-    steps = steps_of(feed, archive, warehouse, retry_seconds=5)
+    context = steps_of(feed, archive, warehouse, retry_seconds=5)
     if operation == CHANNELS:
-        assert isinstance(steps.source, AssetChangesClient)
-        assert len(steps.source.get_channels()) == 4
-    done = catch_up(steps, batch_size=2, minutes=1)
+        assert isinstance(context.source, AssetChangesClient)
+        assert len(context.source.get_channels()) == 4
+    done = catch_up(context, batch_size=2, minutes=1)
     assert (done.sets, done.is_caught_up) == (2, True)
     assert mode in {request.fault for request in feed.requests}
     assert_in_step(warehouse, feed)
@@ -118,13 +118,13 @@ def test_a_fault_that_goes_on_ends_the_run_with_its_name_and_the_next_run_finish
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     feed.fail_next(mode, operation=operation, times=2)
-    steps = steps_of(feed, archive, warehouse, retry_seconds=0)
+    context = steps_of(feed, archive, warehouse, retry_seconds=0)
     outcome = OUTCOMES[mode]
     if outcome is None and mode != "lost_delete_response":
-        catch_up(steps, batch_size=2, minutes=1)
+        catch_up(context, batch_size=2, minutes=1)
     else:
         with pytest.raises(outcome or ApiUnavailable):
-            catch_up(steps, batch_size=2, minutes=1)
+            catch_up(context, batch_size=2, minutes=1)
         # What is loaded is right already, and nothing is confirmed that is not loaded.
         assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NOT NULL") == 0
     assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up
@@ -167,8 +167,8 @@ def test_mixed_faults_at_any_rate_end_in_the_truth(
             assert failures < 200, "it never came to an end"
             channel = behind.pop(0)
             try:  # a short limit, so that faults end tasks too, and a new process takes up the work
-                steps = steps_of(sandbox, archive, warehouse, retry_seconds=0.2, channel=channel)
-                assert catch_up(steps, batch_size=20, minutes=1).is_caught_up
+                context = steps_of(sandbox, archive, warehouse, retry_seconds=0.2, channel=channel)
+                assert catch_up(context, batch_size=20, minutes=1).is_caught_up
             except AssetChangesError:
                 failures += 1
                 behind.append(channel)
@@ -211,27 +211,27 @@ def forbidden(folder: Path, mode: int) -> Iterator[None]:
 def test_an_archive_that_may_not_be_written_is_told_and_nothing_is_loaded_or_confirmed(
     way: Callable[..., object], feed: Sandbox, folder: Path, warehouse: Engine
 ) -> None:
-    steps = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
     with forbidden(folder, 0o555), pytest.raises(ArchiveUnavailable, match=r"cannot be written.*Permission denied"):
-        way(steps, batch_size=2)
+        way(context, batch_size=2)
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
     assert feed.delete_count == 0
-    assert catch_up(steps, batch_size=2, minutes=1).is_caught_up
+    assert catch_up(context, batch_size=2, minutes=1).is_caught_up
     assert_in_step(warehouse, feed)
 
 
 def test_an_archive_that_may_not_be_read_is_told_and_nothing_is_loaded_from_it(
     feed: Sandbox, folder: Path, warehouse: Engine
 ) -> None:
-    steps = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
-    fetched = fetch(steps, batch_size=2)
-    assert fetched is not None
+    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    ref = fetch(context, batch_size=2)
+    assert ref is not None
     with forbidden(folder, 0o000), pytest.raises(ArchiveUnavailable, match=r"cannot be read.*Permission denied"):
-        load(steps, fetched)
+        load(context, ref)
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
     with pytest.raises(NotLoaded):
-        confirm(steps, fetched)
-    assert catch_up(steps, batch_size=2, minutes=1).is_caught_up
+        confirm(context, ref)
+    assert catch_up(context, batch_size=2, minutes=1).is_caught_up
     assert_in_step(warehouse, feed)
 
 
@@ -251,16 +251,16 @@ def test_a_crash_of_postgres_in_mid_load_costs_one_try_and_leaves_no_trace(
     warehouse.dispose()
     inject_into(warehouse, perils)
     with Sandbox(changes_per_channel=60) as sandbox:
-        steps = steps_of(sandbox, archive, warehouse, retry_seconds=5)
-        fetched = fetch(steps, batch_size=20)
-        assert fetched is not None
-        do = partial(load, steps, fetched) if way == "load" else catching_up(steps)
+        context = steps_of(sandbox, archive, warehouse, retry_seconds=5)
+        ref = fetch(context, batch_size=20)
+        assert ref is not None
+        do = partial(load, context, ref) if way == "load" else catching_up(context)
         perils.arm("before load")  # all of it is written, and not committed
         with pytest.raises(WarehouseUnavailable):
             do()
         mortal.start()
         assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
         assert sandbox.delete_count == 0
-        assert catching_up(steps)().is_caught_up
+        assert catching_up(context)().is_caught_up
         assert_in_step(warehouse, sandbox)
     warehouse.dispose()

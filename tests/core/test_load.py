@@ -50,10 +50,10 @@ def arrive(warehouse: Engine, archive: Archive, *sets: Set, received_at: datetim
     """Let sets be fetched and loaded, one after the other."""
     for channel, change_set_id, messages in sets:
         getty = ScriptedGetty([delivery(body_of(change_set_id, *messages), received_at=received_at)])
-        steps = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
-        found = fetch(steps, batch_size=2200)
+        context = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        found = fetch(context, batch_size=2200)
         assert found is not None
-        load(steps, found)
+        load(context, found)
 
 
 def images(change_set_id: str, *messages: dict[str, object]) -> Set:
@@ -292,8 +292,8 @@ def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Chann
     ready = []
     for channel, change_set_id, messages in sets:
         getty = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
-        steps = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
-        ready.append((steps, fetch(steps, batch_size=2200)))
+        context = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        ready.append((context, fetch(context, batch_size=2200)))
     return ready
 
 

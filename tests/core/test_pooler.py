@@ -33,9 +33,9 @@ def bare(postgres: EmbeddedPostgres) -> URL:
 def read_everything(channel: Channel, sandbox: Sandbox, archive: Archive, engine: Engine) -> int:
     """Catch one channel up, as a task of its own would, and return the sets."""
     client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
-    steps = ChannelContext(channel=channel, source=client, archive=archive, warehouse=engine)
+    context = ChannelContext(channel=channel, source=client, archive=archive, warehouse=engine)
     try:
-        return catch_up(steps, batch_size=5, minutes=1).sets
+        return catch_up(context, batch_size=5, minutes=1).sets
     finally:
         client.close()
 

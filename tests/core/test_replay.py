@@ -131,12 +131,12 @@ def missing_ids(
 
 
 def test_a_set_that_was_fetched_but_never_loaded_is_found_and_loaded(
-    steps: ChannelContext, sandbox: Sandbox, archive: Archive, warehouse: Engine
+    context: ChannelContext, sandbox: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [{"id": "1", "asset_lifecycle": "New", "asset_changed_utc_datetime": "2026-03-01T10:00:00Z"}])
-    fetched = fetch(steps, batch_size=10)
+    ref = fetch(context, batch_size=10)
     span = {"archive": archive, "warehouse": warehouse, "since": LONG_AGO, "until": later()}
-    assert missing_ids(**span) == [fetched.change_set_id]
+    assert missing_ids(**span) == [ref.change_set_id]
     assert replay(EDITORIAL_IMAGES, **span).changed > 0
     assert missing_ids(**span) == []
     assert contents(warehouse)["asset_states"][0][0] == "1"
@@ -165,14 +165,14 @@ def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
 ) -> None:
     with Sandbox(changes_per_channel=900) as sandbox:
         client = AssetChangesClient(credentials_for(sandbox))
-        steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
         left = iter(range(3))
-        catch_up(steps, batch_size=100, minutes=1, stops=lambda: next(left, None) is None)
+        catch_up(context, batch_size=100, minutes=1, stops=lambda: next(left, None) is None)
         warehouse.dispose()
         restored = connect(copied(postgres, warehouse.url, "restored"), schema=SCHEMA)
-        catch_up(steps, batch_size=100, minutes=1)
+        catch_up(context, batch_size=100, minutes=1)
         sandbox.append(3001, [change("after the restore", "New")])
-        catch_up(replace(steps, warehouse=restored), batch_size=100, minutes=1)
+        catch_up(replace(context, warehouse=restored), batch_size=100, minutes=1)
     lacking = missing_ids(archive=archive, warehouse=restored)
     assert len(lacking) == 6
     with caplog.at_level(logging.WARNING):
@@ -196,11 +196,11 @@ LONG = [*SHORT, change_after("b", "Delete", 1), change_after("c", "New", 2)]
 
 
 def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
-    steps: ChannelContext, archive: Archive, warehouse: Engine
+    context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
-    catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
+    catch_up(replace(context, source=getty), batch_size=9, minutes=1)
     [kept] = archive.sets(3001)
     archive.write_later(kept.uri, Delivery(body=body_of("7", *LONG), received_at=came + timedelta(minutes=1)))
     assert missing_ids(archive=archive, warehouse=warehouse) == ["7"]
@@ -211,11 +211,11 @@ def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
 
 
 def test_a_damaged_longer_delivery_leaves_open_whether_it_is_missing(
-    steps: ChannelContext, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
+    context: ChannelContext, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
-    catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
+    catch_up(replace(context, source=getty), batch_size=9, minutes=1)
     [kept] = archive.sets(3001)
     longer = archive.write_later(kept.uri, Delivery(body=body_of("7", *LONG), received_at=came + timedelta(minutes=1)))
     Path(longer.removeprefix("file://")).write_bytes(b"damaged")
@@ -225,13 +225,13 @@ def test_a_damaged_longer_delivery_leaves_open_whether_it_is_missing(
 
 @pytest.mark.parametrize("was_loaded", [True, False])
 def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_is_confirmed(
-    was_loaded: bool, steps: ChannelContext, warehouse: Engine, tmp_path: Path
+    was_loaded: bool, context: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
-    root = UPath(f"file://{tmp_path}/archive")  # that of `steps`
+    root = UPath(f"file://{tmp_path}/archive")  # that of `context`
     came, received = datetime.now(UTC), []
-    first = replace(steps, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
+    first = replace(context, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
     longer = delivery(body_of("7", *LONG), status=200, received_at=came + timedelta(minutes=1))
-    live_run = replace(steps, source=ScriptedGetty([longer]))
+    live_run = replace(context, source=ScriptedGetty([longer]))
 
     class Beside(Archive):
         """An archive beside whose reader a live run fetches the longer delivery."""
@@ -243,9 +243,9 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
                 received[0] = fetch(live_run, batch_size=9)
             return found
 
-    fetched = fetch(first, batch_size=9)
+    ref = fetch(first, batch_size=9)
     if was_loaded:
-        load(first, fetched)
+        load(first, ref)
     replay(EDITORIAL_IMAGES, archive=Beside(root), warehouse=warehouse, since=LONG_AGO, until=later())
     load(live_run, received[0])
     confirm(live_run, received[0])
@@ -276,10 +276,10 @@ def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive
 
 
 def test_what_newer_code_can_read_is_no_longer_rejected(
-    steps: ChannelContext, archive: Archive, warehouse: Engine
+    context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
     body = body_of("7", change("a", "Delete", 0), change("b", "New", 1), change("", "New", 2))
-    catch_up(replace(steps, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
+    catch_up(replace(context, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
     as_older_code_left_it = """
         DELETE FROM asset_changes WHERE asset_id = 'a'; DELETE FROM asset_states WHERE asset_id = 'a';
         DELETE FROM deletions; UPDATE change_sets SET delete_count = 0, rejected_count = 2, content_hash = 'older';

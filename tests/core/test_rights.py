@@ -116,8 +116,8 @@ def test_one_role_migrates_and_another_loads(admin: Connection, archive: Archive
     with transaction(loader) as connection:
         check_rights(connection, schema=SCHEMA)
     getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0), change("2", "Delete", 0)))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=loader)
-    assert catch_up(steps, batch_size=5, minutes=1).sets == 1
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=loader)
+    assert catch_up(context, batch_size=5, minutes=1).sets == 1
     assert live(loader) == ["1"]
     for table in ("deletions", "deletion_corrections", "feed_gaps"):
         with pytest.raises(WarehouseRefused, match="42501"), transaction(loader) as connection:

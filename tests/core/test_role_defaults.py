@@ -67,8 +67,8 @@ def test_a_set_is_loaded_whatever_the_roles_defaults(warehouse: Engine, archive:
     received_at = datetime(2026, 3, 1, 12, tzinfo=UTC)
     message = change("ž 'NULL' \\", "New") | {"asset_changed_utc_datetime": "2026-02-03T04:05:06.123456"}
     getty = ScriptedGetty([delivery(body_of("7", message), received_at=received_at)])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
-    assert catch_up(steps, batch_size=5, minutes=1).sets == 1
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    assert catch_up(context, batch_size=5, minutes=1).sets == 1
     assert live(warehouse) == ["ž 'NULL' \\"]
     assert value(warehouse, "SELECT changed_at FROM assets") == datetime(2026, 2, 3, 4, 5, 6, 123456, UTC)
     assert rows(warehouse, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []

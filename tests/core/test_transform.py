@@ -309,10 +309,10 @@ def test_whatever_the_messages_hold_postgres_takes_them(
     messages = [change("sound", "New", 0), *messages]  # or the whole set might be taken for one of a new spelling
     change_set_id = f"any-{next(_numbers)}"
     source = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
-    fetched = fetch(steps, batch_size=100)
-    assert fetched is not None
-    row = load(steps, fetched)
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
+    ref = fetch(context, batch_size=100)
+    assert ref is not None
+    row = load(context, ref)
     [found] = rows(
         warehouse,
         "SELECT (SELECT count(*) FROM asset_changes WHERE change_set_id = :id) AS logged,"

@@ -117,13 +117,13 @@ def test_a_body_that_a_person_dismissed_is_read_once_it_can_be(archive: Archive,
 
 
 def test_a_set_that_is_handed_out_again_after_the_replay_is_confirmed(
-    steps: ChannelContext, archive: Archive, warehouse: Engine
+    context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
     unread(archive, SET_1)
     replay_all(archive, warehouse)
     getty = ScriptedGetty([delivery(SET_1, status=200, received_at=NOON + 2 * HOUR)])
     catch_up(
-        ChannelContext(channel=steps.channel, source=getty, archive=archive, warehouse=warehouse),
+        ChannelContext(channel=context.channel, source=getty, archive=archive, warehouse=warehouse),
         batch_size=9,
         minutes=1,
     )

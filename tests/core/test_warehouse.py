@@ -90,8 +90,8 @@ def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, ba
     engine = connect(bare, schema=schema)
     migrate(engine, schema=schema)
     getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0), change("", "New", 0)))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
-    assert catch_up(steps, batch_size=5, minutes=1).sets == 1
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+    assert catch_up(context, batch_size=5, minutes=1).sets == 1
     assert live(engine) == ["1"]
     schemas = (
         "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_name IN ('assets', 'change_sets')"
@@ -109,8 +109,8 @@ def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
     migrate(engine, schema=SCHEMA)
     assert value(engine, "SELECT version_num FROM public.alembic_version") == "x"
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
-        assert context.get_current_revision() == VERSION
+        migration = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
+        assert migration.get_current_revision() == VERSION
     theirs.dispose()
     engine.dispose()
 
@@ -276,9 +276,9 @@ def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
 )
 def test_a_warehouse_that_is_not_there_is_a_passing_fault_and_getty_is_not_asked(where: URL, archive: Archive) -> None:
     engine, getty = connect(where, schema=SCHEMA), ScriptedGetty()
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
     with pytest.raises(WarehouseUnavailable, match="warehouse_default") as caught:
-        fetch(steps, batch_size=5)
+        fetch(context, batch_size=5)
     assert getty.asked == 0
     assert "the-password" not in str(caught.value) + repr(caught.value.__cause__) + repr(engine)
 

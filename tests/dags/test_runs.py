@@ -148,8 +148,8 @@ def test_load_makes_the_rows_again_when_the_prepared_file_is_gone(
 ) -> None:
     sandbox.append(3001, [change("1"), change("2")])
 
-    fetched = connected.run(inside.do_task, CHANNEL, "fetch")
-    prepared = connected.run(inside.do_task, CHANNEL, "transform", fetched)
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    prepared = connected.run(inside.do_task, CHANNEL, "transform", ref)
     for file in (connected.home / "archive" / "prepared").iterdir():
         file.unlink()
     loaded = connected.run(inside.do_task, CHANNEL, "load", prepared)
@@ -243,8 +243,8 @@ def test_a_run_takes_the_batch_size_of_its_params_else_that_of_the_channel(
 
 def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installation, sandbox: Sandbox) -> None:
     sandbox.append(3001, [change("1")])
-    fetched = connected.run(inside.do_task, CHANNEL, "fetch")
-    prepared = connected.run(inside.do_task, CHANNEL, "transform", fetched)
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    prepared = connected.run(inside.do_task, CHANNEL, "transform", ref)
 
     imported = connected.run_afresh("imports_of_load_and_confirm", CHANNEL, prepared)
 

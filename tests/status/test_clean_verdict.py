@@ -215,12 +215,12 @@ def test_without_a_stamp_of_the_commit_the_confirmation_bounds_it(warehouse: Eng
 
 
 def test_deletes_that_the_parser_rejected_are_no_clean_report(
-    steps: ChannelContext, sandbox: Sandbox, warehouse: Engine
+    context: ChannelContext, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     """The ids and words that were reported: an object as id, a word for Delete that is not known."""
     at = datetime.now(UTC).isoformat()
     change = {"id": "1", "asset_lifecycle": "New", "asset_type": "Image", "asset_changed_utc_datetime": at}
     rejects = ({"asset_lifecycle": "Removed"}, {"id": {"value": 1}, "asset_lifecycle": "Delete"})
     sandbox.append(3001, [change, *(change | each for each in rejects)])
-    assert catch_up(steps, batch_size=10, minutes=1).is_caught_up
+    assert catch_up(context, batch_size=10, minutes=1).is_caught_up
     assert ("rejected", 2) in found(warehouse)

@@ -199,9 +199,9 @@ def test_a_channel_that_nobody_reads_has_a_lag_that_grows(feed: Feed, watchdog: 
 
 def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdog: Watchdog) -> None:
     feed.says("Update", at=datetime.now(UTC) - timedelta(hours=3))
-    fetched = fetch(feed.steps, batch_size=100)
-    assert fetched
-    load(feed.steps, fetched)
+    ref = fetch(feed.context, batch_size=100)
+    assert ref
+    load(feed.context, ref)
     assert minutes(watchdog.watch()) == (180, 0)
     feed.catch_up()
     assert minutes(watchdog.watch()) == (0, 0)
@@ -209,8 +209,8 @@ def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdo
 
 def test_of_a_channel_that_never_answered_no_lag_is_known(feed: Feed, watchdog: Watchdog) -> None:
     feed.sql("TRUNCATE change_sets, channels")
-    with transaction(feed.steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [feed.steps.channel])
+    with transaction(feed.context.warehouse) as connection:
+        ledger.upsert_channels(connection, [feed.context.channel])
     assert minutes(watchdog.watch(later=timedelta(minutes=30))) == (None, 30)
 
 

@@ -101,10 +101,10 @@ def change(number: int, lifecycle: str = "New") -> dict[str, Any]:
 
 
 def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [steps.channel])
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [context.channel])
         connection.execute(text("UPDATE channels SET discovered_at = now() - interval '2 hours'"))
 
     assert [watch(mailing), watch(mailing)] == ["success", "success"]
@@ -114,19 +114,19 @@ def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
     assert "has given no answer for 2 hours" in text_of(letter)
     assert "What to do: Open the channel&#x27;s DAG" in text_of(letter)
 
-    with transaction(steps.warehouse) as connection:
-        ledger.mark_checked(connection, steps.channel, is_caught_up=True, gap=timedelta(hours=1))
+    with transaction(context.warehouse) as connection:
+        ledger.mark_checked(connection, context.channel, is_caught_up=True, gap=timedelta(hours=1))
     assert [watch(mailing), watch(mailing)] == ["success", "success"]
     assert [each["Subject"] for each in mail.letters[1:]] == ["All clear: No answer, Channel 3001 (Editorial Image)"]
 
 
 def test_mail_that_was_refused_arrives_with_the_next_watch(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
     mail.is_away = True
-    with transaction(steps.warehouse) as connection:
+    with transaction(context.warehouse) as connection:
         ledger.retire_channels(connection, [])
-        ledger.upsert_channels(connection, [steps.channel])
+        ledger.upsert_channels(connection, [context.channel])
         ledger.retire_channels(connection, [3001])
     job = mailing.start(inside.run_dag, "watch.py", "asset_changes_watch")
     state, _ = job.result()
@@ -139,11 +139,11 @@ def test_mail_that_was_refused_arrives_with_the_next_watch(
 
 
 def test_a_message_leads_to_the_channel_on_the_status_page(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
     mailing.environment["AIRFLOW__API__BASE_URL"] = "https://airflow.example.com/"
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [steps.channel])
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [context.channel])
         ledger.retire_channels(connection, [3001])
     assert watch(mailing) == "success"
     (letter,) = mail.letters
@@ -175,10 +175,10 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
 
 
 def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [replace(steps.channel, channel_id=3009)])
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [replace(context.channel, channel_id=3009)])
         connection.execute(text("UPDATE channels SET discovered_at = now() - interval '2 hours'"))
     assert watch(mailing) == "success"
     assert [take_note(mailing, 3009)[0], watch(mailing)] == ["success", "success"]

@@ -139,7 +139,7 @@ def client_of(api: CannedApi, credentials: Credentials = CANNED, *, retry_second
 def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
     """Serve PUT, POST and DELETE with a function; give the address."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Endpoint(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             answer(self)
 
@@ -148,7 +148,7 @@ def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iter
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -445,12 +445,12 @@ def test_every_error_of_requests_becomes_one_of_ours(kind: type[Exception]) -> N
     for api in (CannedApi(error), CannedApi(SET, tokens=[error])):
         with pytest.raises(AssetChangesError) as caught:
             client_of(api).get_change_set(1, batch_size=1)
-        a_person_must_mend_it = issubclass(
+        is_configuration = issubclass(
             kind,
             (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL,
              requests.exceptions.InvalidHeader, requests.URLRequired),
         )  # fmt: skip
-        assert isinstance(caught.value, ConfigurationError if a_person_must_mend_it else ApiUnavailable)
+        assert isinstance(caught.value, ConfigurationError if is_configuration else ApiUnavailable)
 
 
 # Redirects.
@@ -520,18 +520,18 @@ def test_a_redirect_of_the_sandbox_is_followed(sandbox: Sandbox, client: AssetCh
 
 @pytest.mark.parametrize("slow", ["token", "token's headers", "headers", "body"])
 def test_a_server_that_trickles_is_left(slow: str) -> None:
-    def trickle(handler: BaseHTTPRequestHandler) -> None:
-        is_token = handler.command == "POST"
+    def trickle(request: BaseHTTPRequestHandler) -> None:
+        is_token = request.command == "POST"
         body = token().body if is_token else b"{}".ljust(1000)
         head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         if is_token != slow.startswith("token"):
-            handler.wfile.write(head + body)
+            request.wfile.write(head + body)
             return
         at_once, slowly = (b"", head + body) if slow.endswith("headers") else (head, body)
         with suppress(OSError):  # the other side hangs up
-            handler.wfile.write(at_once)
+            request.wfile.write(at_once)
             for byte in slowly.ljust(100_000):
-                handler.wfile.write(bytes([byte]))
+                request.wfile.write(bytes([byte]))
                 time.sleep(0.05)
 
     with served(trickle) as url:
@@ -543,7 +543,7 @@ def test_a_server_that_trickles_is_left(slow: str) -> None:
 
 
 def test_a_server_that_says_nothing_is_left() -> None:
-    with served(lambda handler: time.sleep(3)) as url:
+    with served(lambda request: time.sleep(3)) as url:
         deaf = Credentials(api_key="k", secret="s", api_url=url, token_url=f"{url}/token", timeout_seconds=0.2)
         with pytest.raises(ApiUnavailable, match="ReadTimeout"):
             AssetChangesClient(deaf, retry_seconds=0).get_change_set(1, batch_size=1)

@@ -309,7 +309,7 @@ def utc(*parts: int) -> datetime:
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-03-01T10:15:30Z", utc(2026, 3, 1, 10, 15, 30)),
         ("2026-03-01T10:15:30z", utc(2026, 3, 1, 10, 15, 30)),
@@ -335,9 +335,9 @@ def utc(*parts: int) -> datetime:
         ("9999-12-31T23:59:59.9999999Z", utc(9999, 12, 31, 23, 59, 59, 999_999)),
     ],
 )
-def test_a_time_is_utc_and_cut_to_microseconds(text: str, moment: datetime) -> None:
+def test_a_time_is_utc_and_cut_to_microseconds(text: str, time: datetime) -> None:
     found = parse_time(text)
-    assert found == moment
+    assert found == time
     assert found is not None
     assert found.tzinfo is UTC
 

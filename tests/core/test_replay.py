@@ -52,7 +52,7 @@ def contents(warehouse: Engine, columns: dict[str, str] = CONTENT) -> dict[str, 
         }
 
 
-def moment(minutes: int) -> datetime:
+def at_minute(minutes: int) -> datetime:
     return LONG_AGO + timedelta(minutes=minutes)
 
 
@@ -187,8 +187,8 @@ def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
 
 
 def change_after(asset_id: str, lifecycle: str, seconds: float) -> dict[str, object]:
-    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds - 60)
-    return change(asset_id, lifecycle, asset_changed_utc_datetime=moment.isoformat())
+    changed_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds - 60)
+    return change(asset_id, lifecycle, asset_changed_utc_datetime=changed_at.isoformat())
 
 
 SHORT = [change_after("a", "New", 0)]
@@ -233,8 +233,8 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
     longer = delivery(body_of("7", *LONG), status=200, received_at=came + timedelta(minutes=1))
     live_run = replace(context, source=ScriptedGetty([longer]))
 
-    class Beside(Archive):
-        """An archive beside whose reader a live run fetches the longer delivery."""
+    class ArchiveDuringLiveRun(Archive):
+        """While this archive is read, a live run fetches the longer delivery."""
 
         def read_delivery(self, uri: str, *, received_at: datetime) -> Delivery:
             found = super().read_delivery(uri, received_at=received_at)
@@ -246,7 +246,7 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
     ref = fetch(first, batch_size=9)
     if was_loaded:
         load(first, ref)
-    replay(EDITORIAL_IMAGES, archive=Beside(root), warehouse=warehouse, since=LONG_AGO, until=later())
+    replay(EDITORIAL_IMAGES, archive=ArchiveDuringLiveRun(root), warehouse=warehouse, since=LONG_AGO, until=later())
     load(live_run, received[0])
     confirm(live_run, received[0])
     assert live_run.source.confirmed == ["7"]
@@ -299,8 +299,8 @@ def test_what_newer_code_can_read_is_no_longer_rejected(
 def archive_update(archive: Archive, channel: Channel, number: int, *asset_ids: str) -> None:
     """Archive a set of a channel, of updates in its minute."""
     change_set_id = f"{channel.channel_id}{number}"
-    messages = [change(each, "Update", asset_changed_utc_datetime=moment(number).isoformat()) for each in asset_ids]
-    uri = archive.uri_for(channel.channel_id, change_set_id, fetched_at=moment(number))
+    messages = [change(each, "Update", asset_changed_utc_datetime=at_minute(number).isoformat()) for each in asset_ids]
+    uri = archive.uri_for(channel.channel_id, change_set_id, fetched_at=at_minute(number))
     archive.write(uri, body_of(change_set_id, *messages))
 
 

@@ -118,7 +118,7 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     )
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Endpoint(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(self.path)
             self.send_error(500)
@@ -134,7 +134,7 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         def handle_error(self, request: object, client_address: object) -> None:
             pass
 
-    server = Quiet(("127.0.0.1", 0), Handler)
+    server = Quiet(("127.0.0.1", 0), Endpoint)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pem)
     server.socket = tls.wrap_socket(server.socket, server_side=True)

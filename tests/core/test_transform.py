@@ -28,10 +28,10 @@ from tests.core.doubles import NOON, ScriptedGetty, at, body_of, change, deliver
 
 def prepared(*messages: object, fetched_at: datetime = NOON) -> PreparedSet:
     """Return the prepared set of these messages."""
-    return heard_at((fetched_at, *messages))
+    return prepared_from((fetched_at, *messages))
 
 
-def heard_at(*deliveries: tuple[Any, ...]) -> PreparedSet:
+def prepared_from(*deliveries: tuple[Any, ...]) -> PreparedSet:
     """Return the prepared set of deliveries: when each came, then its messages."""
     bodies = [Delivery(body=body_of("7", *messages), received_at=received_at) for received_at, *messages in deliveries]
     return transformed(*bodies)
@@ -208,7 +208,7 @@ def test_the_hash_leaves_out_the_address_and_names_the_parser() -> None:
 
 def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> None:
     one, two, three = change("1", "New", 0), change("2", "New", 1), change("3", "New", 2)
-    found = heard_at((NOON, one, two), (NOON, one, three), (NOON, three, one, one))
+    found = prepared_from((NOON, one, two), (NOON, one, three), (NOON, three, one, one))
     assert [(each["asset_id"], each["position"]) for each in changes(found)] == [
         ("1", "0"), ("2", "1"), ("3", "2"), ("1", "3"),
     ]  # fmt: skip
@@ -217,7 +217,7 @@ def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> No
 def test_a_later_delivery_is_judged_by_the_time_it_came() -> None:
     deleted = change("2", "Delete", 150)
     found = changes(
-        heard_at((NOON, change("1", "New", 0)), (NOON + timedelta(hours=3), change("1", "New", 0), deleted))
+        prepared_from((NOON, change("1", "New", 0)), (NOON + timedelta(hours=3), change("1", "New", 0), deleted))
     )
     assert [(each["asset_id"], each["changed_at"], each["is_time_inferred"]) for each in found] == [
         ("1", at(0), "False"), ("2", at(150), "False"),
@@ -226,7 +226,10 @@ def test_a_later_delivery_is_judged_by_the_time_it_came() -> None:
 
 def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
     first = (NOON, untimed("1", "Delete"), untimed("2"))
-    alone, together = heard_at(first), heard_at(first, (NOON, *first[1:], change("3", "New", -60), untimed("4")))
+    alone, together = (
+        prepared_from(first),
+        prepared_from(first, (NOON, *first[1:], change("3", "New", -60), untimed("4"))),
+    )
     assert changes(together)[: len(changes(alone))] == changes(alone)
     assert together.rejected == alone.rejected
     assert [(each["asset_id"], each["changed_at"]) for each in changes(together)[1:]] == [
@@ -239,16 +242,16 @@ def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
     "others", [[], [(NOON,)], [(NOON, change("1", "New", 0))], [(NOON,), (NOON, change("1", "New", 0))]]
 )
 def test_deliveries_without_a_message_are_sets_too(others: list[tuple[Any, ...]]) -> None:
-    found = heard_at((NOON,), *others)
+    found = prepared_from((NOON,), *others)
     assert found.counts.changes == sum(len(other) - 1 for other in others)
     assert prepared().deliveries == ((0, NOON),)
-    assert heard_at((NOON, untimed("1", "New"))).counts.rejected == 1
+    assert prepared_from((NOON, untimed("1", "New"))).counts.rejected == 1
 
 
 def test_each_message_keeps_the_time_of_the_delivery_that_brought_it() -> None:
     later, last = NOON + timedelta(hours=3), NOON + timedelta(hours=4)
     first, second = change("1", "New", 0), change("2", "Delete", 150)
-    found = heard_at((NOON, first), (later, first, second), (last, second))
+    found = prepared_from((NOON, first), (later, first, second), (last, second))
     assert found.deliveries == ((0, NOON), (1, later))
 
 

@@ -60,14 +60,14 @@ class Job:
             self.process.kill()
             raise JobFailed(f"no end after {_PATIENCE} s:\n{self.log}")
         try:
-            returned, told = self.answer.recv()
+            returned, result = self.answer.recv()
         except EOFError:
             raise JobFailed(f"died:\n{self.log}") from None
         finally:
             self.process.join()
         if not returned:
-            raise JobFailed(told)
-        return told
+            raise JobFailed(result)
+        return result
 
 
 @dataclass

@@ -137,12 +137,12 @@ def test_whatever_the_list_holds_no_channel_of_it_is_lost_and_every_other_is_rea
 
     numbers = {json.dumps(each.get("channel_id")) for each in entries if isinstance(each, dict)}
     assert {json.dumps(each.get("channel_id")) for each in kept if isinstance(each, dict)} >= numbers
-    told = read(json.dumps(kept))
-    assert len(told) == len(kept)
-    assert {each.channel.channel_id for each in told if isinstance(each, ChannelEntry)} <= {
+    found = read(json.dumps(kept))
+    assert len(found) == len(kept)
+    assert {each.channel.channel_id for each in found if isinstance(each, ChannelEntry)} <= {
         each["channel_id"] for each in kept if isinstance(each, dict) and isinstance(each.get("channel_id"), int)
     }
-    assert all(each.reason for each in told if isinstance(each, BadEntry))
+    assert all(each.reason for each in found if isinstance(each, BadEntry))
 
 
 def test_of_a_channel_that_stands_in_the_list_twice_both_entries_stay_for_the_user_to_choose() -> None:

@@ -23,17 +23,17 @@ def parsed(airflow: Installation, *entries: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("text", ["", "nonsense", '[{"channel_id": 3001', "{}", '"3001"', "null", "3001"])
 def test_a_list_that_is_none_is_an_import_error_that_names_the_remedy(airflow: Installation, text: str) -> None:
-    told = airflow.run(inside.parse, "channels.py", **{VARIABLE: text})
-    assert told["dags"] == {}
-    assert "The Variable asset_changes_channels is no JSON list" in told["errors"]["channels.py"]
-    assert "set it to [] and run asset_changes_discovery" in told["errors"]["channels.py"]
+    found = airflow.run(inside.parse, "channels.py", **{VARIABLE: text})
+    assert found["dags"] == {}
+    assert "The Variable asset_changes_channels is no JSON list" in found["errors"]["channels.py"]
+    assert "set it to [] and run asset_changes_discovery" in found["errors"]["channels.py"]
 
 
 def test_a_missing_list_is_an_import_error_that_names_the_remedy(airflow: Installation) -> None:
-    told = airflow.run(inside.parse, "channels.py")
-    assert told["dags"] == {}
-    assert "The Variable asset_changes_channels cannot be read" in told["errors"]["channels.py"]
-    assert "Run asset_changes_discovery, which writes it" in told["errors"]["channels.py"]
+    found = airflow.run(inside.parse, "channels.py")
+    assert found["dags"] == {}
+    assert "The Variable asset_changes_channels cannot be read" in found["errors"]["channels.py"]
+    assert "Run asset_changes_discovery, which writes it" in found["errors"]["channels.py"]
 
 
 def test_an_empty_list_has_no_channel_and_no_error(airflow: Installation) -> None:
@@ -74,16 +74,16 @@ def test_an_empty_list_has_no_channel_and_no_error(airflow: Installation) -> Non
 def test_a_bad_entry_becomes_a_dag_that_says_what_is_wrong_and_the_others_are_unharmed(
     airflow: Installation, entry: Any, dag_id: str, reason: str
 ) -> None:
-    told = parsed(airflow, entry, GOOD)
+    found = parsed(airflow, entry, GOOD)
 
-    assert told["errors"] == {}
-    assert set(told["dags"]) == {dag_id, GOOD_DAG}
-    stub = told["dags"][dag_id]
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {dag_id, GOOD_DAG}
+    stub = found["dags"][dag_id]
     assert reason in stub["description"]
     assert reason in stub["doc_md"]
     assert "config-error" in stub["tags"]
     assert stub["timetable"] == "NullTimetable"
-    assert list(told["dags"][GOOD_DAG]["tasks"]) == ["fetch", "transform", "load", "confirm", "catch_up"]
+    assert list(found["dags"][GOOD_DAG]["tasks"]) == ["fetch", "transform", "load", "confirm", "catch_up"]
 
 
 def test_the_task_of_a_bad_entry_fails_at_once_with_the_sentence(airflow: Installation) -> None:
@@ -96,12 +96,12 @@ def test_the_task_of_a_bad_entry_fails_at_once_with_the_sentence(airflow: Instal
 
 
 def test_a_channel_that_stands_in_the_list_twice_is_told_of_and_no_channel_is_lost(airflow: Installation) -> None:
-    told = parsed(airflow, ENTRY, {**ENTRY, "asset_type": "Film"}, GOOD)
+    found = parsed(airflow, ENTRY, {**ENTRY, "asset_type": "Film"}, GOOD)
 
-    assert told["errors"] == {}
-    assert set(told["dags"]) == {DAG, "asset_changes_editorial_film_3001", GOOD_DAG}
-    assert "channel 3001 stands in it twice" in told["dags"]["asset_changes_editorial_film_3001"]["description"]
-    assert "channel" in told["dags"][DAG]["tags"]
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {DAG, "asset_changes_editorial_film_3001", GOOD_DAG}
+    assert "channel 3001 stands in it twice" in found["dags"]["asset_changes_editorial_film_3001"]["description"]
+    assert "channel" in found["dags"][DAG]["tags"]
 
 
 @pytest.mark.parametrize("place", [1, 2])
@@ -112,12 +112,12 @@ def test_a_bad_entry_of_a_channel_does_not_take_the_place_of_the_channels_good_o
     entries.insert(place - 1, {**ENTRY, "batch_size": "x"})
     entries.insert(place - 1, {**ENTRY, "batch_size": "y"})
 
-    told = parsed(airflow, *entries)
+    found = parsed(airflow, *entries)
 
-    stubs = {dag_id for dag_id, dag in told["dags"].items() if "config-error" in dag["tags"]}
-    assert told["errors"] == {}
+    stubs = {dag_id for dag_id, dag in found["dags"].items() if "config-error" in dag["tags"]}
+    assert found["errors"] == {}
     assert stubs == {f"asset_changes_misconfigured_entry_{place}", f"asset_changes_misconfigured_entry_{place + 1}"}
-    assert set(told["dags"]) - stubs == {DAG, GOOD_DAG}
+    assert set(found["dags"]) - stubs == {DAG, GOOD_DAG}
 
 
 def test_a_retired_channel_keeps_its_dag_without_a_schedule_and_is_not_called(
@@ -140,9 +140,9 @@ def test_a_retired_channel_keeps_its_dag_without_a_schedule_and_is_not_called(
 
 
 def test_a_schedule_of_the_environment_that_is_no_cron_leaves_stubs_that_say_so(airflow: Installation) -> None:
-    told = airflow.run(
+    found = airflow.run(
         inside.parse, "channels.py", **{VARIABLE: json.dumps([ENTRY]), "ASSET_CHANGES_SCHEDULE": "often"}
     )
-    assert told["errors"] == {}
-    assert "cannot be used" in told["dags"][DAG]["description"]
-    assert "ASSET_CHANGES_SCHEDULE" in told["dags"][DAG]["description"]
+    assert found["errors"] == {}
+    assert "cannot be used" in found["dags"][DAG]["description"]
+    assert "ASSET_CHANGES_SCHEDULE" in found["dags"][DAG]["description"]

@@ -84,8 +84,8 @@ def test_an_older_account_comes_in_by_the_password_grant(airflow: Installation, 
     assert airflow.run(inside.channels) == CHANNELS
 
     airflow.environment[GETTY] = as_uri(sandbox, **(user | {"user_password": "wrong"}))
-    told = airflow.run(inside.failure, "get_channels")
-    assert told.startswith(
+    message = airflow.run(inside.failure, "get_channels")
+    assert message.startswith(
         "CredentialsRefused: The list of channels: Getty does not accept the credentials of connection"
     )
 
@@ -95,21 +95,21 @@ def test_a_batch_size_out_of_range_is_refused_before_any_call(
     airflow: Installation, sandbox: Sandbox, size: object
 ) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox)
-    told = airflow.run(inside.failure, "get_change_set", 3001)
-    assert told == ""
+    message = airflow.run(inside.failure, "get_change_set", 3001)
+    assert message == ""
     before = len(sandbox.requests)
 
-    told = airflow.run(inside.refused_batch_size, size)
+    message = airflow.run(inside.refused_batch_size, size)
 
-    assert told.startswith("ConfigurationError: The batch size")
-    assert "from 1 to 2200" in told
+    assert message.startswith("ConfigurationError: The batch size")
+    assert "from 1 to 2200" in message
     assert len(sandbox.requests) == before
 
 
 def test_what_is_no_id_of_a_change_set_is_not_sent(airflow: Installation, sandbox: Sandbox) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox)
-    told = airflow.run(inside.failure, "confirm_change_set", "../channels")
-    assert told.startswith("ConfigurationError: '../channels' is no change set id")
+    message = airflow.run(inside.failure, "confirm_change_set", "../channels")
+    assert message.startswith("ConfigurationError: '../channels' is no change set id")
     assert sandbox.requests == []
 
 
@@ -133,11 +133,11 @@ def test_a_connection_that_cannot_be_used_is_told_by_its_id_and_what_to_fix(
     airflow: Installation, sandbox: Sandbox, changes: dict[str, Any], sentence: str
 ) -> None:
     airflow.environment["AIRFLOW_CONN_GETTY_OF_ANNA"] = getty_connection(sandbox, **changes)
-    ok, told = airflow.run(inside.try_out, "getty_of_anna")
+    ok, message = airflow.run(inside.try_out, "getty_of_anna")
     assert not ok
-    assert told.startswith("Connection 'getty_of_anna': ")
-    assert sentence in told
-    assert sandbox.client_secret not in told
+    assert message.startswith("Connection 'getty_of_anna': ")
+    assert sentence in message
+    assert sandbox.client_secret not in message
     assert sandbox.requests == []
 
 
@@ -153,29 +153,29 @@ def test_a_good_connection_tests_well_and_names_the_channels(airflow: Installati
 
 def test_a_wrong_secret_tests_false_with_the_sentence(airflow: Installation, sandbox: Sandbox) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox, password="not-the-secret")
-    ok, told = airflow.run(inside.try_out)
+    ok, message = airflow.run(inside.try_out)
     assert not ok
-    assert "Getty does not accept the credentials of connection 'getty_images_default'" in told
-    assert "Correct the API key (login) and the secret (password)" in told
-    assert "not-the-secret" not in told
+    assert "Getty does not accept the credentials of connection 'getty_images_default'" in message
+    assert "Correct the API key (login) and the secret (password)" in message
+    assert "not-the-secret" not in message
 
 
 def test_a_host_that_nobody_answers_at_tests_false_within_seconds(airflow: Installation, sandbox: Sandbox) -> None:
     dead = "http://127.0.0.1:9"
     airflow.environment[GETTY] = getty_connection(sandbox, host=dead, extra={"token_url": f"{dead}/token"})
     started = time.monotonic()
-    ok, told = airflow.run(inside.try_out)
+    ok, message = airflow.run(inside.try_out)
     assert not ok
-    assert told == (
+    assert message == (
         "The list of channels: No whole answer from token_url of connection 'getty_images_default' (ConnectionError)."
     )
     assert time.monotonic() - started < 30
 
 
 def test_a_connection_that_is_not_there_tests_false(airflow: Installation) -> None:
-    ok, told = airflow.run(inside.try_out, "nowhere_to_be_found")
+    ok, message = airflow.run(inside.try_out, "nowhere_to_be_found")
     assert not ok
-    assert "nowhere_to_be_found" in told
+    assert "nowhere_to_be_found" in message
 
 
 def test_token_and_secrets_show_neither_in_logs_nor_in_representations(airflow: Installation, sandbox: Sandbox) -> None:

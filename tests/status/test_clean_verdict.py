@@ -149,21 +149,21 @@ def test_what_was_received_on_other_days_speaks_against_those(warehouse: Engine)
 
 
 @pytest.mark.parametrize(
-    "settles",
+    "statement",
     [
         "UPDATE rejected_changes SET dismissed_at = now(), dismissed_by = 'maria'",
         "UPDATE archive_findings SET settled_at = now(), settled_how = 'dismissed', settled_by = 'maria'",
     ],
 )
-def test_a_dismissal_ends_a_reservation(settles: str, warehouse: Engine) -> None:
+def test_a_dismissal_ends_a_reservation(statement: str, warehouse: Engine) -> None:
     seeds.channel(warehouse)
-    if "rejected" in settles:
+    if "rejected" in statement:
         rejected(warehouse, reason="unusable_id")
     else:
         seeds.finding(warehouse, "unreadable")
     assert len(found(warehouse)) == 1
     with warehouse.begin() as connection:
-        connection.execute(text(settles))
+        connection.execute(text(statement))
     assert found(warehouse) == []
 
 

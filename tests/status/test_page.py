@@ -31,9 +31,9 @@ def test_airflow_shows_one_entry_in_the_navigation_and_one_tab(page: AirflowServ
 
 def test_without_a_connection_the_page_says_how_to_make_one(server: AirflowServer) -> None:
     server.connect(None)
-    told = words(server.get("").text)
-    assert "There is no connection warehouse_default" in told
-    assert "AIRFLOW_CONN_WAREHOUSE_DEFAULT" in told
+    shown = words(server.get("").text)
+    assert "There is no connection warehouse_default" in shown
+    assert "AIRFLOW_CONN_WAREHOUSE_DEFAULT" in shown
 
 
 def test_a_warehouse_without_tables_says_what_makes_them(server: AirflowServer, bare_url: URL) -> None:
@@ -55,10 +55,10 @@ def test_a_warehouse_that_cannot_be_read_says_why_and_where_to_look(
     server: AirflowServer, bare_url: URL, change: dict[str, Any], reason: str
 ) -> None:
     server.connect(bare_url.set(**change))
-    told = words(server.get("").text)
-    assert reason in told
-    assert "Next: Look at the database behind connection warehouse_default" in told
-    assert "nothing was loaded" not in told
+    shown = words(server.get("").text)
+    assert reason in shown
+    assert "Next: Look at the database behind connection warehouse_default" in shown
+    assert "nothing was loaded" not in shown
 
 
 def test_an_empty_warehouse_says_what_to_do_next(page: AirflowServer) -> None:
@@ -67,8 +67,8 @@ def test_an_empty_warehouse_says_what_to_do_next(page: AirflowServer) -> None:
 
 def test_a_copy_that_is_right_says_so_first(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
-    told = words(page.get("").text)
-    assert told.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
+    shown = words(page.get("").text)
+    assert shown.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
 
 
 def test_the_page_shows_the_numbers_of_the_warehouse(page: AirflowServer, warehouse: Engine) -> None:
@@ -88,11 +88,11 @@ def test_the_page_shows_the_numbers_of_the_warehouse(page: AirflowServer, wareho
 
 def test_the_facts_of_a_channel_that_nobody_reads_are_told(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse, last_checked_at=NOW - 3 * DAY, caught_up_at=NOW - 3 * DAY, last_change_at=NOW - 4 * DAY)
-    told, three_days = words(page.get("").text), r"(2 d 23 h|3 d|3 d \d+ min)"
-    assert re.search(rf"Lag at most {three_days} all that is older is confirmed", told)
-    assert re.search(rf"Last answer of Getty {three_days} ago", told)
-    assert "Time left to read 11 d Getty drops unread changes after 14 days" in told
-    assert "Time left to ask 117 d Getty removes a silent channel after 120 days" in told
+    shown, three_days = words(page.get("").text), r"(2 d 23 h|3 d|3 d \d+ min)"
+    assert re.search(rf"Lag at most {three_days} all that is older is confirmed", shown)
+    assert re.search(rf"Last answer of Getty {three_days} ago", shown)
+    assert "Time left to read 11 d Getty drops unread changes after 14 days" in shown
+    assert "Time left to ask 117 d Getty removes a silent channel after 120 days" in shown
 
 
 def test_the_lag_of_a_channel_is_that_of_its_oldest_unconfirmed_change(page: AirflowServer, warehouse: Engine) -> None:

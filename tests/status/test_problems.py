@@ -72,17 +72,17 @@ def test_a_broken_channel_comes_first_with_reason_and_next_step(page: AirflowSer
 def test_a_copy_whose_channel_vanished_is_not_called_up_to_date(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     channel(warehouse, 3002, asset_family="Creative", retired_at=NOW - DAY)
-    told = words(page.get("").text)
-    assert told.startswith("Asset changes Getty no longer lists Creative Image (3002) 1 of 1 channels up to date")
-    assert told.index("Creative Image (3002) Vanished") < told.index("Editorial Image (3001) Up to date")
-    gone, listed = told.split("Editorial Image (3001) Up to date")
+    shown = words(page.get("").text)
+    assert shown.startswith("Asset changes Getty no longer lists Creative Image (3002) 1 of 1 channels up to date")
+    assert shown.index("Creative Image (3002) Vanished") < shown.index("Editorial Image (3001) Up to date")
+    gone, listed = shown.split("Editorial Image (3001) Up to date")
     assert "Time left to ask" not in gone
     assert "Time left to ask" in listed
     with warehouse.begin() as connection:
         connection.execute(text("UPDATE channels SET retirement_known_at = now() WHERE channel_id = 3002"))
-    told = words(page.get("").text)
-    assert told.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
-    assert "Creative Image (3002) Retired" in told
+    shown = words(page.get("").text)
+    assert shown.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
+    assert "Creative Image (3002) Retired" in shown
 
 
 def test_a_red_run_is_told_at_once_with_a_link_to_it(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
@@ -120,9 +120,9 @@ def test_a_channel_is_red_since_the_first_failure_after_its_last_good_run(
 def test_a_paused_dag_is_told(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     assert page.ask("PATCH", f"dags/{IMAGES}", {"is_paused": True}).ok
-    told = words(page.get("").text)
+    shown = words(page.get("").text)
     assert page.ask("PATCH", f"dags/{IMAGES}", {"is_paused": False}).ok
-    assert "Its DAG is paused, so nobody reads this channel." in told
+    assert "Its DAG is paused, so nobody reads this channel." in shown
 
 
 def test_a_channel_without_a_dag_is_told(page: AirflowServer, warehouse: Engine) -> None:

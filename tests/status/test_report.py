@@ -171,13 +171,13 @@ def test_a_retired_channel_counts_at_once_and_until_a_person_takes_note(warehous
     channel(warehouse, retired_at=just_now, last_checked_at=just_now)
     known = {"retired_at": NOW - 5 * DAY, "last_checked_at": NOW - 5 * DAY, "retirement_known_at": NOW - 4 * DAY}
     channel(warehouse, 3002, **known)
-    channel(warehouse, 3003, **{name: moment - 30 * DAY for name, moment in known.items()})
+    channel(warehouse, 3003, **{name: time - 30 * DAY for name, time in known.items()})
     channel(warehouse, 3004, **(known | {"retirement_known_at": NOW - 30 * DAY}))  # known of an earlier time
-    told = {row["channel_id"]: (row["unread_from"], row["unread_to"]) for row in report_of(warehouse).unread}
-    assert told[3002] == (NOW - 5 * DAY, NOW - 4 * DAY)
-    assert told[3001][0] == just_now
-    assert told[3004][1] > NOW - HOUR
-    assert set(told) == {3001, 3002, 3004}
+    spans = {row["channel_id"]: (row["unread_from"], row["unread_to"]) for row in report_of(warehouse).unread}
+    assert spans[3002] == (NOW - 5 * DAY, NOW - 4 * DAY)
+    assert spans[3001][0] == just_now
+    assert spans[3004][1] > NOW - HOUR
+    assert set(spans) == {3001, 3002, 3004}
 
 
 def test_a_set_that_a_retired_channel_left_unconfirmed_ends_with_the_channel(warehouse: Engine) -> None:

@@ -104,11 +104,11 @@ def test_the_report_shows_its_numbers_by_the_channels_name(page: AirflowServer, 
     change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW)
     deletion(warehouse, "1", 0, at=NOW - DAY, took=2 * HOUR, was_held=False)
     deletion(warehouse, "1", 1, at=NOW - DAY, took=2 * HOUR)
-    told = words(page.get("compliance").text)
-    assert "Editorial Image (3001) first removal 2 1 1 2 2 h 2 h 2 h" in told
-    received, removed = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (NOW - DAY, NOW - DAY + 2 * HOUR))
-    assert f"Editorial Image (3001) 1 2 1 {received} {removed} 2 h" in told
-    assert "a set was archived but not loaded" in told
+    shown = words(page.get("compliance").text)
+    assert "Editorial Image (3001) first removal 2 1 1 2 2 h 2 h 2 h" in shown
+    received, removed = (f"{time:%Y-%m-%d %H:%M:%S}" for time in (NOW - DAY, NOW - DAY + 2 * HOUR))
+    assert f"Editorial Image (3001) 1 2 1 {received} {removed} 2 h" in shown
+    assert "a set was archived but not loaded" in shown
 
 
 def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
@@ -134,9 +134,9 @@ def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
 def test_a_report_that_takes_too_long_says_to_choose_fewer_days(page: AirflowServer, warehouse: Engine) -> None:
     with warehouse.begin() as connection:
         connection.execute(text("LOCK TABLE deletions IN ACCESS EXCLUSIVE MODE"))
-        told = words(page.get("compliance").text)
-    assert "The warehouse has not answered within 10 s." in told
-    assert "Next: Choose fewer days." in told
+        shown = words(page.get("compliance").text)
+    assert "The warehouse has not answered within 10 s." in shown
+    assert "Next: Choose fewer days." in shown
 
 
 def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine) -> None:

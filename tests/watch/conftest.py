@@ -67,9 +67,9 @@ class Feed:
     sandbox: Sandbox
 
     def says(self, *lifecycles: str, at: datetime | None = None, **keys: Any) -> None:
-        """Let Getty have these changes to tell, of assets 1, 2, 3 and so on."""
-        moment = (at or datetime.now(UTC)).isoformat()
-        message = {"asset_type": "Image", "asset_changed_utc_datetime": moment, **keys}
+        """Let Getty hand out these changes, of assets 1, 2, 3 and so on."""
+        changed_at = (at or datetime.now(UTC)).isoformat()
+        message = {"asset_type": "Image", "asset_changed_utc_datetime": changed_at, **keys}
         self.sandbox.append(
             3001,
             [

@@ -172,7 +172,7 @@ def _strange_confirmation(feed: Feed) -> None:
     outstanding = feed.sandbox.outstanding(3001)
     assert outstanding
     assert feed.context.source.confirm_change_set(str(outstanding.change_set_id)).is_known
-    confirm(feed.context, _in_hand(feed, str(outstanding.change_set_id)))
+    confirm(feed.context, _ref_of(feed, str(outstanding.change_set_id)))
 
 
 def _strange_reading(feed: Feed) -> None:
@@ -200,7 +200,7 @@ def _strange_sets(feed: Feed) -> None:
     feed.catch_up()
 
 
-def _in_hand(feed: Feed, change_set_id: str) -> ChangeSetRef:
+def _ref_of(feed: Feed, change_set_id: str) -> ChangeSetRef:
     with transaction(feed.context.warehouse) as connection:
         row = ledger.lookup(connection, 3001, change_set_id)
     assert row

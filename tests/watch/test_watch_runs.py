@@ -331,8 +331,8 @@ def test_consumers_wake_when_something_was_loaded(installed: Installation, sandb
 
     def follow() -> dict[str, Any]:
         _, run_id = installed.run(inside.run_dag, "example_downstream.py", "asset_changes_example_downstream")
-        ((told,),) = metadata(installed, f"SELECT value FROM xcom WHERE run_id = '{run_id}' AND key = 'return_value'")
-        return dict(json.loads(told))
+        ((result,),) = metadata(installed, f"SELECT value FROM xcom WHERE run_id = '{run_id}' AND key = 'return_value'")
+        return dict(json.loads(result))
 
     def numbers() -> list[int]:
         with transaction(warehouse) as connection:
@@ -423,8 +423,8 @@ def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(
     airflow: Installation,
 ) -> None:
     sent = airflow.run(inside.sent_metrics, "loaded") + airflow.run(inside.sent_metrics, "watched")
-    told = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
-    assert told == {(each.name, each.kind, each.tags) for each in METRICS}
+    metrics = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
+    assert metrics == {(each.name, each.kind, each.tags) for each in METRICS}
     assert ("counter", "asset_changes.changes_loaded", 3, {"channel_id": "3001", "outcome": "new"}) in sent
     alerts = {tags["condition"]: value for _, name, value, tags in sent if name == "asset_changes.alert"}
     assert alerts == {each.name: float(each.name == "silent") for each in CONDITIONS}
@@ -490,9 +490,9 @@ def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
 def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that_was_written(
     airflow: Installation, host: str, port: int | None, place: str
 ) -> None:
-    told = airflow.run(inside.lineage, host, port)
+    lineage = airflow.run(inside.lineage, host, port)
     tables = ("asset_states", "asset_changes", "deletions", "rejected_changes")
-    assert told == {
+    assert lineage == {
         "read": [f"file://{airflow.home}/archive/channel_id=3001"],
         "written": [f"{place}/copy/getty_images/{table}" for table in tables],
     }
@@ -503,9 +503,9 @@ def test_load_and_catch_up_both_tell_openlineage_what_they_read_and_wrote(
 ) -> None:
     sandbox.append(3001, [change(1), change(2)])
     installed.environment["ASSET_CHANGES_BATCH_SIZE"] = "1"
-    told = installed.run(inside.lineage_of_run, "channels.py", CHANNEL)
+    lineage = installed.run(inside.lineage_of_run, "channels.py", CHANNEL)
     written = f"postgres://localhost:5432/{warehouse.url.database}/getty_images"
-    assert told == {
+    assert lineage == {
         "read": {f"file://{installed.home}/archive/channel_id=3001": 2},
         "written": {
             f"{written}/{table}": 2 for table in ("asset_states", "asset_changes", "deletions", "rejected_changes")

@@ -56,9 +56,8 @@ def load_delivery(context: ChannelContext, body: bytes, **said: Any) -> None:
     confirm(context, ref)
 
 
-def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(
-    context: ChannelContext, warehouse: Engine
-) -> None:
+def test_a_delete_of_a_later_delivery_keeps_its_time(context: ChannelContext, warehouse: Engine) -> None:
+    """A Delete that comes hours after the first delivery of its set keeps its own time."""
     fetch_delivery(context, body_of("7", change("x", "New", 0)))  # and the worker dies
     sibling = replace(context, channel=EDITORIAL_FILM)
     load_delivery(sibling, body_of("8", change("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
@@ -68,9 +67,10 @@ def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(
 
 
 @pytest.mark.parametrize("accident", ["lost", "damaged"])
-def test_a_set_that_somebody_else_confirmed_and_the_archive_cannot_give_holds_up_no_other(
+def test_a_lost_set_of_another_consumer_blocks_no_other(
     accident: str, context: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Somebody else confirmed the set and the archive cannot give it; the sets after it are loaded."""
     kept = Path(fetch_delivery(context, body_of("7", change("a", "New", 0))).archive_uri.removeprefix("file://"))
     kept.write_bytes(b"damaged") if accident == "damaged" else kept.unlink()
     load_delivery(context, body_of("8", change("b", "New", 1)))
@@ -98,7 +98,7 @@ def test_a_damaged_object_is_replaced_by_the_next_delivery(
         assert archive.read_one(uri) == body
 
 
-def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Engine, tmp_path: Path) -> None:
+def test_two_deployments_with_own_archives_share_a_warehouse(warehouse: Engine, tmp_path: Path) -> None:
     def read(number: int) -> None:
         archive = Archive(UPath(f"file://{tmp_path}/archive-{number}"))
         client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
@@ -119,7 +119,7 @@ def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Eng
     assert logged + sum(row["rejected_count"] for row in found) == 900
 
 
-def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
+def test_an_archive_that_moved_gets_the_outstanding_set_again(
     context: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
     fetch_delivery(context, SET)
@@ -130,9 +130,7 @@ def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
     assert moved.archive.read(kept.uri) == [Delivery(body=SET, received_at=NOON)]
 
 
-def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(
-    context: ChannelContext, warehouse: Engine
-) -> None:
+def test_a_set_that_only_the_ledger_has_lost_is_taken_again(context: ChannelContext, warehouse: Engine) -> None:
     load_delivery(context, SET)
     execute(warehouse, "DELETE FROM change_sets")
     load_delivery(context, SET, status=200)
@@ -140,7 +138,8 @@ def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
 
-def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(warehouse: Engine, tmp_path: Path) -> None:
+def test_an_orphan_with_two_addresses_stays(warehouse: Engine, tmp_path: Path) -> None:
+    """Two deployments reach the same object by different addresses; neither removes it."""
     (tmp_path / "archive").mkdir()
     (tmp_path / "mount").symlink_to(tmp_path / "archive")
     archives = [Archive(UPath(f"file://{tmp_path}/{name}")) for name in ("archive", "mount")]
@@ -155,9 +154,8 @@ def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(wareh
     assert archives[0].exists(ledger_row(warehouse, "7")["archive_uri"])
 
 
-def test_a_set_that_grew_between_its_load_and_its_confirmation_waits_for_the_next_answer(
-    context: ChannelContext, warehouse: Engine
-) -> None:
+def test_a_set_that_grew_after_its_load_is_not_confirmed(context: ChannelContext, warehouse: Engine) -> None:
+    """It grew between its load and its confirmation, so it waits for the next answer."""
     grown = body_of("7", change("a", "New", 0), change("b", "New", 1))
     source = ScriptedGetty(
         [delivery(body_of("7", change("a", "New", 0)))], on_confirm=lambda _: fetch_delivery(context, grown, status=200)

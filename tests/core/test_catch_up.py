@@ -43,7 +43,7 @@ def test_each_set_costs_two_calls_and_the_whole_run_one_token(
     assert all(not row["is_confirm_implied"] for row in rows(warehouse, "SELECT is_confirm_implied FROM change_sets"))
 
 
-def test_a_long_catch_up_tells_how_far_it_is(
+def test_a_long_catch_up_logs_its_progress(
     backlog: Sandbox, context: ChannelContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -53,7 +53,9 @@ def test_a_long_catch_up_tells_how_far_it_is(
     assert [found and found.groups() for found in matches] == [("1", "2"), ("2", "4"), ("3", "5")]
 
 
-def test_a_set_in_hand_is_finished_before_the_end(backlog: Sandbox, context: ChannelContext, warehouse: Engine) -> None:
+def test_a_set_that_was_received_is_finished_before_the_end(
+    backlog: Sandbox, context: ChannelContext, warehouse: Engine
+) -> None:
     answers = iter([False, True])
     done = catch_up(context, batch_size=2, minutes=1, stops=lambda: next(answers))
     assert (done.sets, done.is_caught_up) == (1, False)
@@ -68,7 +70,7 @@ def test_no_time_means_no_call(backlog: Sandbox, context: ChannelContext) -> Non
     assert backlog.requests == []
 
 
-def test_a_set_that_comes_again_as_a_new_one_is_found_in_the_ledger(archive: Archive, warehouse: Engine) -> None:
+def test_a_set_that_comes_again_as_new_is_found_in_the_ledger(archive: Archive, warehouse: Engine) -> None:
     one, other = body_of("1", change("a", "New", 1)), body_of("2", change("b", "New", 2))
     answers = [(one, 0), (other, 1), (other, 2)]  # a 201 each time, which says that the set is new
     getty = ScriptedGetty([delivery(body, received_at=NOON + timedelta(minutes=minute)) for body, minute in answers])
@@ -95,7 +97,7 @@ def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: 
     assert getty.confirmed == []
 
 
-def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive: Archive, warehouse: Engine) -> None:
+def test_a_failure_in_the_middle_keeps_what_was_confirmed(archive: Archive, warehouse: Engine) -> None:
     getty = ScriptedGetty([delivery(body_of(str(number), change(str(number), "New", number))) for number in range(3)])
 
     def refuse_the_third(change_set_id: str) -> None:
@@ -111,7 +113,7 @@ def test_a_failure_in_the_middle_keeps_the_stamps_of_what_was_confirmed(archive:
     assert ledger_row(warehouse, "2")["confirm_tried_at"] is not None
 
 
-def test_a_set_that_getty_hands_out_again_and_again_ends_the_catch_up(archive: Archive, warehouse: Engine) -> None:
+def test_a_set_that_comes_again_and_again_ends_the_catch_up(archive: Archive, warehouse: Engine) -> None:
     class Stuck(ScriptedGetty):
         def get_change_set(self, channel_id: int, *, batch_size: int) -> Delivery:
             self.asked += 1
@@ -133,9 +135,11 @@ def test_new_ids_with_nothing_in_them_end_the_catch_up(archive: Archive, warehou
 
 
 @pytest.mark.parametrize("more", [[], [change("b", "New", 2)]], ids=["as it was", "longer"])
-def test_a_set_that_comes_again_after_its_confirmation_is_not_called_confirmed(
+def test_a_set_after_its_confirmation_is_not_called_confirmed(
     more: list[dict[str, object]], archive: Archive, warehouse: Engine
 ) -> None:
+    """A set that Getty hands out again after its confirmation is not called confirmed."""
+
     def dies_at_the_second(change_set_id: str) -> None:
         if len(getty.confirmed) > 1:
             raise KeyboardInterrupt

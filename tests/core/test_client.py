@@ -68,7 +68,7 @@ def test_a_put_without_a_body_says_that_its_length_is_zero(sandbox: Sandbox, cli
     assert put.query == {"channel_id": "3001", "batch_size": "5"}
 
 
-def test_the_secret_travels_form_encoded_whatever_its_characters() -> None:
+def test_the_secret_is_form_encoded_whatever_its_characters() -> None:
     api = CannedApi(SET)
     client_of(api).get_change_set(1, batch_size=1)
     [post] = [request for request in api.requests if request.method == "POST"]
@@ -140,7 +140,7 @@ def test_a_fresh_token_that_is_refused_ends_the_call_for_good(sandbox: Sandbox) 
     assert sandbox.delete_count == 0
 
 
-def test_each_new_token_is_told_so_that_logs_can_mask_it() -> None:
+def test_each_new_token_is_passed_on_so_that_logs_can_mask_it() -> None:
     seen: list[str] = []
     api = CannedApi(Answer(401), Answer(201, b"{}"), tokens=[token("first"), token("second")])
     client_of(api, on_token=seen.append).get_change_set(1, batch_size=1)
@@ -325,7 +325,7 @@ def test_an_unknown_channel_says_to_run_discovery(client: AssetChangesClient) ->
         client.get_change_set(999, batch_size=5)
 
 
-def test_a_number_of_thousands_of_digits_does_not_make_a_body_unreadable() -> None:
+def test_a_number_of_thousands_of_digits_can_be_read() -> None:
     body = b'{"change_set_id": 7, "changed_assets": [{"id": ' + b"9" * 5000 + b', "asset_lifecycle": "New"}]}'
     document = client_of(CannedApi(Answer(201, body))).get_change_set(1, batch_size=1).document
     assert document["change_set_id"] == 7
@@ -402,9 +402,8 @@ def test_trying_again_ends_within_its_limit() -> None:
     assert len(api.calls) > 1
 
 
-def test_a_lost_answer_to_a_confirmation_is_told_apart_from_a_stranger(
-    sandbox: Sandbox, client: AssetChangesClient
-) -> None:
+def test_a_lost_answer_is_not_taken_for_another_consumer(sandbox: Sandbox, client: AssetChangesClient) -> None:
+    """The answer to a confirmation is lost: the 404 of the next try is ours, not that of another consumer."""
     sandbox.append(3001, [change("1", "New", 0)])
     change_set_id = client.get_change_set(3001, batch_size=5).document["change_set_id"]
     sandbox.fail_next("lost_delete_response")
@@ -415,7 +414,7 @@ def test_a_lost_answer_to_a_confirmation_is_told_apart_from_a_stranger(
 @pytest.mark.parametrize(
     "answer", [Answer(400), Answer(403), Answer(404), Answer(410), Answer(302, headers={"Location": "https://b.test"})]
 )
-def test_what_a_person_must_mend_is_asked_once(answer: Answer) -> None:
+def test_what_a_person_must_repair_is_asked_once(answer: Answer) -> None:
     api = CannedApi(answer)
     with pytest.raises(TerminalError):
         client_of(api, retry_seconds=5).get_change_set(1, batch_size=1)
@@ -457,7 +456,7 @@ def test_every_error_of_requests_becomes_one_of_ours(kind: type[Exception]) -> N
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_within_the_host_is_followed_with_the_same_method(status: int) -> None:
+def test_a_redirect_within_the_host_keeps_the_method(status: int) -> None:
     api = CannedApi(Answer(status, headers={"Location": "/v4/elsewhere?channel_id=1"}), SET)
     client_of(api).get_change_set(1, batch_size=1)
     assert [(call.method, call.url) for call in api.calls] == [

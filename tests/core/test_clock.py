@@ -15,7 +15,7 @@ from tests.conftest import EDITORIAL_IMAGES, credentials_for
 from tests.core.doubles import rows, value
 
 
-def test_the_clock_is_the_warehouses_and_goes_on(warehouse: Engine) -> None:
+def test_the_clock_is_the_warehouses_and_advances(warehouse: Engine) -> None:
     clock = WarehouseClock(warehouse)
     first, second = clock(), clock()
     assert timedelta(0) < second - first < timedelta(seconds=5)
@@ -24,7 +24,7 @@ def test_the_clock_is_the_warehouses_and_goes_on(warehouse: Engine) -> None:
     assert clock() > second
 
 
-def test_a_worker_whose_clock_is_set_back_by_days_believes_what_is_fresh(
+def test_a_worker_whose_clock_is_days_behind_trusts_fresh_times(
     warehouse: Engine, warehouse_url: URL, tmp_path: Path
 ) -> None:
     with Sandbox(changes_per_channel=600) as sandbox:

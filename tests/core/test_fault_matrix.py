@@ -114,9 +114,10 @@ def test_a_fault_that_happens_once_costs_nothing(
 
 
 @pytest.mark.parametrize(("mode", "operation"), [each for each in SINGLE if each[1] in (PUT, DELETE, TOKEN)])
-def test_a_fault_that_goes_on_ends_the_run_with_its_name_and_the_next_run_finishes(
+def test_a_lasting_fault_ends_the_run_and_the_next_run_finishes(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
+    """A fault that lasts ends the run with its name."""
     feed.fail_next(mode, operation=operation, times=2)
     context = steps_of(feed, archive, warehouse, retry_seconds=0)
     outcome = OUTCOMES[mode]
@@ -132,9 +133,8 @@ def test_a_fault_that_goes_on_ends_the_run_with_its_name_and_the_next_run_finish
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
 
-def test_a_redirect_that_leads_in_a_circle_is_terminal_and_followed_three_times(
-    feed: Sandbox, archive: Archive, warehouse: Engine
-) -> None:
+def test_a_redirect_in_a_circle_is_terminal(feed: Sandbox, archive: Archive, warehouse: Engine) -> None:
+    """It is followed three times."""
     circle = f"{feed.url}/v3/asset-changes/change-sets?channel_id=3001&batch_size=2"
     feed.fail_next("redirect", operation=PUT, location=circle, times=9)
     with pytest.raises(UnexpectedRedirect, match="more than 3 redirects"):
@@ -143,9 +143,8 @@ def test_a_redirect_that_leads_in_a_circle_is_terminal_and_followed_three_times(
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
 
 
-def test_a_redirect_to_another_host_is_terminal_and_that_host_hears_nothing(
-    feed: Sandbox, archive: Archive, warehouse: Engine
-) -> None:
+def test_a_redirect_to_another_host_is_terminal(feed: Sandbox, archive: Archive, warehouse: Engine) -> None:
+    """That host gets no request."""
     with Sandbox(changes_per_channel=0) as other:
         feed.fail_next("redirect", operation=PUT, location=f"{other.url}/v3/asset-changes/change-sets?channel_id=3001")
         with pytest.raises(UnexpectedRedirect, match="another address"):
@@ -208,9 +207,10 @@ def forbidden(folder: Path, mode: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("way", [fetch, partial(catch_up, minutes=1)], ids=["fetch", "catch_up"])
-def test_an_archive_that_may_not_be_written_is_told_and_nothing_is_loaded_or_confirmed(
+def test_an_archive_that_may_not_be_written_is_an_error(
     way: Callable[..., object], feed: Sandbox, folder: Path, warehouse: Engine
 ) -> None:
+    """Nothing is loaded or confirmed."""
     context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
     with forbidden(folder, 0o555), pytest.raises(ArchiveUnavailable, match=r"cannot be written.*Permission denied"):
         way(context, batch_size=2)
@@ -220,9 +220,8 @@ def test_an_archive_that_may_not_be_written_is_told_and_nothing_is_loaded_or_con
     assert_in_step(warehouse, feed)
 
 
-def test_an_archive_that_may_not_be_read_is_told_and_nothing_is_loaded_from_it(
-    feed: Sandbox, folder: Path, warehouse: Engine
-) -> None:
+def test_an_archive_that_may_not_be_read_is_an_error(feed: Sandbox, folder: Path, warehouse: Engine) -> None:
+    """Nothing is loaded from it."""
     context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
     ref = fetch(context, batch_size=2)
     assert ref is not None
@@ -243,9 +242,8 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 
 
 @pytest.mark.parametrize("way", ["load", "catch_up"])
-def test_a_crash_of_postgres_in_mid_load_costs_one_try_and_leaves_no_trace(
-    way: str, mortal: EmbeddedPostgres, archive: Archive
-) -> None:
+def test_a_crash_of_postgres_in_mid_load_costs_one_try(way: str, mortal: EmbeddedPostgres, archive: Archive) -> None:
+    """It leaves no trace."""
     warehouse, perils = connect(mortal.create_database(way), schema=SCHEMA), FaultInjector(lambda: crash(mortal))
     migrate(warehouse, schema=SCHEMA)
     warehouse.dispose()

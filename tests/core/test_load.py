@@ -88,9 +88,10 @@ def empty(warehouse: Engine) -> None:
         ([images("1", change("a", "Delete", 1), change("a", "New", 1.00001))], True),
     ],
 )  # fmt: skip
-def test_an_asset_is_live_only_while_its_newest_upsert_is_newer_than_its_newest_delete(
+def test_an_asset_is_live_while_its_upsert_is_newer(
     sets: list[Set], is_live: bool, warehouse: Engine, archive: Archive
 ) -> None:
+    """It is live only while its newest upsert is newer than its newest Delete."""
     arrive(warehouse, archive, *sets)
     assert live(warehouse) == (["a"] if is_live else [])
     assert value(warehouse, "SELECT count(*) FROM deleted_assets") == (0 if is_live else 1)
@@ -116,7 +117,7 @@ def test_a_delete_for_an_unknown_asset_leaves_a_tombstone(warehouse: Engine, arc
     assert live(warehouse) == []
 
 
-def test_an_old_update_from_another_channel_does_not_raise_the_dead(warehouse: Engine, archive: Archive) -> None:
+def test_an_old_update_of_another_channel_undoes_no_delete(warehouse: Engine, archive: Archive) -> None:
     arrive(warehouse, archive, images("1", change("a", "New", 0)), films("2", change("a", "Delete", 10)))
     arrive(warehouse, archive, images("3", change("a", "Update", 9)))
     assert live(warehouse) == []
@@ -131,9 +132,8 @@ def test_what_is_older_than_what_is_held_changes_nothing(warehouse: Engine, arch
     assert rows(warehouse, "SELECT * FROM asset_states") == before
 
 
-def test_on_equal_times_the_longer_then_greater_set_id_then_the_later_position_wins(
-    warehouse: Engine, archive: Archive
-) -> None:
+def test_on_equal_times_the_later_set_then_position_wins(warehouse: Engine, archive: Archive) -> None:
+    """On equal times the longer set id wins, then the greater one, then the later position."""
     for first, second in (("9", "10"), ("10", "11"), ("B", "a")):
         for order in ((first, second), (second, first)):
             empty(warehouse)
@@ -224,7 +224,7 @@ def test_any_order_of_arrival_ends_in_the_same_rows(seed: int, warehouse: Engine
 # The evidence.
 
 
-def test_each_delete_leaves_evidence_of_whether_the_asset_was_held(warehouse: Engine, archive: Archive) -> None:
+def test_each_delete_shows_whether_the_asset_was_held(warehouse: Engine, archive: Archive) -> None:
     arrive(warehouse, archive, images("1", change("held", "New", 0)))
     arrive(warehouse, archive, images("2", change("held", "Delete", 1), change("unknown", "Delete", 1)))
     arrive(warehouse, archive, films("3", change("held", "Delete", 2)), received_at=NOON + timedelta(hours=1))
@@ -267,7 +267,7 @@ def test_a_rejected_change_keeps_its_reason_and_its_raw_text(warehouse: Engine, 
     assert live(warehouse) == ["b"]
 
 
-def test_history_is_told_by_the_time_of_the_source(warehouse: Engine, archive: Archive) -> None:
+def test_history_follows_the_time_of_the_source(warehouse: Engine, archive: Archive) -> None:
     arrive(
         warehouse,
         archive,
@@ -299,7 +299,7 @@ def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Chann
 
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("join", ["mergejoin", "hashjoin"])
-def test_channels_that_carry_the_same_assets_never_wait_for_each_other(
+def test_channels_with_the_same_assets_never_deadlock(
     join: str, postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     """Whatever way Postgres joins the registers: rows are locked in the order of their ids."""
@@ -356,7 +356,7 @@ def rival(warehouse_url: URL) -> Iterator[psycopg.Connection]:
 
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("join", ["mergejoin", "hashjoin"])
-def test_one_statement_locks_the_rows_of_a_set_in_the_order_of_their_ids(
+def test_one_statement_locks_the_rows_in_the_order_of_their_ids(
     join: str, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     """While it waits for `c` it holds all that comes before, upserts and Deletes alike, and nothing after."""
@@ -378,7 +378,7 @@ def test_one_statement_locks_the_rows_of_a_set_in_the_order_of_their_ids(
 
 
 @pytest.mark.usefixtures("own_database")
-def test_a_load_that_postgres_gives_up_for_a_deadlock_is_done_again(
+def test_a_load_that_ends_in_a_deadlock_is_done_again(
     postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     arrive(warehouse, archive, images("1", change("a", "New", 0), change("b", "New", 0)))
@@ -400,7 +400,7 @@ def test_a_load_that_postgres_gives_up_for_a_deadlock_is_done_again(
 
 
 @pytest.mark.parametrize("table", ["asset_changes", "asset_states"])
-def test_a_connection_that_is_cut_in_mid_load_is_a_passing_fault_and_leaves_no_trace(
+def test_a_cut_connection_in_mid_load_leaves_no_trace(
     table: str, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     """With a lock on the log the load is cut within COPY, with one on the states within the upsert."""

@@ -66,7 +66,7 @@ def test_messages_of_one_set_may_differ_in_their_spelling() -> None:
     assert (first.asset_id, first.lifecycle, first.asset_type) == (second.asset_id, second.lifecycle, second.asset_type)
 
 
-def test_a_null_does_not_hide_another_spelling_of_the_same_field() -> None:
+def test_a_null_does_not_hide_another_spelling_of_a_field() -> None:
     assert only(assetId=None).asset_id == "1"
     assert only(id=None, assetId="2").asset_id == "2"
 
@@ -145,7 +145,7 @@ def test_the_name_of_a_key_within_a_message_is_no_key_twice() -> None:
 
 
 @pytest.mark.parametrize("document", NOT_UNDERSTOOD, ids=repr)
-def test_a_structure_that_is_not_understood_is_told(document: object) -> None:
+def test_a_structure_that_is_not_understood_is_an_error(document: object) -> None:
     with pytest.raises(UnreadableChangeSet, match=r"nothing was confirmed.*parsing\.py"):
         parsed(document)
 
@@ -158,7 +158,8 @@ def test_a_change_set_id_is_text_or_a_whole_number(change_set_id: object) -> Non
 
 
 @pytest.mark.parametrize("field", ["id", "asset_lifecycle", "asset_changed_utc_datetime"])
-def test_many_messages_of_which_none_has_a_field_are_a_new_spelling_and_few_are_bad_messages(field: str) -> None:
+def test_many_messages_without_a_field_are_a_new_spelling(field: str) -> None:
+    """A few without it are bad messages."""
     renamed = [
         {f"{key}_v2" if key == field else key: value for key, value in change(str(number), "Delete", number).items()}
         for number in range(20)
@@ -169,14 +170,16 @@ def test_many_messages_of_which_none_has_a_field_are_a_new_spelling_and_few_are_
     assert len(messages(*renamed, change("sound", "Delete", 0))) == 21
 
 
-def test_many_messages_of_which_none_has_a_time_that_can_be_read_are_a_new_spelling() -> None:
+def test_many_messages_without_a_time_are_a_new_spelling() -> None:
+    """None of them has a time that can be read."""
     unread = [change(str(number), "Delete", asset_changed_utc_datetime="01.03.2026 10:15") for number in range(20)]
     with pytest.raises(UnreadableChangeSet, match=r"none of its 20 messages has a changed_at.*01\.03\.2026 10:15"):
         messages(*unread)
     assert len(messages(*unread, change("sound", "Delete", 0))) == 21
 
 
-def test_an_empty_list_under_one_name_does_not_hide_a_full_one_under_another() -> None:
+def test_an_empty_list_does_not_hide_a_full_one() -> None:
+    """The two have different names."""
     document = {"change_set_id": 1, "changed_assets": [change("a", "New", 0)], "changedAssetList": []}
     found = parsed(document)
     assert found is not None
@@ -410,6 +413,6 @@ def test_channels_come_by_id_whatever_their_order() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_a_channel_list_that_is_not_understood_is_told(document: object) -> None:
+def test_a_channel_list_that_is_not_understood_is_an_error(document: object) -> None:
     with pytest.raises(UnreadableChangeSet, match="not understood"):
         parse_channels(document)

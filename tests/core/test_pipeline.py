@@ -81,7 +81,7 @@ BOTH_WAYS = pytest.mark.parametrize("run", [by_task, at_once])
 
 
 @BOTH_WAYS
-def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
+def test_the_load_is_visible_before_getty_is_asked_to_confirm(
     run: Callable[[ChannelContext], None],
     context: ChannelContext,
     getty: ScriptedGetty,
@@ -139,7 +139,7 @@ def test_a_run_counts_what_the_set_came_to(context: ChannelContext, getty: Scrip
     assert row["loaded_at"] < row["committed_at"] <= row["confirmed_at"]
 
 
-def test_the_last_line_of_a_load_tells_its_story(
+def test_the_last_line_of_a_load_has_its_numbers(
     context: ChannelContext, getty: ScriptedGetty, caplog: pytest.LogCaptureFixture
 ) -> None:
     getty.deliveries = [delivery(SET)]
@@ -196,7 +196,7 @@ def test_a_set_that_the_ledger_does_not_know_is_not_loaded(context: ChannelConte
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("version", [None, "0000", "9999"])
 @pytest.mark.parametrize("run", [by_task, at_once])
-def test_another_schema_version_is_refused_before_getty_is_asked(
+def test_another_schema_version_is_refused_before_any_call(
     run: Callable[[ChannelContext], None],
     version: str | None,
     context: ChannelContext,
@@ -218,7 +218,7 @@ NOT_UNDERSTOOD = [b"[]", b"7", b'"text"', b'{"status": "ok"}', b'{"change_set_id
 
 @BOTH_WAYS
 @pytest.mark.parametrize("body", NOT_UNDERSTOOD)
-def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
+def test_an_unknown_structure_is_archived_and_not_confirmed(
     body: bytes,
     run: Callable[[ChannelContext], None],
     context: ChannelContext,
@@ -236,7 +236,7 @@ def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
     assert getty.confirmed == []
 
 
-def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(
+def test_with_confirm_off_a_set_is_loaded_and_stays_with_getty(
     context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     looking = replace(context, confirms=False)
@@ -265,9 +265,10 @@ def test_what_is_confirmed_is_not_confirmed_again(
 
 
 @BOTH_WAYS
-def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_not_loaded_again(
+def test_a_confirmed_set_that_comes_again_is_confirmed_again(
     run: Callable[[ChannelContext], None], context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
+    """It is not loaded again."""
     getty.deliveries = [delivery(SET)]
     run(context)
     before, row = states(warehouse), ledger_row(warehouse, "7")
@@ -282,7 +283,7 @@ def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_no
 
 @pytest.mark.parametrize(("tries", "earlier_try", "warns"), [(1, False, True), (2, False, False), (1, True, False)])
 @BOTH_WAYS
-def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
+def test_an_unknown_set_counts_as_confirmed(
     run: Callable[[ChannelContext], None],
     tries: int,
     earlier_try: bool,
@@ -292,6 +293,7 @@ def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
     warehouse: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """It warns where nobody here tried to confirm it."""
     getty.deliveries = [delivery(SET)]
     if earlier_try:
         getty.on_confirm = lambda change_set_id: (_ for _ in ()).throw(ConnectionError("lost"))
@@ -312,7 +314,7 @@ def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
     "following", [delivery(body_of("8", change("9", "New", 5))), None], ids=["another set", "nothing"]
 )
 @BOTH_WAYS
-def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
+def test_the_next_answer_proves_a_confirmation_that_was_lost(
     run: Callable[[ChannelContext], None],
     following: object,
     context: ChannelContext,
@@ -330,13 +332,14 @@ def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
 
 
 @BOTH_WAYS
-def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
+def test_a_set_that_another_consumer_confirmed_is_loaded(
     run: Callable[[ChannelContext], None],
     context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """It is loaded from the archive."""
     getty.deliveries = [delivery(SET)]
     fetch_ref(context)
     getty.deliveries = [delivery(body_of("8", change("9", "New", 5)))]
@@ -357,9 +360,8 @@ def loaded(context: ChannelContext, getty: ScriptedGetty, body: bytes, **more: o
     load(context, fetch_ref(context))
 
 
-def test_loading_again_returns_the_ledgers_counts_and_changes_nothing(
-    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
-) -> None:
+def test_loading_again_changes_nothing(context: ChannelContext, getty: ScriptedGetty, warehouse: Engine) -> None:
+    """It returns the counts of the ledger."""
     getty.deliveries = [delivery(SET)]
     ref = fetch_ref(context)
     first = load(context, ref)
@@ -394,7 +396,7 @@ def test_the_same_set_in_another_spelling_changes_nothing(
 
 
 @pytest.mark.parametrize("was_loaded", [True, False])
-def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
+def test_a_longer_delivery_adds_messages_at_the_next_positions(
     was_loaded: bool,
     context: ChannelContext,
     getty: ScriptedGetty,
@@ -511,7 +513,7 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
 
 
 @pytest.mark.parametrize(("status", "fetched_at"), [(200, NOON), (201, NOON + timedelta(seconds=1))])
-def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
+def test_a_worker_that_was_overtaken_in_its_fetch_adds_nothing(
     status: int,
     fetched_at: datetime,
     context: ChannelContext,

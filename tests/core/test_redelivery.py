@@ -91,7 +91,7 @@ def test_an_empty_set_of_a_dead_worker_is_confirmed(
     assert (row["change_count"], row["fetched_at"]) == (0, NOON)
 
 
-def test_what_newer_code_reads_is_loaded_when_its_set_comes_again(context: ChannelContext, warehouse: Engine) -> None:
+def test_what_newer_code_reads_is_loaded_on_redelivery(context: ChannelContext, warehouse: Engine) -> None:
     body = body_of("1", change("a", "New", 0), change("b", "Delete", 1))
     run(replace(context, confirms=False), body)
     for statement in (

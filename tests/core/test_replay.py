@@ -107,9 +107,10 @@ def test_a_replay_brings_back_what_was_truncated(
     assert sum(each.changed for each in again) == 0
 
 
-def test_rebuilt_rows_are_marked_and_confirmed_where_a_later_set_is_archived(
+def test_rebuilt_rows_are_confirmed_if_a_later_set_is_archived(
     channels: list[Channel], archive: Archive, warehouse: Engine
 ) -> None:
+    """They are marked as rebuilt."""
     with warehouse.begin() as connection:
         connection.execute(text("TRUNCATE change_sets"))
     replay(channels[0], archive=archive, warehouse=warehouse, since=LONG_AGO, until=later())
@@ -130,7 +131,7 @@ def missing_ids(
         return [each.change_set_id for each in found]
 
 
-def test_a_set_that_was_fetched_but_never_loaded_is_found_and_loaded(
+def test_a_set_that_was_never_loaded_is_found_and_loaded(
     context: ChannelContext, sandbox: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [{"id": "1", "asset_lifecycle": "New", "asset_changed_utc_datetime": "2026-03-01T10:00:00Z"}])
@@ -160,7 +161,7 @@ def copied(postgres: EmbeddedPostgres, source: URL, name: str) -> URL:
 
 
 @pytest.mark.usefixtures("own_database")
-def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
+def test_a_restored_warehouse_gets_only_what_it_lacks(
     postgres: EmbeddedPostgres, warehouse: Engine, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Sandbox(changes_per_channel=900) as sandbox:
@@ -210,9 +211,10 @@ def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
     assert missing_ids(archive=archive, warehouse=warehouse) == []
 
 
-def test_a_damaged_longer_delivery_leaves_open_whether_it_is_missing(
+def test_a_damaged_longer_delivery_is_not_called_missing(
     context: ChannelContext, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It leaves open whether its set is missing."""
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
     catch_up(replace(context, source=getty), batch_size=9, minutes=1)
@@ -224,9 +226,10 @@ def test_a_damaged_longer_delivery_leaves_open_whether_it_is_missing(
 
 
 @pytest.mark.parametrize("was_loaded", [True, False])
-def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_is_confirmed(
+def test_a_longer_delivery_during_a_replay_is_loaded_first(
     was_loaded: bool, context: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
+    """It is loaded before it is confirmed."""
     root = UPath(f"file://{tmp_path}/archive")  # that of `context`
     came, received = datetime.now(UTC), []
     first = replace(context, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
@@ -255,7 +258,7 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
 
 
 @pytest.mark.usefixtures("own_database")
-def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive: Archive, warehouse_url: URL) -> None:
+def test_replays_at_once_may_begin_a_month_without_a_partition(archive: Archive, warehouse_url: URL) -> None:
     long_ago = datetime(2020, 5, 17, tzinfo=UTC)
     channels = [replace(EDITORIAL_IMAGES, channel_id=number) for number in range(3001, 3005)]
     for channel in channels:
@@ -304,7 +307,7 @@ def archive_update(archive: Archive, channel: Channel, number: int, *asset_ids: 
     archive.write(uri, body_of(change_set_id, *messages))
 
 
-def test_rebuilds_of_channels_that_carry_the_same_assets_never_wait_in_a_circle(
+def test_rebuilds_of_the_same_assets_never_deadlock(
     archive: Archive, warehouse_url: URL, postgres: EmbeddedPostgres
 ) -> None:
     random = Random(1)

@@ -144,7 +144,7 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
-def test_a_server_that_cannot_prove_who_it_is_never_sees_the_secret(self_signed: tuple[str, list[str]]) -> None:
+def test_a_server_without_a_valid_certificate_gets_no_secret(self_signed: tuple[str, list[str]]) -> None:
     url, asked = self_signed
     credentials = Credentials(api_key="key", secret="secret", api_url=url, token_url=f"{url}/token", timeout_seconds=2)
     with pytest.raises(ApiUnavailable, match="SSLError"):

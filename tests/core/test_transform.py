@@ -72,7 +72,7 @@ def test_a_delete_without_a_time_takes_the_next_one(said: object) -> None:
     assert found == [(at(1), "False"), (at(4), "True"), (at(4), "False")]
 
 
-def test_a_delete_with_no_time_after_it_takes_that_of_its_delivery() -> None:
+def test_the_last_delete_without_a_time_takes_its_deliverys() -> None:
     assert times(change("1", "New", -9), untimed("2", "Delete")) == [(at(-9), "False"), (at(0), "True")]
 
 
@@ -96,7 +96,8 @@ def test_getty_s_clock_decides_what_lies_in_the_future() -> None:
     assert [each["changed_at"] for each in changes(transformed(replace(ahead, server_time=None)))] == [at(0), at(0)]
 
 
-def test_without_any_time_a_delete_takes_that_of_the_delivery_and_an_upsert_is_rejected() -> None:
+def test_without_any_time_an_upsert_is_rejected() -> None:
+    """A Delete takes the time of the delivery."""
     found = prepared(untimed("1", "Delete"), untimed("2", "New"), untimed("3", "Update"))
     [delete] = changes(found)
     assert (delete["asset_id"], delete["changed_at"], delete["is_time_inferred"]) == ("1", at(0), "True")
@@ -117,7 +118,8 @@ def test_beyond_an_hour_ahead_a_time_is_none(said: str) -> None:
 
 
 @pytest.mark.parametrize("said", [at(61), "9999-12-31T23:59:59Z"])
-def test_an_upsert_whose_only_time_is_absurd_is_rejected_with_its_raw_text(said: str) -> None:
+def test_an_upsert_with_an_absurd_time_is_rejected(said: str) -> None:
+    """The raw text is kept."""
     found = prepared(untimed("1", said=said))
     [rejected] = found.rejected
     assert (rejected.reason, rejected.asset_id) == ("no_time", "1")
@@ -127,7 +129,8 @@ def test_an_upsert_whose_only_time_is_absurd_is_rejected_with_its_raw_text(said:
 # Types.
 
 
-def test_an_upsert_without_a_type_has_that_of_its_channel_and_a_delete_has_none() -> None:
+def test_an_upsert_without_a_type_has_that_of_its_channel() -> None:
+    """A Delete without a type has none."""
     found = changes(prepared(change("1", "New", 0, asset_type=None), change("2", "Delete", 0, asset_type=None)))
     assert [each["asset_type"] for each in found] == ["Image", ""]
 
@@ -157,12 +160,12 @@ def test_each_message_comes_to_one_thing(messages: list[object], expected: str) 
     assert counts.changes == len(messages)
 
 
-def test_rows_stay_in_the_order_of_the_feed_and_keep_their_positions() -> None:
+def test_rows_stay_in_order_and_keep_their_positions() -> None:
     found = changes(prepared(change("b", "New", 5), change("", "New", 0), change("a", "New", 1)))
     assert [(each["asset_id"], each["position"]) for each in found] == [("b", "0"), ("a", "2")]
 
 
-def test_the_oldest_and_newest_change_are_those_that_valid_messages_tell() -> None:
+def test_the_oldest_and_newest_change_are_of_valid_messages() -> None:
     found = prepared(change("1", "New", -5), change("2", "New", -3), change("", "New", -1))
     assert found.oldest_change_at == NOON - timedelta(minutes=5)
     assert found.newest_change_at == NOON - timedelta(minutes=3)
@@ -206,7 +209,8 @@ def test_the_hash_leaves_out_the_address_and_names_the_parser() -> None:
     assert one.startswith(f"{PARSER_VERSION}:")
 
 
-def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> None:
+def test_later_deliveries_add_messages_at_the_next_positions() -> None:
+    """They add what they alone hold."""
     one, two, three = change("1", "New", 0), change("2", "New", 1), change("3", "New", 2)
     found = prepared_from((NOON, one, two), (NOON, one, three), (NOON, three, one, one))
     assert [(each["asset_id"], each["position"]) for each in changes(found)] == [
@@ -224,7 +228,7 @@ def test_a_later_delivery_is_judged_by_the_time_it_came() -> None:
     ]  # fmt: skip
 
 
-def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
+def test_a_later_delivery_changes_nothing_of_the_first() -> None:
     first = (NOON, untimed("1", "Delete"), untimed("2"))
     alone, together = (
         prepared_from(first),
@@ -248,7 +252,7 @@ def test_deliveries_without_a_message_are_sets_too(others: list[tuple[Any, ...]]
     assert prepared_from((NOON, untimed("1", "New"))).counts.rejected == 1
 
 
-def test_each_message_keeps_the_time_of_the_delivery_that_brought_it() -> None:
+def test_each_message_keeps_the_time_of_its_delivery() -> None:
     later, last = NOON + timedelta(hours=3), NOON + timedelta(hours=4)
     first, second = change("1", "New", 0), change("2", "Delete", 150)
     found = prepared_from((NOON, first), (later, first, second), (last, second))

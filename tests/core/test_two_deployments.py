@@ -89,7 +89,7 @@ def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("sandbox", [0.2], indirect=True, ids=["one call in five fails"])
-def test_two_that_read_the_same_channels_at_once_end_in_the_truth(
+def test_two_that_read_the_same_channels_end_in_the_truth(
     both: list[Deployment], sandbox: Sandbox, warehouse: Engine
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
@@ -103,9 +103,10 @@ def test_two_that_read_the_same_channels_at_once_end_in_the_truth(
 
 
 @pytest.mark.parametrize("was_loaded", [False, True], ids=["fetched", "loaded"])
-def test_what_the_one_has_begun_the_other_one_finishes_and_the_first_one_finds_it_done(
+def test_what_one_has_begun_the_other_finishes(
     was_loaded: bool, both: list[Deployment], sandbox: Sandbox, warehouse: Engine
 ) -> None:
+    """The first one finds it done."""
     one, other = both
     begun = fetch(one.context(), batch_size=20)
     assert begun is not None

@@ -116,7 +116,7 @@ def test_a_body_that_a_person_dismissed_is_read_once_it_can_be(archive: Archive,
     assert live(warehouse) == ["a", "b"]
 
 
-def test_a_set_that_is_handed_out_again_after_the_replay_is_confirmed(
+def test_a_set_that_comes_again_after_the_replay_is_confirmed(
     context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
     unread(archive, SET_1)
@@ -132,7 +132,7 @@ def test_a_set_that_is_handed_out_again_after_the_replay_is_confirmed(
     assert archive.read(ledger_row(warehouse, "1")["archive_uri"]) == [Delivery(body=SET_1, received_at=NOON + HOUR)]
 
 
-def test_an_archive_that_may_only_be_read_is_replayed_but_for_such_bodies(
+def test_a_read_only_archive_is_replayed_without_such_bodies(
     archive: Archive, warehouse: Engine, tmp_path: Path
 ) -> None:
     class ReadOnly(Archive):

@@ -22,14 +22,16 @@ def parsed(airflow: Installation, *entries: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", '[{"channel_id": 3001', "{}", '"3001"', "null", "3001"])
-def test_a_list_that_is_none_is_an_import_error_that_names_the_remedy(airflow: Installation, text: str) -> None:
+def test_a_value_that_is_no_list_is_an_import_error(airflow: Installation, text: str) -> None:
+    """The error names the remedy."""
     found = airflow.run(inside.parse, "channels.py", **{VARIABLE: text})
     assert found["dags"] == {}
     assert "The Variable asset_changes_channels is no JSON list" in found["errors"]["channels.py"]
     assert "set it to [] and run asset_changes_discovery" in found["errors"]["channels.py"]
 
 
-def test_a_missing_list_is_an_import_error_that_names_the_remedy(airflow: Installation) -> None:
+def test_a_missing_list_is_an_import_error(airflow: Installation) -> None:
+    """The error names the remedy."""
     found = airflow.run(inside.parse, "channels.py")
     assert found["dags"] == {}
     assert "The Variable asset_changes_channels cannot be read" in found["errors"]["channels.py"]
@@ -71,9 +73,10 @@ def test_an_empty_list_has_no_channel_and_no_error(airflow: Installation) -> Non
         ([], "asset_changes_misconfigured_entry_1", "[] is no object"),
     ],
 )
-def test_a_bad_entry_becomes_a_dag_that_says_what_is_wrong_and_the_others_are_unharmed(
+def test_a_bad_entry_becomes_a_dag_that_says_what_is_wrong(
     airflow: Installation, entry: Any, dag_id: str, reason: str
 ) -> None:
+    """The other entries are unharmed."""
     found = parsed(airflow, entry, GOOD)
 
     assert found["errors"] == {}
@@ -86,7 +89,7 @@ def test_a_bad_entry_becomes_a_dag_that_says_what_is_wrong_and_the_others_are_un
     assert list(found["dags"][GOOD_DAG]["tasks"]) == ["fetch", "transform", "load", "confirm", "catch_up"]
 
 
-def test_the_task_of_a_bad_entry_fails_at_once_with_the_sentence(airflow: Installation) -> None:
+def test_the_task_of_a_bad_entry_fails_with_the_sentence(airflow: Installation) -> None:
     airflow.set_channels(json.dumps([{**ENTRY, "batch_size": 0}]))
 
     run = airflow.test_dag(DAG)
@@ -95,7 +98,8 @@ def test_the_task_of_a_bad_entry_fails_at_once_with_the_sentence(airflow: Instal
     assert run.lines("The batch size 0 in the entry of channel 3001 is refused: give a whole number from 1 to 2200")
 
 
-def test_a_channel_that_stands_in_the_list_twice_is_told_of_and_no_channel_is_lost(airflow: Installation) -> None:
+def test_a_channel_that_is_in_the_list_twice_gets_a_stub(airflow: Installation) -> None:
+    """No channel is lost."""
     found = parsed(airflow, ENTRY, {**ENTRY, "asset_type": "Film"}, GOOD)
 
     assert found["errors"] == {}
@@ -105,9 +109,8 @@ def test_a_channel_that_stands_in_the_list_twice_is_told_of_and_no_channel_is_lo
 
 
 @pytest.mark.parametrize("place", [1, 2])
-def test_a_bad_entry_of_a_channel_does_not_take_the_place_of_the_channels_good_one(
-    airflow: Installation, place: int
-) -> None:
+def test_a_bad_entry_does_not_replace_the_good_one(airflow: Installation, place: int) -> None:
+    """Both are entries of the same channel."""
     entries = [ENTRY, GOOD]
     entries.insert(place - 1, {**ENTRY, "batch_size": "x"})
     entries.insert(place - 1, {**ENTRY, "batch_size": "y"})
@@ -120,9 +123,10 @@ def test_a_bad_entry_of_a_channel_does_not_take_the_place_of_the_channels_good_o
     assert set(found["dags"]) - stubs == {DAG, GOOD_DAG}
 
 
-def test_a_retired_channel_keeps_its_dag_without_a_schedule_and_is_not_called(
+def test_a_retired_channel_keeps_its_dag_without_a_schedule(
     airflow: Installation, sandbox: Sandbox, warehouse_url: URL
 ) -> None:
+    """It is not called."""
     retired = {**ENTRY, "retired_at": "2026-02-01T00:00:00+00:00", "schedule": "0 * * * *"}
     dag = parsed(airflow, retired, GOOD)["dags"][DAG]
     assert dag["timetable"] == "NullTimetable"
@@ -139,7 +143,8 @@ def test_a_retired_channel_keeps_its_dag_without_a_schedule_and_is_not_called(
     assert sandbox.requests == []
 
 
-def test_a_schedule_of_the_environment_that_is_no_cron_leaves_stubs_that_say_so(airflow: Installation) -> None:
+def test_a_schedule_that_is_no_cron_leaves_stubs_that_say_so(airflow: Installation) -> None:
+    """The schedule is that of the environment."""
     found = airflow.run(
         inside.parse, "channels.py", **{VARIABLE: json.dumps([ENTRY]), "ASSET_CHANGES_SCHEDULE": "often"}
     )

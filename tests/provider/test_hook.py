@@ -36,9 +36,8 @@ def as_uri(sandbox: Sandbox, **extras: str) -> str:
 
 
 @pytest.mark.parametrize("spelling", ["json", "uri"])
-def test_the_hook_lists_reads_and_confirms_with_a_connection_of_the_environment(
-    airflow: Installation, sandbox: Sandbox, spelling: str
-) -> None:
+def test_the_hook_lists_reads_and_confirms(airflow: Installation, sandbox: Sandbox, spelling: str) -> None:
+    """Its connection is one of the environment."""
     airflow.environment[GETTY] = getty_connection(sandbox) if spelling == "json" else as_uri(sandbox)
     sandbox.append(3001, [MESSAGE, MESSAGE, MESSAGE])
 
@@ -61,7 +60,7 @@ def test_the_hook_lists_reads_and_confirms_with_a_connection_of_the_environment(
         ("http://127.0.0.1", 0, "http://127.0.0.1"),
     ],
 )
-def test_a_port_counts_once_whether_it_stands_in_the_host_or_in_its_own_field(
+def test_a_port_counts_once_in_the_host_or_in_its_own_field(
     airflow: Installation, sandbox: Sandbox, host: str | None, port: int, address: str
 ) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox, host=host, port=port)
@@ -129,7 +128,7 @@ def test_what_is_no_id_of_a_change_set_is_not_sent(airflow: Installation, sandbo
         ({"extra": {"timeout_seconds": "nan"}}, "timeout_seconds must be above 0 and at most 600"),
     ],
 )
-def test_a_connection_that_cannot_be_used_is_told_by_its_id_and_what_to_fix(
+def test_an_unusable_connection_is_named_with_what_to_correct(
     airflow: Installation, sandbox: Sandbox, changes: dict[str, Any], sentence: str
 ) -> None:
     airflow.environment["AIRFLOW_CONN_GETTY_OF_ANNA"] = getty_connection(sandbox, **changes)
@@ -160,7 +159,7 @@ def test_a_wrong_secret_tests_false_with_the_sentence(airflow: Installation, san
     assert "not-the-secret" not in message
 
 
-def test_a_host_that_nobody_answers_at_tests_false_within_seconds(airflow: Installation, sandbox: Sandbox) -> None:
+def test_a_host_without_an_answer_tests_false_within_seconds(airflow: Installation, sandbox: Sandbox) -> None:
     dead = "http://127.0.0.1:9"
     airflow.environment[GETTY] = getty_connection(sandbox, host=dead, extra={"token_url": f"{dead}/token"})
     started = time.monotonic()
@@ -178,7 +177,7 @@ def test_a_connection_that_is_not_there_tests_false(airflow: Installation) -> No
     assert "nowhere_to_be_found" in message
 
 
-def test_token_and_secrets_show_neither_in_logs_nor_in_representations(airflow: Installation, sandbox: Sandbox) -> None:
+def test_token_and_secrets_are_in_no_log_and_no_representation(airflow: Installation, sandbox: Sandbox) -> None:
     options = sandbox.options
     user = {"grant_type": "password", "username": options.username, "user_password": options.password}
     airflow.environment[GETTY] = getty_connection(sandbox, extra={"token_url": sandbox.token_url, **user})
@@ -195,7 +194,7 @@ def test_token_and_secrets_show_neither_in_logs_nor_in_representations(airflow: 
         assert secret not in said["representations"]
 
 
-def test_the_connection_survives_a_round_through_airflows_own_json(airflow: Installation, sandbox: Sandbox) -> None:
+def test_the_connection_survives_airflows_own_json(airflow: Installation, sandbox: Sandbox) -> None:
     connection = json.loads(getty_connection(sandbox))
     connection["extra"] = json.dumps(connection["extra"])
     assert airflow.run(inside.try_out_in_the_server, connection)[0]

@@ -186,7 +186,7 @@ def test_a_new_installation_has_no_overdue_replay(warehouse: Engine) -> None:
     assert found(warehouse) == []
 
 
-def test_a_delete_that_came_after_the_upsert_and_won_is_not_outranked(warehouse: Engine) -> None:
+def test_a_delete_that_came_later_and_won_is_not_outranked(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     outranked(warehouse)
     with warehouse.begin() as connection:
@@ -194,7 +194,7 @@ def test_a_delete_that_came_after_the_upsert_and_won_is_not_outranked(warehouse:
     assert found(warehouse) == []
 
 
-def test_a_new_that_came_after_the_delete_settles_it(warehouse: Engine) -> None:
+def test_a_new_that_came_after_the_delete_ends_it(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     outranked(warehouse)
     seeds.change_set(warehouse, "10", at=NOW, new=1)
@@ -203,7 +203,7 @@ def test_a_new_that_came_after_the_delete_settles_it(warehouse: Engine) -> None:
     assert found(warehouse) == []
 
 
-def test_without_a_stamp_of_the_commit_the_confirmation_bounds_it(warehouse: Engine) -> None:
+def test_without_a_time_of_commit_the_confirmation_bounds_it(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     at = NOW - 3 * HOUR
     seeds.change_set(warehouse, "9", at=at, committed_at=None, confirmed_at=at + 2 * HOUR, delete=1)

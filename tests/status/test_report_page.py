@@ -111,9 +111,8 @@ def test_the_report_shows_its_numbers_by_the_channels_name(page: AirflowServer, 
     assert "a set was archived but not loaded" in shown
 
 
-def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
-    page: AirflowServer, warehouse: Engine
-) -> None:
+def test_the_queries_on_the_page_give_its_numbers(page: AirflowServer, warehouse: Engine) -> None:
+    """They run as they are shown."""
     waited(warehouse)
     html = page.get("compliance").text
     shown = [unescape(query) for query in re.findall(r"(?s)<pre>(.*?)</pre>", html)]
@@ -178,9 +177,8 @@ def test_page_and_csv_are_right_whatever_the_roles_defaults(page: AirflowServer,
     assert len([line for line in csv.DictReader(io.StringIO(lines)) if line["record"] == "delete"]) == 1
 
 
-def test_who_leaves_a_download_early_leaves_no_connection_to_the_warehouse(
-    page: AirflowServer, warehouse: Engine
-) -> None:
+def test_a_download_that_is_cut_short_leaves_no_connection(page: AirflowServer, warehouse: Engine) -> None:
+    """No connection to the warehouse stays open."""
     host, port = page.address.removeprefix("http://").split(":")
     request = (
         f"GET /asset-changes/compliance.csv HTTP/1.1\r\nHost: {host}\r\n"

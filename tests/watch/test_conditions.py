@@ -295,7 +295,7 @@ def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog:
         pytest.param((50, 10), 80, id="twice its longest pause"),
     ],
 )
-def test_a_silent_channel_is_told_once_it_is_silent_for_longer_than_it_ever_was(
+def test_a_channel_silent_longer_than_ever_is_an_alert(
     hours_ago: tuple[int, ...], silent_after: int, unread_feed: Feed, watchdog: Watchdog
 ) -> None:
     """Getty's feed has stopped before; the channel goes on answering that there is nothing."""
@@ -331,7 +331,7 @@ def test_a_stopped_channel_is_not_silent_as_nobody_asked_it(feed: Feed, watchdog
     assert watchdog.messages == [("unchecked", False)]
 
 
-def test_where_nothing_is_confirmed_nobody_is_told_that_nothing_is_confirmed(feed: Feed, watchdog: Watchdog) -> None:
+def test_with_confirm_off_an_unconfirmed_set_is_no_alert(feed: Feed, watchdog: Watchdog) -> None:
     watchdog.confirms = False
     looking = replace(feed.context, confirms=False)
     feed.says("Update", "Delete")
@@ -342,7 +342,8 @@ def test_where_nothing_is_confirmed_nobody_is_told_that_nothing_is_confirmed(fee
     assert watchdog.messages == []
 
 
-def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Feed, watchdog: Watchdog) -> None:
+def test_an_own_confirmation_with_a_lost_answer_is_no_alert(feed: Feed, watchdog: Watchdog) -> None:
+    """It is not taken for that of another consumer."""
     feed.sandbox.fail_next("lost_delete_response", channel_id=3001)
     feed.says("Update")
     feed.catch_up()
@@ -350,7 +351,7 @@ def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Fe
     assert watchdog.messages == []
 
 
-def test_ids_that_getty_does_not_count_up_one_by_one_say_nothing(feed: Feed, watchdog: Watchdog) -> None:
+def test_ids_that_do_not_count_up_one_by_one_say_nothing(feed: Feed, watchdog: Watchdog) -> None:
     _read_a_while(feed)
     feed.sql("UPDATE change_sets SET change_set_id = (change_set_id::bigint * 3 % 1009)::text")
     watchdog.watch(later=20 * MINUTES)
@@ -365,7 +366,8 @@ def test_channels_that_share_one_count_skip_none_of_it(feed: Feed, watchdog: Wat
     assert "skipped" not in [condition for condition, _ in watchdog.messages]
 
 
-def test_a_channel_that_vanished_stays_an_alert_as_its_deletes_stay_away(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_channel_that_vanished_stays_an_alert(feed: Feed, watchdog: Watchdog) -> None:
+    """For its Deletes do not come any more."""
     feed.discover()
     _vanish(feed)
     for later in (NOW, 8 * DAYS, 100 * DAYS):
@@ -374,7 +376,7 @@ def test_a_channel_that_vanished_stays_an_alert_as_its_deletes_stay_away(feed: F
     assert watchdog.messages[0] == ("vanished", False)
 
 
-def test_a_channel_that_vanishes_once_more_is_told_once_more(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_channel_that_vanishes_again_is_an_alert_again(feed: Feed, watchdog: Watchdog) -> None:
     feed.discover()
     _vanish(feed)
     _take_note(feed)

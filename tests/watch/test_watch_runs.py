@@ -152,9 +152,10 @@ def test_a_message_leads_to_the_channel_on_the_status_page(
     assert "More: docs/operations.md#vanished" in text_of(letter)
 
 
-def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_note(
+def test_a_delisted_channel_is_an_alert_until_it_is_noted(
     mailing: Installation, mail: MailServer, sandbox: Sandbox
 ) -> None:
+    """Getty takes it off its list; the alert ends when somebody takes note."""
     mailing.test_dag("asset_changes_discovery")
     sandbox.retire(3001)
     mailing.test_dag(CHANNEL)  # Getty does not know it either
@@ -174,7 +175,7 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
     ]
 
 
-def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
+def test_a_channel_lost_from_the_variable_ends_by_taking_note(
     mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
     with transaction(context.warehouse) as connection:
@@ -217,9 +218,8 @@ def test_a_finding_is_dismissed_by_the_watchdogs_parameter(
         (SMTP.replace("alert.", "alarm."), "never names the alert"),
     ],
 )
-def test_a_notifier_that_cannot_work_is_refused_before_anything_breaks(
-    notifier: str, says: str, installed: Installation
-) -> None:
+def test_a_notifier_that_cannot_work_is_refused_early(notifier: str, says: str, installed: Installation) -> None:
+    """It is refused before anything breaks."""
     job = installed.start(inside.run_dag, "watch.py", "asset_changes_watch", ASSET_CHANGES_NOTIFIER=notifier)
     assert job.result()[0] == "failed"
     assert says in job.log
@@ -245,9 +245,10 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
+def test_a_warehouse_that_is_down_is_sent_once(
     mailing: Installation, mail: MailServer, own_postgres: EmbeddedPostgres
 ) -> None:
+    """That it is back is sent once, too."""
     url = own_postgres.create_database("warehouse")
     engine = connect(url, schema="getty_images")
     migrate(engine, schema="getty_images")
@@ -274,9 +275,10 @@ def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
     assert [each["Subject"] for each in mail.letters[2:]] == ["Watchdog blind"]
 
 
-def test_a_warehouse_that_hangs_is_told_when_the_time_of_the_watchdog_is_over(
+def test_a_warehouse_that_hangs_is_sent_after_the_timeout(
     mailing: Installation, mail: MailServer, warehouse: Engine
 ) -> None:
+    """The timeout is that of the watchdog."""
     with transaction(warehouse) as connection:
         connection.execute(text("LOCK TABLE channels IN ACCESS EXCLUSIVE MODE"))
         assert mailing.run(inside.watch_briefly, 4) == "failed"
@@ -286,7 +288,7 @@ def test_a_warehouse_that_hangs_is_told_when_the_time_of_the_watchdog_is_over(
     assert [each["Subject"] for each in mail.letters[1:]] == ["All clear: Watchdog blind"]
 
 
-def test_that_the_watchdog_is_blind_is_tried_again_until_it_is_told(
+def test_a_failure_of_the_watchdog_is_tried_until_it_is_sent(
     mailing: Installation, mail: MailServer, warehouse: Engine
 ) -> None:
     def set_version(number: str) -> None:
@@ -312,9 +314,9 @@ def test_that_the_watchdog_is_blind_is_tried_again_until_it_is_told(
     assert subjects() == ["Watchdog blind", "All clear: Watchdog blind"]
 
 
-def test_of_a_blindness_that_nobody_heard_of_nobody_hears_that_it_is_over(
-    mailing: Installation, mail: MailServer
-) -> None:
+def test_a_failure_that_was_never_sent_needs_no_all_clear(mailing: Installation, mail: MailServer) -> None:
+    """The failure is that of the watchdog itself."""
+
     def watch_blindly(**environment: str) -> str:
         run = (inside.run_dag, "watch.py", "asset_changes_watch")
         return str(mailing.run(*run, ASSET_CHANGES_WATCH_LAG_MINUTES="soon", **environment)[0])
@@ -419,9 +421,10 @@ def test_a_nightly_replay_that_is_red_is_not_completed(
     assert completed_at() is not None
 
 
-def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(
+def test_every_metric_reaches_the_backend_with_its_tags(
     airflow: Installation,
 ) -> None:
+    """The metrics are those of the table, the backend is Airflow's."""
     sent = airflow.run(inside.sent_metrics, "loaded") + airflow.run(inside.sent_metrics, "watched")
     metrics = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
     assert metrics == {(each.name, each.kind, each.tags) for each in METRICS}
@@ -445,7 +448,7 @@ def test_a_run_sends_what_it_loaded(installed: Installation, sandbox: Sandbox, w
         assert ("gauge", "asset_changes.channel_seq", seq, channel) in half
 
 
-def test_the_watchdog_sends_the_alerts_of_every_channel_whether_it_was_ever_read_or_not(
+def test_the_watchdog_sends_the_alerts_of_every_channel(
     installed: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     """3001 vanished, 3002 never answered, 3003 is caught up."""
@@ -473,7 +476,7 @@ def test_the_watchdog_sends_the_alerts_of_every_channel_whether_it_was_ever_read
     assert unchecked == {"3002", "3003", "3004"}
 
 
-def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
+def test_the_mail_settings_of_the_docs_are_tested_here() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     block = page.split("<!-- smtp -->\n```\n")[1].split("\n```")[0]
     assert json.loads(block.partition("=")[2].strip("'")) == json.loads(SMTP)
@@ -487,7 +490,7 @@ def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
         ("/run/postgres", None, "postgres://localhost:5432"),
     ],
 )
-def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that_was_written(
+def test_lineage_has_the_archive_read_and_the_tables_written(
     airflow: Installation, host: str, port: int | None, place: str
 ) -> None:
     lineage = airflow.run(inside.lineage, host, port)
@@ -498,7 +501,7 @@ def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that
     }
 
 
-def test_load_and_catch_up_both_tell_openlineage_what_they_read_and_wrote(
+def test_load_and_catch_up_both_report_their_lineage(
     installed: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [change(1), change(2)])
@@ -513,7 +516,7 @@ def test_load_and_catch_up_both_tell_openlineage_what_they_read_and_wrote(
     }
 
 
-def test_a_collector_receives_every_metric_by_its_name_with_its_tags(airflow: Installation) -> None:
+def test_a_collector_receives_every_metric_with_its_tags(airflow: Installation) -> None:
     with Collector() as collector:
         environment = base_environment(airflow.home) | {
             "AIRFLOW__METRICS__OTEL_ON": "True",

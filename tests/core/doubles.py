@@ -131,7 +131,7 @@ CANNED = Credentials(api_key="the-key", secret=SECRET, api_url="https://api.test
 
 
 def client_of(api: CannedApi, credentials: Credentials = CANNED, *, retry_seconds: float = 0, **more: Any):  # type: ignore[no-untyped-def]
-    """Return a client whose connections are this double; it does not try again unless told to."""
+    """Return a client whose connections are this double; it does not try again unless `retry_seconds` says so."""
     return AssetChangesClient(credentials, name="getty", retry_seconds=retry_seconds, adapter=api, **more)
 
 

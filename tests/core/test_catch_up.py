@@ -24,7 +24,7 @@ from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, l
 
 @pytest.fixture
 def backlog(sandbox: Sandbox) -> Sandbox:
-    """A Getty with five changes to tell in channel 3001."""
+    """A Getty with five changes in channel 3001."""
     sandbox.append(3001, [change(str(number), "New", number) for number in range(5)])
     return sandbox
 
@@ -85,7 +85,7 @@ def test_a_set_that_comes_again_as_new_is_found_in_the_ledger(archive: Archive, 
 def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: Path) -> None:
     class FullArchive(Archive):
         def write(self, uri: str, body: bytes, **more: Any) -> None:
-            time.sleep(0.2)  # the load beside it is done by then
+            time.sleep(0.2)  # a load at the same time is done by then
             raise ArchiveUnavailable("full")
 
     getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 1)))])

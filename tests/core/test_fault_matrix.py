@@ -61,7 +61,7 @@ OUTCOMES: dict[str, type[AssetChangesError] | None] = {
     "slow_body": None,
     "redirect": None,
 }
-# Lost, yet there was nothing to lose: a connection that is cut tells the same of every operation.
+# Lost, yet there was nothing to lose: a connection that is cut looks the same in every operation.
 SINGLE = [(mode, operation) for mode, (operations, _) in MODES.items() for operation in operations]
 
 

@@ -1,4 +1,4 @@
-"""Replay: the archive loaded again, beside a live warehouse or into an empty one."""
+"""Replay: the archive loaded again, into a live warehouse or into an empty one."""
 
 import logging
 import threading

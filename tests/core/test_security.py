@@ -1,4 +1,4 @@
-"""Nobody let in: what comes from outside is data, what is secret is never told, TLS is verified."""
+"""Nobody let in: what comes from outside is data, no secret is shown, TLS is verified."""
 
 import datetime as dt
 import http.server

@@ -1,4 +1,4 @@
-"""From messages to rows: which time a change has, which change stands, and that the counts add up."""
+"""From messages to rows: which time a change has, which change wins, and that the counts add up."""
 
 import csv
 import io

@@ -16,7 +16,7 @@ SHARED = "ASSET_CHANGES_ARCHIVE_IS_SHARED"
 
 @pytest.fixture
 def connected(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> Installation:
-    """Airflow with both connections and one channel, which has something to tell."""
+    """Airflow with both connections and one channel, which has changes."""
     airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse_url)}
     airflow.set_channels(json.dumps([ENTRY]))
     sandbox.append(3001, [{"id": "1", "asset_lifecycle": "New", "asset_type": "Image",

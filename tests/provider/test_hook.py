@@ -26,7 +26,7 @@ MESSAGE = {
 
 
 def as_uri(sandbox: Sandbox, **extras: str) -> str:
-    """Return the connection as a URI: `http` stands where Airflow keeps the scheme of the host."""
+    """Return the connection as a URI: `http` is where Airflow keeps the scheme of the host."""
     host = urlsplit(sandbox.url)
     query = "&".join(
         f"{key}={quote(value, safe='')}" for key, value in {"token_url": sandbox.token_url, **extras}.items()

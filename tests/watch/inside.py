@@ -112,7 +112,7 @@ def _send(what: str) -> None:
 
 
 def lineage(host: str, port: int | None) -> dict[str, list[str]]:
-    """Return the datasets that a load tells Airflow's collector of, which OpenLineage's provider reads."""
+    """Return the datasets that a load reports to Airflow's collector, which OpenLineage's provider reads."""
     from airflow.sdk.lineage import HookLineageCollector
     from getty_images import assets
     from sqlalchemy import URL

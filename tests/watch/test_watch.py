@@ -1,4 +1,4 @@
-"""How alerts are told: once, at least; a notifier that fails is tried again; one failure hides no other."""
+"""How alerts are sent: once, at least; a notifier that fails is tried again; one failure hides no other."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -388,7 +388,7 @@ def test_a_nightly_replay_leaves_word_of_what_it_changed(
         connection.execute(text("DELETE FROM asset_states"))
     installed.run(inside.nightly_replay, 3001)
     assert left() == 1
-    installed.run(inside.nightly_replay, 3001, 2)  # what the first try mended is no more to be found
+    installed.run(inside.nightly_replay, 3001, 2)  # what the first try repaired is not found again
     assert left() == 1
     installed.run(inside.nightly_replay, 3001)
     assert left() == 0

@@ -95,6 +95,6 @@ def client(sandbox: Sandbox) -> Iterator[AssetChangesClient]:
 
 
 @pytest.fixture
-def steps(client: AssetChangesClient, archive: Archive, warehouse: Engine) -> ChannelContext:
-    """The steps of channel 3001."""
+def context(client: AssetChangesClient, archive: Archive, warehouse: Engine) -> ChannelContext:
+    """What the steps of channel 3001 work with."""
     return ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)

@@ -22,11 +22,16 @@ PLAIN_FOLDERS = (
     "benchmarks",
     "tests/chaos",
     "tests/cluster",
+    "tests/core",
+    "tests/dags",
     "tests/e2e",
     "tests/e2e_celery",
     "tests/local_stack",
     "tests/model",
+    "tests/provider",
     "tests/sandbox",
+    "tests/status",
+    "tests/watch",
 )
 # The packages of the core: each imports only what is in its own row or further down, the first row not each other.
 CORE_LAYERS = (

@@ -32,7 +32,7 @@ def at(minutes: float, *, since: datetime = NOON) -> str:
     return (since + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def told(asset_id: object, lifecycle: object, minutes: float | None = None, **more: object) -> dict[str, object]:
+def change(asset_id: object, lifecycle: object, minutes: float | None = None, **more: object) -> dict[str, object]:
     """Return one message in the spelling of Getty's own sample; `minutes` from noon is its time."""
     message: dict[str, object] = {"id": asset_id, "asset_lifecycle": lifecycle, "asset_type": "Image", "uri": None}
     if minutes is not None:
@@ -131,7 +131,7 @@ CANNED = Credentials(api_key="the-key", secret=SECRET, api_url="https://api.test
 
 
 def client_of(api: CannedApi, credentials: Credentials = CANNED, *, retry_seconds: float = 0, **more: Any):  # type: ignore[no-untyped-def]
-    """Return a client whose connections are this double; it does not try again unless told to."""
+    """Return a client whose connections are this double; it does not try again unless `retry_seconds` says so."""
     return AssetChangesClient(credentials, name="getty", retry_seconds=retry_seconds, adapter=api, **more)
 
 
@@ -139,7 +139,7 @@ def client_of(api: CannedApi, credentials: Credentials = CANNED, *, retry_second
 def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
     """Serve PUT, POST and DELETE with a function; give the address."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Endpoint(http.server.BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             answer(self)
 
@@ -148,7 +148,7 @@ def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iter
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -49,7 +49,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     warehouse = connect(settings["warehouse"], schema=SCHEMA)
     clock = WarehouseClock(warehouse)
-    steps = ChannelContext(
+    context = ChannelContext(
         channel=EDITORIAL_IMAGES,
         source=AssetChangesClient(Credentials(**settings["credentials"]), clock=clock),
         archive=Archive(UPath(settings["archive"])),
@@ -57,7 +57,7 @@ def main() -> None:
         clock=clock,
     )
     assert set_back()
-    assert catch_up(steps, batch_size=100, minutes=1).is_caught_up
+    assert catch_up(context, batch_size=100, minutes=1).is_caught_up
 
 
 if __name__ == "__main__":

@@ -26,84 +26,84 @@ from tests.core.doubles import (
     NOON,
     ScriptedGetty,
     body_of,
+    change,
     delivery,
     execute,
     ledger_row,
     live,
     rows,
-    told,
     value,
 )
 
-SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete", 2), told("", "New", 3))
+SET = body_of("7", change("1", "New", 0), change("2", "New", 1), change("2", "Delete", 2), change("", "New", 3))
 
 
 @pytest.fixture
-def steps(archive: Archive, warehouse: Engine) -> ChannelContext:
-    """The steps of channel 3001 with a Getty that hands out nothing."""
+def context(archive: Archive, warehouse: Engine) -> ChannelContext:
+    """Channel 3001 with a Getty that hands out nothing."""
     return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
 
 
-def fetched(steps: ChannelContext, body: bytes, **said: Any) -> Any:
+def fetch_delivery(context: ChannelContext, body: bytes, **said: Any) -> Any:
     """Return what one task leaves to the next of this delivery."""
-    return fetch(replace(steps, source=ScriptedGetty([delivery(body, **said)])), batch_size=2200)
+    return fetch(replace(context, source=ScriptedGetty([delivery(body, **said)])), batch_size=2200)
 
 
-def loaded(steps: ChannelContext, body: bytes, **said: Any) -> None:
+def load_delivery(context: ChannelContext, body: bytes, **said: Any) -> None:
     """Do what the tasks of one run do with this delivery."""
-    received = fetched(steps, body, **said)
-    load(steps, received)
-    confirm(steps, received)
+    ref = fetch_delivery(context, body, **said)
+    load(context, ref)
+    confirm(context, ref)
 
 
-def test_a_delete_that_is_told_hours_after_the_first_delivery_keeps_its_time(
-    steps: ChannelContext, warehouse: Engine
-) -> None:
-    fetched(steps, body_of("7", told("x", "New", 0)))  # and the worker dies
-    sibling = replace(steps, channel=EDITORIAL_FILM)
-    loaded(sibling, body_of("8", told("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
-    longer = body_of("7", told("x", "New", 0), told("a", "Delete", 150))
-    loaded(steps, longer, status=200, received_at=NOON + timedelta(hours=3))
+def test_a_delete_of_a_later_delivery_keeps_its_time(context: ChannelContext, warehouse: Engine) -> None:
+    """A Delete that comes hours after the first delivery of its set keeps its own time."""
+    fetch_delivery(context, body_of("7", change("x", "New", 0)))  # and the worker dies
+    sibling = replace(context, channel=EDITORIAL_FILM)
+    load_delivery(sibling, body_of("8", change("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
+    longer = body_of("7", change("x", "New", 0), change("a", "Delete", 150))
+    load_delivery(context, longer, status=200, received_at=NOON + timedelta(hours=3))
     assert live(warehouse) == ["x"]
 
 
 @pytest.mark.parametrize("accident", ["lost", "damaged"])
-def test_a_set_that_somebody_else_confirmed_and_the_archive_cannot_give_holds_up_no_other(
-    accident: str, steps: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
+def test_a_lost_set_of_another_consumer_blocks_no_other(
+    accident: str, context: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = Path(fetched(steps, body_of("7", told("a", "New", 0))).archive_uri.removeprefix("file://"))
+    """Somebody else confirmed the set and the archive cannot give it; the sets after it are loaded."""
+    kept = Path(fetch_delivery(context, body_of("7", change("a", "New", 0))).archive_uri.removeprefix("file://"))
     kept.write_bytes(b"damaged") if accident == "damaged" else kept.unlink()
-    loaded(steps, body_of("8", told("b", "New", 1)))
+    load_delivery(context, body_of("8", change("b", "New", 1)))
     assert live(warehouse) == ["b"]
     assert [row["loaded_at"] is None for row in (ledger_row(warehouse, "7"), ledger_row(warehouse, "8"))] == [
         True,
         False,
     ]
-    [told_of] = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert "Change set 7 of channel 3001" in told_of
-    assert accident in told_of
+    [error] = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert "Change set 7 of channel 3001" in error
+    assert accident in error
 
 
-@pytest.mark.parametrize("later", [told("b", "New", 1), None])
+@pytest.mark.parametrize("later", [change("b", "New", 1), None])
 def test_a_damaged_object_is_replaced_by_the_next_delivery(
-    later: dict[str, object] | None, steps: ChannelContext, warehouse: Engine, archive: Archive
+    later: dict[str, object] | None, context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    first = told("a", "New", 0)
-    uri = fetched(steps, body_of("7", first)).archive_uri
+    first = change("a", "New", 0)
+    uri = fetch_delivery(context, body_of("7", first)).archive_uri
     Path(uri.removeprefix("file://")).write_bytes(b"damaged")
     body = body_of("7", *filter(None, (first, later)))
-    loaded(steps, body, status=200)
+    load_delivery(context, body, status=200)
     assert live(warehouse) == ["a", *(["b"] if later else [])]
     if later:
         assert archive.read_one(uri) == body
 
 
-def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Engine, tmp_path: Path) -> None:
+def test_two_deployments_with_own_archives_share_a_warehouse(warehouse: Engine, tmp_path: Path) -> None:
     def read(number: int) -> None:
         archive = Archive(UPath(f"file://{tmp_path}/archive-{number}"))
         client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
-        steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
-        while not catch_up(steps, batch_size=50, minutes=1).is_caught_up:
+        context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        while not catch_up(context, batch_size=50, minutes=1).is_caught_up:
             pass
         client.close()
 
@@ -119,28 +119,27 @@ def test_two_deployments_with_an_archive_each_share_one_warehouse(warehouse: Eng
     assert logged + sum(row["rejected_count"] for row in found) == 900
 
 
-def test_an_archive_that_moved_with_a_set_in_hand_gets_it_again(
-    steps: ChannelContext, warehouse: Engine, tmp_path: Path
+def test_an_archive_that_moved_gets_the_outstanding_set_again(
+    context: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
-    fetched(steps, SET)
-    moved = replace(steps, archive=Archive(UPath(f"file://{tmp_path}/moved")))
-    loaded(moved, SET, status=200)
+    fetch_delivery(context, SET)
+    moved = replace(context, archive=Archive(UPath(f"file://{tmp_path}/moved")))
+    load_delivery(moved, SET, status=200)
     assert ledger_row(warehouse, "7")["confirmed_at"]
     [kept] = moved.archive.sets(3001)
     assert moved.archive.read(kept.uri) == [Delivery(body=SET, received_at=NOON)]
 
 
-def test_a_ledger_that_forgot_a_set_which_the_log_holds_takes_it_again(
-    steps: ChannelContext, warehouse: Engine
-) -> None:
-    loaded(steps, SET)
+def test_a_set_that_only_the_ledger_has_lost_is_taken_again(context: ChannelContext, warehouse: Engine) -> None:
+    load_delivery(context, SET)
     execute(warehouse, "DELETE FROM change_sets")
-    loaded(steps, SET, status=200)
+    load_delivery(context, SET, status=200)
     assert ledger_row(warehouse, "7")["change_count"] == 4
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
 
-def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(warehouse: Engine, tmp_path: Path) -> None:
+def test_an_orphan_with_two_addresses_stays(warehouse: Engine, tmp_path: Path) -> None:
+    """Two deployments reach the same object by different addresses; neither removes it."""
     (tmp_path / "archive").mkdir()
     (tmp_path / "mount").symlink_to(tmp_path / "archive")
     archives = [Archive(UPath(f"file://{tmp_path}/{name}")) for name in ("archive", "mount")]
@@ -150,23 +149,22 @@ def test_an_orphan_that_two_deployments_reach_by_different_addresses_stays(wareh
         ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
         for source, archive in zip(getty, archives, strict=True)
     ]
-    for steps, received in [(steps, request_and_archive(steps, batch_size=9)) for steps in both]:
-        in_transaction(warehouse, partial(record_in_ledger, context=steps, received=received))
+    for context, received in [(context, request_and_archive(context, batch_size=9)) for context in both]:
+        in_transaction(warehouse, partial(record_in_ledger, context=context, received=received))
     assert archives[0].exists(ledger_row(warehouse, "7")["archive_uri"])
 
 
-def test_a_set_that_grew_between_its_load_and_its_confirmation_waits_for_the_next_answer(
-    steps: ChannelContext, warehouse: Engine
-) -> None:
-    grown = body_of("7", told("a", "New", 0), told("b", "New", 1))
+def test_a_set_that_grew_after_its_load_is_not_confirmed(context: ChannelContext, warehouse: Engine) -> None:
+    """It grew between its load and its confirmation, so it waits for the next answer."""
+    grown = body_of("7", change("a", "New", 0), change("b", "New", 1))
     source = ScriptedGetty(
-        [delivery(body_of("7", told("a", "New", 0)))], on_confirm=lambda _: fetched(steps, grown, status=200)
+        [delivery(body_of("7", change("a", "New", 0)))], on_confirm=lambda _: fetch_delivery(context, grown, status=200)
     )
-    mine = replace(steps, source=source)
-    received = fetch(mine, batch_size=2200)
-    assert received is not None
-    load(mine, received)
-    confirm(mine, received)
+    mine = replace(context, source=source)
+    ref = fetch(mine, batch_size=2200)
+    assert ref is not None
+    load(mine, ref)
+    confirm(mine, ref)
     assert ledger_row(warehouse, "7")["confirmed_at"] is None
-    fetch(replace(steps, source=ScriptedGetty()), batch_size=2200)
+    fetch(replace(context, source=ScriptedGetty()), batch_size=2200)
     assert live(warehouse) == ["a", "b"]

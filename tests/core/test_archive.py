@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, told, value
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, value
 
 
 @pytest.fixture(params=["file", "plain", "memory"])
@@ -52,7 +52,7 @@ def test_a_body_is_kept_as_it_came(any_archive: Archive) -> None:
     assert any_archive.read(uri) == [Delivery(body=body, received_at=NOON)]
 
 
-def test_its_name_says_channel_day_moment_and_set(any_archive: Archive) -> None:
+def test_its_name_says_channel_day_time_and_set(any_archive: Archive) -> None:
     uri = write(any_archive, "a-B_7")
     assert uri.endswith("/channel_id=3001/fetched_date=2026-03-01/20260301T120000000000Z-a-B_7.json.gz")
 
@@ -69,7 +69,7 @@ def test_what_is_written_again_is_replaced_whole(any_archive: Archive) -> None:
     assert any_archive.read_one(write(any_archive, "7", b"second")) == b"second"
 
 
-def test_later_deliveries_stand_beside_the_first_in_the_order_they_came(any_archive: Archive) -> None:
+def test_later_deliveries_follow_the_first_in_their_order(any_archive: Archive) -> None:
     uri = write(any_archive, "7", b"0")
     write(any_archive, "77", b"another set")
     came = [Delivery(body=str(hour).encode(), received_at=NOON + timedelta(hours=hour)) for hour in (2, 11, 1)]
@@ -217,19 +217,20 @@ def steps_with(archive: Archive, warehouse: Engine, getty: ScriptedGetty) -> Cha
 
 
 @pytest.mark.parametrize("by_task", [True, False], ids=["fetch", "catch_up"])
-def test_what_cannot_be_archived_is_neither_loaded_nor_confirmed(
+def test_what_cannot_be_archived_is_not_loaded_or_confirmed(
     by_task: bool, unusable: Archive, warehouse: Engine
 ) -> None:
-    getty = ScriptedGetty([delivery(body_of("7", told("1", "New", 0)))])
-    steps = steps_with(unusable, warehouse, getty)
+    getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0)))])
+    context = steps_with(unusable, warehouse, getty)
     with pytest.raises(ArchiveUnavailable, match=r"nothing was loaded or confirmed.*full disk, missing rights"):
-        fetch(steps, batch_size=5) if by_task else catch_up(steps, batch_size=5, minutes=1)
+        fetch(context, batch_size=5) if by_task else catch_up(context, batch_size=5, minutes=1)
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
     assert value(warehouse, "SELECT count(*) FROM asset_states") == 0
     assert getty.confirmed == []
 
 
-def test_an_unreadable_body_that_cannot_be_archived_is_the_archives_fault(unusable: Archive, warehouse: Engine) -> None:
+def test_an_unreadable_body_needs_an_archive(unusable: Archive, warehouse: Engine) -> None:
+    """Where it cannot be archived, the error is that of the archive."""
     with pytest.raises(ArchiveUnavailable):
         fetch(steps_with(unusable, warehouse, ScriptedGetty([delivery(b"[1]")])), batch_size=5)
 
@@ -239,7 +240,7 @@ def test_an_unreadable_body_that_cannot_be_archived_is_the_archives_fault(unusab
     [lambda whole: whole[:-10], lambda whole: b"plain", lambda whole: b"", lambda whole: whole[:12] + b"xx" * 9],
     ids=["cut", "not packed", "empty", "overwritten"],
 )
-def test_a_damaged_object_is_told(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_object_is_an_error(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     archive = Archive(UPath(f"file://{tmp_path}/archive"))
     uri = write(archive, "7", b"a body of some length " * 9)
     [path] = tmp_path.rglob("*.gz")
@@ -248,7 +249,7 @@ def test_a_damaged_object_is_told(damage, tmp_path: Path) -> None:  # type: igno
         archive.read(uri)
 
 
-def test_a_missing_object_is_told(any_archive: Archive) -> None:
+def test_a_missing_object_is_an_error(any_archive: Archive) -> None:
     with pytest.raises(ArchiveUnavailable, match="cannot be read"):
         any_archive.read(any_archive.uri_for(3001, "7", fetched_at=NOON))
 
@@ -259,7 +260,7 @@ def test_an_address_outside_of_the_archive_is_refused(any_archive: Archive) -> N
             any_archive.read(uri)
 
 
-def test_an_archive_that_moved_is_found_by_the_addresses_of_before(any_archive: Archive) -> None:
+def test_an_archive_that_moved_is_found_by_its_old_addresses(any_archive: Archive) -> None:
     uri = write(any_archive, "7", b"moved")
     old = "s3://old-bucket/prefix/" + uri.partition("/archive/" if "/archive/" in uri else "/archive-of-tests/")[2]
     assert any_archive.exists(old)

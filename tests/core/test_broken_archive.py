@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
-from tests.core.doubles import NOON, body_of, execute, live, rows, told, value
+from tests.core.doubles import NOON, body_of, change, execute, live, rows, value
 
 SETS = 6
 DAYS = timedelta(days=1)
@@ -33,7 +33,7 @@ def archive_set(archive: Archive, number: int, *messages: object, minutes: float
     """Archive a first delivery; by default of one New, in the minute of its number."""
     came = NOON + timedelta(minutes=number if minutes is None else minutes)
     uri = archive.uri_for(3001, str(number), fetched_at=came)
-    archive.write(uri, body_of(number, *(messages or [told(f"a{number}", "New", 0)])))
+    archive.write(uri, body_of(number, *(messages or [change(f"a{number}", "New", 0)])))
     return uri
 
 
@@ -139,8 +139,8 @@ def test_made_up_names_are_passed_over(archive: Archive, warehouse: Engine) -> N
 def test_a_set_whose_first_object_is_gone_is_loaded_in_part(archive: Archive, warehouse: Engine) -> None:
     for number in range(SETS):
         archive_set(archive, number)
-    uri = archive_set(archive, 9, told("b", "New", 0))
-    archive_longer(archive, uri, 9, told("b", "New", 0), told("a1", "Delete", 5))
+    uri = archive_set(archive, 9, change("b", "New", 0))
+    archive_longer(archive, uri, 9, change("b", "New", 0), change("a1", "Delete", 5))
     archive.remove(uri)
     with pytest.raises(ArchiveDamaged, match=r"Z-9\.json\.gz is missing"):
         replay_all(archive, warehouse)
@@ -149,8 +149,8 @@ def test_a_set_whose_first_object_is_gone_is_loaded_in_part(archive: Archive, wa
 
 
 def test_a_loaded_set_is_not_replaced_by_a_part_of_it(archive: Archive, warehouse: Engine) -> None:
-    uri = archive_set(archive, 1, told("a", "Delete", 0))
-    archive_longer(archive, uri, 1, told("b", "Delete", 0), told("a", "Delete", 0))
+    uri = archive_set(archive, 1, change("a", "Delete", 0))
+    archive_longer(archive, uri, 1, change("b", "Delete", 0), change("a", "Delete", 0))
     replay_all(archive, warehouse)
     cut(path_of(uri))
     with pytest.raises(ArchiveDamaged, match="is damaged"):
@@ -161,7 +161,7 @@ def test_a_loaded_set_is_not_replaced_by_a_part_of_it(archive: Archive, warehous
 
 def test_only_missing_is_green_where_only_a_loaded_set_is_hurt(archive: Archive, warehouse: Engine) -> None:
     uris = [archive_set(archive, number) for number in range(3)]
-    longer = archive_longer(archive, uris[0], 0, told("a0", "New", 0), told("b", "New", 1))
+    longer = archive_longer(archive, uris[0], 0, change("a0", "New", 0), change("b", "New", 1))
     replay_all(archive, warehouse)
     cut(path_of(longer))
     path_of(uris[1]).unlink()
@@ -220,7 +220,7 @@ def test_the_comparison_finds_each_kind_and_sees_it_end(archive: Archive, wareho
     whole = path_of(uris[1]).read_bytes()
     path_of(uris[1]).unlink()
     archive_set(archive, 7)
-    archive_longer(archive, uris[2], 2, told("a2", "New", 0), told("b", "Delete", 1))
+    archive_longer(archive, uris[2], 2, change("a2", "New", 0), change("b", "Delete", 1))
     archive.write_unreadable(3001, b"[1]", received_at=NOON + timedelta(hours=2))
     assert compare(archive, warehouse) == [
         ("missing", "1"), ("not_in_ledger", "7"), ("not_in_ledger", "2"), ("unreadable", None)
@@ -264,9 +264,9 @@ def test_a_damaged_object_may_be_removed_once_its_set_is_loaded(archive: Archive
 
 
 def test_first_objects_of_several_days_are_one_set(archive: Archive, warehouse: Engine) -> None:
-    first, second = told("a", "New", 0), told("b", "Delete", 1)
+    first, second = change("a", "New", 0), change("b", "Delete", 1)
     archive_set(archive, 7, first, second, minutes=0)
-    archive_set(archive, 7, first, told("c", "New", 2), minutes=3 * 24 * 60)
+    archive_set(archive, 7, first, change("c", "New", 2), minutes=3 * 24 * 60)
     archive_set(archive, 8, minutes=4 * 24 * 60)
     assert [len(each.objects) for each in archive.sets(3001)] == [2, 1]
     assert replay_all(archive, warehouse) == 2
@@ -278,9 +278,9 @@ def test_first_objects_of_several_days_are_one_set(archive: Archive, warehouse: 
 
 @pytest.mark.parametrize("lost", ["nothing", "change_sets"])
 def test_the_ledgers_own_object_is_the_first_else_the_logs(lost: str, archive: Archive, warehouse: Engine) -> None:
-    own = archive_set(archive, 7, told("a", "Delete", 0), told("b", "Delete", 0), minutes=30)
+    own = archive_set(archive, 7, change("a", "Delete", 0), change("b", "Delete", 0), minutes=30)
     replay_all(archive, warehouse)
-    archive_set(archive, 7, told("b", "Delete", 0), told("a", "Delete", 0), minutes=0)  # a worker died; equal times
+    archive_set(archive, 7, change("b", "Delete", 0), change("a", "Delete", 0), minutes=0)  # a worker died; equal times
     if lost == "change_sets":
         execute(warehouse, "TRUNCATE change_sets")
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
@@ -294,7 +294,7 @@ def test_the_ledgers_own_object_is_the_first_else_the_logs(lost: str, archive: A
 
 def test_a_span_finds_a_set_by_any_of_its_deliveries(archive: Archive) -> None:
     uri = archive_set(archive, 7, minutes=0)
-    archive_longer(archive, uri, 7, told("b", "New", 1), minutes=24 * 60)
+    archive_longer(archive, uri, 7, change("b", "New", 1), minutes=24 * 60)
     archive_set(archive, 7, minutes=3 * 24 * 60)
     for day, count in ((0, 1), (1, 1), (2, 0), (3, 1)):
         sets = list(archive.sets(3001, since=NOON + day * DAYS, until=NOON + (day + 1) * DAYS))
@@ -308,18 +308,20 @@ def test_a_listing_forgets_what_is_out_of_reach(archive: Archive) -> None:
 
 
 def test_an_object_out_of_reach_of_the_ledgers_own_adds_nothing(archive: Archive, warehouse: Engine) -> None:
-    archive_set(archive, 7, told("a", "Delete", 0), told("b", "Delete", 0))
+    archive_set(archive, 7, change("a", "Delete", 0), change("b", "Delete", 0))
     replay_all(archive, warehouse)
-    archive_set(archive, 7, told("b", "Delete", 0), told("a", "Delete", 0), minutes=200 * 24 * 60)
+    archive_set(archive, 7, change("b", "Delete", 0), change("a", "Delete", 0), minutes=200 * 24 * 60)
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
 
 
 def test_two_replays_at_once_end_in_the_same_tables(archive: Archive, warehouse_url: URL, warehouse: Engine) -> None:
     for number in range(30):
-        archive_set(archive, number, told(f"a{number % 7}", "New" if number % 3 else "Delete", number), minutes=number)
-        archive_set(archive, number, told(f"b{number}", "Delete", number), minutes=number + 0.5)  # an orphan
+        archive_set(
+            archive, number, change(f"a{number % 7}", "New" if number % 3 else "Delete", number), minutes=number
+        )
+        archive_set(archive, number, change(f"b{number}", "Delete", number), minutes=number + 0.5)  # an orphan
         archive.write_unreadable(
-            3001, body_of(100 + number, told(f"c{number}", "New", 0)), received_at=NOON + number * DAYS
+            3001, body_of(100 + number, change(f"c{number}", "New", 0)), received_at=NOON + number * DAYS
         )
     engines = [connect(warehouse_url, schema=SCHEMA) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
@@ -335,8 +337,8 @@ def test_two_replays_at_once_end_in_the_same_tables(archive: Archive, warehouse_
 
 
 def test_a_rebuild_does_not_claim_to_know_what_was_held(archive: Archive, warehouse: Engine) -> None:
-    archive_set(archive, 1, told("a", "New", 0))
-    archive_set(archive, 2, told("a", "Delete", 1))
+    archive_set(archive, 1, change("a", "New", 0))
+    archive_set(archive, 2, change("a", "Delete", 1))
     replay_all(archive, warehouse)
     assert rows(warehouse, "SELECT was_held, is_rebuilt FROM deletions") == [{"was_held": None, "is_rebuilt": True}]
     execute(warehouse, "TRUNCATE asset_changes, deletions, asset_states")  # the ledger stays

@@ -31,9 +31,9 @@ from asset_changes.getty_api.session import GettySession
 from getty_sandbox.sandbox import Sandbox
 
 from tests.conftest import credentials_for
-from tests.core.doubles import CANNED, NOON, SECRET, TOKEN, Answer, CannedApi, body_of, client_of, served, token, told
+from tests.core.doubles import CANNED, NOON, SECRET, TOKEN, Answer, CannedApi, body_of, change, client_of, served, token
 
-SET = Answer(201, body_of("7", told("1", "New", 0)))
+SET = Answer(201, body_of("7", change("1", "New", 0)))
 
 
 def chained(error: BaseException | None) -> str:
@@ -49,7 +49,7 @@ def chained(error: BaseException | None) -> str:
 
 
 def test_each_call_carries_the_api_key_and_the_token(sandbox: Sandbox, client: AssetChangesClient) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     client.get_channels()
     change_set = client.get_change_set(3001, batch_size=5)
     client.confirm_change_set(change_set.document["change_set_id"])
@@ -68,7 +68,7 @@ def test_a_put_without_a_body_says_that_its_length_is_zero(sandbox: Sandbox, cli
     assert put.query == {"channel_id": "3001", "batch_size": "5"}
 
 
-def test_the_secret_travels_form_encoded_whatever_its_characters() -> None:
+def test_the_secret_is_form_encoded_whatever_its_characters() -> None:
     api = CannedApi(SET)
     client_of(api).get_change_set(1, batch_size=1)
     [post] = [request for request in api.requests if request.method == "POST"]
@@ -124,7 +124,7 @@ def test_a_token_of_a_minute_is_used_for_most_of_it() -> None:
 
 
 def test_a_revoked_token_is_renewed_once_and_nobody_notices(sandbox: Sandbox, client: AssetChangesClient) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     first = client.get_change_set(3001, batch_size=5).document
     sandbox.revoke_tokens()
     assert client.get_change_set(3001, batch_size=5).document == first
@@ -140,7 +140,7 @@ def test_a_fresh_token_that_is_refused_ends_the_call_for_good(sandbox: Sandbox) 
     assert sandbox.delete_count == 0
 
 
-def test_each_new_token_is_told_so_that_logs_can_mask_it() -> None:
+def test_each_new_token_is_passed_on_so_that_logs_can_mask_it() -> None:
     seen: list[str] = []
     api = CannedApi(Answer(401), Answer(201, b"{}"), tokens=[token("first"), token("second")])
     client_of(api, on_token=seen.append).get_change_set(1, batch_size=1)
@@ -325,7 +325,7 @@ def test_an_unknown_channel_says_to_run_discovery(client: AssetChangesClient) ->
         client.get_change_set(999, batch_size=5)
 
 
-def test_a_number_of_thousands_of_digits_does_not_make_a_body_unreadable() -> None:
+def test_a_number_of_thousands_of_digits_can_be_read() -> None:
     body = b'{"change_set_id": 7, "changed_assets": [{"id": ' + b"9" * 5000 + b', "asset_lifecycle": "New"}]}'
     document = client_of(CannedApi(Answer(201, body))).get_change_set(1, batch_size=1).document
     assert document["change_set_id"] == 7
@@ -343,7 +343,7 @@ PASSING = [
 def test_what_passes_is_tried_again_and_the_same_set_comes(
     mode: str, sandbox: Sandbox, client: AssetChangesClient
 ) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     sandbox.fail_next(mode, channel_id=3001)
     assert [one["id"] for one in client.get_change_set(3001, batch_size=5).document["changed_assets"]] == ["1"]
     assert sandbox.put_count == 2
@@ -402,10 +402,9 @@ def test_trying_again_ends_within_its_limit() -> None:
     assert len(api.calls) > 1
 
 
-def test_a_lost_answer_to_a_confirmation_is_told_apart_from_a_stranger(
-    sandbox: Sandbox, client: AssetChangesClient
-) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+def test_a_lost_answer_is_not_taken_for_another_consumer(sandbox: Sandbox, client: AssetChangesClient) -> None:
+    """The answer to a confirmation is lost: the 404 of the next try is ours, not that of another consumer."""
+    sandbox.append(3001, [change("1", "New", 0)])
     change_set_id = client.get_change_set(3001, batch_size=5).document["change_set_id"]
     sandbox.fail_next("lost_delete_response")
     answer = client.confirm_change_set(change_set_id)
@@ -415,7 +414,7 @@ def test_a_lost_answer_to_a_confirmation_is_told_apart_from_a_stranger(
 @pytest.mark.parametrize(
     "answer", [Answer(400), Answer(403), Answer(404), Answer(410), Answer(302, headers={"Location": "https://b.test"})]
 )
-def test_what_a_person_must_mend_is_asked_once(answer: Answer) -> None:
+def test_what_a_person_must_repair_is_asked_once(answer: Answer) -> None:
     api = CannedApi(answer)
     with pytest.raises(TerminalError):
         client_of(api, retry_seconds=5).get_change_set(1, batch_size=1)
@@ -445,19 +444,19 @@ def test_every_error_of_requests_becomes_one_of_ours(kind: type[Exception]) -> N
     for api in (CannedApi(error), CannedApi(SET, tokens=[error])):
         with pytest.raises(AssetChangesError) as caught:
             client_of(api).get_change_set(1, batch_size=1)
-        a_person_must_mend_it = issubclass(
+        is_configuration = issubclass(
             kind,
             (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL,
              requests.exceptions.InvalidHeader, requests.URLRequired),
         )  # fmt: skip
-        assert isinstance(caught.value, ConfigurationError if a_person_must_mend_it else ApiUnavailable)
+        assert isinstance(caught.value, ConfigurationError if is_configuration else ApiUnavailable)
 
 
 # Redirects.
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_within_the_host_is_followed_with_the_same_method(status: int) -> None:
+def test_a_redirect_within_the_host_keeps_the_method(status: int) -> None:
     api = CannedApi(Answer(status, headers={"Location": "/v4/elsewhere?channel_id=1"}), SET)
     client_of(api).get_change_set(1, batch_size=1)
     assert [(call.method, call.url) for call in api.calls] == [
@@ -509,7 +508,7 @@ def test_another_host_never_sees_a_request(sandbox: Sandbox, client: AssetChange
 
 
 def test_a_redirect_of_the_sandbox_is_followed(sandbox: Sandbox, client: AssetChangesClient) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     sandbox.fail_next("redirect", channel_id=3001)
     assert client.get_change_set(3001, batch_size=5).status == 201
     assert [request.method for request in sandbox.requests][1:] == ["PUT", "PUT"]
@@ -520,18 +519,18 @@ def test_a_redirect_of_the_sandbox_is_followed(sandbox: Sandbox, client: AssetCh
 
 @pytest.mark.parametrize("slow", ["token", "token's headers", "headers", "body"])
 def test_a_server_that_trickles_is_left(slow: str) -> None:
-    def trickle(handler: BaseHTTPRequestHandler) -> None:
-        is_token = handler.command == "POST"
+    def trickle(request: BaseHTTPRequestHandler) -> None:
+        is_token = request.command == "POST"
         body = token().body if is_token else b"{}".ljust(1000)
         head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         if is_token != slow.startswith("token"):
-            handler.wfile.write(head + body)
+            request.wfile.write(head + body)
             return
         at_once, slowly = (b"", head + body) if slow.endswith("headers") else (head, body)
         with suppress(OSError):  # the other side hangs up
-            handler.wfile.write(at_once)
+            request.wfile.write(at_once)
             for byte in slowly.ljust(100_000):
-                handler.wfile.write(bytes([byte]))
+                request.wfile.write(bytes([byte]))
                 time.sleep(0.05)
 
     with served(trickle) as url:
@@ -543,7 +542,7 @@ def test_a_server_that_trickles_is_left(slow: str) -> None:
 
 
 def test_a_server_that_says_nothing_is_left() -> None:
-    with served(lambda handler: time.sleep(3)) as url:
+    with served(lambda request: time.sleep(3)) as url:
         deaf = Credentials(api_key="k", secret="s", api_url=url, token_url=f"{url}/token", timeout_seconds=0.2)
         with pytest.raises(ApiUnavailable, match="ReadTimeout"):
             AssetChangesClient(deaf, retry_seconds=0).get_change_set(1, batch_size=1)
@@ -666,7 +665,7 @@ def test_neither_secret_nor_token_is_ever_said(
 def test_at_the_chattiest_level_a_real_exchange_says_no_secret(
     sandbox: Sandbox, client: AssetChangesClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sandbox.append(3001, [told("1", "New", 0)])
+    sandbox.append(3001, [change("1", "New", 0)])
     sandbox.fail_next("token_revoked")
     sandbox.fail_next("500")
     with caplog.at_level(logging.DEBUG):

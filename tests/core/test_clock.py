@@ -15,7 +15,7 @@ from tests.conftest import EDITORIAL_IMAGES, credentials_for
 from tests.core.doubles import rows, value
 
 
-def test_the_clock_is_the_warehouses_and_goes_on(warehouse: Engine) -> None:
+def test_the_clock_is_the_warehouses_and_advances(warehouse: Engine) -> None:
     clock = WarehouseClock(warehouse)
     first, second = clock(), clock()
     assert timedelta(0) < second - first < timedelta(seconds=5)
@@ -24,7 +24,7 @@ def test_the_clock_is_the_warehouses_and_goes_on(warehouse: Engine) -> None:
     assert clock() > second
 
 
-def test_a_worker_whose_clock_is_set_back_by_days_believes_what_is_fresh(
+def test_a_worker_whose_clock_is_days_behind_trusts_fresh_times(
     warehouse: Engine, warehouse_url: URL, tmp_path: Path
 ) -> None:
     with Sandbox(changes_per_channel=600) as sandbox:
@@ -36,9 +36,9 @@ def test_a_worker_whose_clock_is_set_back_by_days_believes_what_is_fresh(
         command = [sys.executable, "-m", "tests.core.jumping_worker", json.dumps(settings)]
         subprocess.run(command, check=True, timeout=120)
         truth = sandbox.truth()
-    told = [row for row in truth["change_sets"] if row["channel_id"] == EDITORIAL_IMAGES.channel_id]
+    handed_out = [row for row in truth["change_sets"] if row["channel_id"] == EDITORIAL_IMAGES.channel_id]
     columns = "new_count, update_count, delete_count, superseded_count, rejected_count"
     found = rows(warehouse, f"SELECT change_set_id, {columns} FROM change_sets")
-    assert sorted(found, key=str) == sorted(({name: row[name] for name in found[0]} for row in told), key=str)
+    assert sorted(found, key=str) == sorted(({name: row[name] for name in found[0]} for row in handed_out), key=str)
     newest = value(warehouse, "SELECT max(fetched_at) FROM change_sets")
     assert abs(newest - datetime.now(UTC)) < timedelta(minutes=2)

@@ -26,12 +26,12 @@ from tests.core.doubles import (
     NOON,
     ScriptedGetty,
     body_of,
+    change,
     delivery,
     execute,
     ledger_row,
     live,
     rows,
-    told,
     value,
 )
 
@@ -79,17 +79,17 @@ def wait_for_a_waiting_load(warehouse: Engine) -> None:
 
 
 def test_a_delete_that_ended_a_live_state_was_held(context: ChannelContext, warehouse: Engine) -> None:
-    run(context, body_of("1", told("a", "New", 0), told("b", "New", 5), told("c", "New", 0)))
+    run(context, body_of("1", change("a", "New", 0), change("b", "New", 5), change("c", "New", 0)))
     run(
         context,
         body_of(
             "2",
-            told("a", "Delete", 2), told("a", "Delete", 3), told("unknown", "Delete", 2),
-            told("b", "Delete", 4), told("c", "Delete", 2), told("c", "Update", 3),
-            told("d", "New", 2), told("d", "Delete", 3),
+            change("a", "Delete", 2), change("a", "Delete", 3), change("unknown", "Delete", 2),
+            change("b", "Delete", 4), change("c", "Delete", 2), change("c", "Update", 3),
+            change("d", "New", 2), change("d", "Delete", 3),
         ),
     )  # fmt: skip
-    run(context, body_of("3", told("a", "Delete", 6)))
+    run(context, body_of("3", change("a", "Delete", 6)))
     found = [(row["change_set_id"], row["asset_id"], row["position"], row["was_held"]) for row in deletions(warehouse)]
     assert found == [
         ("2", "a", 0, True), ("2", "a", 1, True), ("2", "unknown", 2, False),
@@ -101,11 +101,11 @@ def test_a_delete_that_ended_a_live_state_was_held(context: ChannelContext, ware
 def test_an_asset_that_became_live_meanwhile_was_held(
     context: ChannelContext, warehouse: Engine, warehouse_url: URL
 ) -> None:
-    run(context, body_of("1", told("other", "New", 0)))
+    run(context, body_of("1", change("other", "New", 0)))
     insert = "INSERT INTO asset_states (asset_id, asset_family, channel_id, upserted_at, upsert_change_set_id,"
     insert += " upsert_position) VALUES ('a', 'Editorial', 3003, '2026-01-01T00:00Z', '9', 0)"
     with ThreadPoolExecutor(1) as pool, holding(warehouse_url, insert) as sibling:
-        loading = pool.submit(run, context, body_of("2", told("a", "Delete", 1)))
+        loading = pool.submit(run, context, body_of("2", change("a", "Delete", 1)))
         wait_for_a_waiting_load(warehouse)
         sibling.commit()
         loading.result(timeout=60)
@@ -115,12 +115,12 @@ def test_an_asset_that_became_live_meanwhile_was_held(
 def test_of_one_delete_in_two_channels_one_was_held(
     context: ChannelContext, warehouse: Engine, warehouse_url: URL
 ) -> None:
-    run(context, body_of("1", told("a", "New", 0)))
+    run(context, body_of("1", change("a", "New", 0)))
     both = [context, replace(context, channel=EDITORIAL_FILM, warehouse=connect(warehouse_url, schema=SCHEMA))]
     started: list[Future[None]] = []
     with ThreadPoolExecutor(2) as pool, holding(warehouse_url, "SELECT FROM asset_states FOR UPDATE"):
         for number, each in enumerate(both):
-            started.append(pool.submit(run, each, body_of(f"2{number}", told("a", "Delete", 1))))
+            started.append(pool.submit(run, each, body_of(f"2{number}", change("a", "Delete", 1))))
         wait_for_a_waiting_load(warehouse)
     for loading in started:
         loading.result(timeout=60)
@@ -128,8 +128,8 @@ def test_of_one_delete_in_two_channels_one_was_held(
 
 
 def test_a_rebuild_says_that_it_does_not_know(context: ChannelContext, warehouse: Engine, archive: Archive) -> None:
-    run(context, body_of("1", told("a", "New", 0)))
-    run(context, body_of("2", told("a", "Delete", 1), told("b", "Delete", 1)))
+    run(context, body_of("1", change("a", "New", 0)))
+    run(context, body_of("2", change("a", "Delete", 1), change("b", "Delete", 1)))
     before = deletions(warehouse)
     assert [(row["was_held"], row["is_rebuilt"]) for row in before] == [(True, False), (False, False)]
     for table in ("asset_states", "asset_changes", "deletions", "change_sets"):
@@ -144,7 +144,7 @@ def test_a_rebuild_says_that_it_does_not_know(context: ChannelContext, warehouse
 def test_evidence_that_was_lost_alone_is_marked_as_rebuilt(
     context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    run(context, body_of("1", told("a", "Delete", 1)))
+    run(context, body_of("1", change("a", "Delete", 1)))
     first = ledger_row(warehouse, "1")["channel_seq"]
     execute(warehouse, "TRUNCATE deletions")
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 1
@@ -160,8 +160,8 @@ def test_evidence_that_was_lost_alone_is_marked_as_rebuilt(
 def test_a_delete_is_applied_when_its_locks_are_held(
     lock: str, context: ChannelContext, warehouse: Engine, warehouse_url: URL
 ) -> None:
-    run(context, body_of("1", told("a", "New", 0)))
-    getty = ScriptedGetty([delivery(body_of("2", told("a", "Delete", 1)))])
+    run(context, body_of("1", change("a", "New", 0)))
+    getty = ScriptedGetty([delivery(body_of("2", change("a", "Delete", 1)))])
     with ThreadPoolExecutor(1) as pool, holding(warehouse_url, lock) as blocker:
         loading = pool.submit(catch_up, replace(context, source=getty), batch_size=9, minutes=1)
         wait_for_a_waiting_load(warehouse)
@@ -183,14 +183,14 @@ def test_a_slow_archive_delays_what_is_applied(context: ChannelContext, warehous
             super().write(uri, body, **more)
             written_at.append(value(warehouse, "SELECT clock_timestamp()"))
 
-    getty = ScriptedGetty([delivery(body_of("2", told("a", "Delete", 1)))])
+    getty = ScriptedGetty([delivery(body_of("2", change("a", "Delete", 1)))])
     slow = replace(context, source=getty, archive=Slow(context.archive._root))
     assert catch_up(slow, batch_size=9, minutes=1).is_caught_up
     assert [row["applied_at"] > written_at[0] for row in deletions(warehouse)] == [True]
 
 
 def test_a_delete_is_received_with_the_delivery_that_brought_it(context: ChannelContext, warehouse: Engine) -> None:
-    one, delete = told("a", "New", 0), told("b", "Delete", 170)
+    one, delete = change("a", "New", 0), change("b", "Delete", 170)
     run(context, body_of("1", one))
     run(context, body_of("1", one, delete), status=200, received_at=NOON + 3 * HOUR)
     [row] = deletions(warehouse)
@@ -208,8 +208,8 @@ def as_older_code_read_it(warehouse: Engine, *statements: str) -> None:
 
 
 def test_a_time_that_was_misread_is_taken_back(context: ChannelContext, warehouse: Engine, archive: Archive) -> None:
-    run(context, body_of("1", told("a", "New", 0), told("b", "Delete", 1)))
-    run(context, body_of("2", told("a", "Delete", 60)))
+    run(context, body_of("1", change("a", "New", 0), change("b", "Delete", 1)))
+    run(context, body_of("2", change("a", "Delete", 60)))
     wrong = "'2026-03-01T17:00Z'"  # five hours too late
     as_older_code_read_it(
         warehouse,
@@ -233,8 +233,8 @@ def test_a_time_that_was_misread_is_taken_back(context: ChannelContext, warehous
 def test_a_misread_upsert_leaves_what_an_older_partition_knew(
     context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    run(context, body_of("0", told("a", "New", -90)))
-    run(context, body_of("1", told("x", "New", 0), told("a", "Update", 10, id="")))
+    run(context, body_of("0", change("a", "New", -90)))
+    run(context, body_of("1", change("x", "New", 0), change("a", "Update", 10, id="")))
     execute(warehouse, "DELETE FROM asset_changes WHERE change_set_id = '0'")  # its partition was dropped
     as_older_code_read_it(
         warehouse,
@@ -254,7 +254,7 @@ def test_a_misread_upsert_leaves_what_an_older_partition_knew(
 def test_what_is_no_delete_any_more_gets_a_correction(
     context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    run(context, body_of("1", told("a", "Update", 0), told("b", "Delete", 1), told("", "Delete", 2)))
+    run(context, body_of("1", change("a", "Update", 0), change("b", "Delete", 1), change("", "Delete", 2)))
     as_older_code_read_it(
         warehouse,
         "UPDATE asset_changes SET asset_lifecycle = 'Delete' WHERE asset_id = 'a'",
@@ -278,8 +278,8 @@ def test_what_is_no_delete_any_more_gets_a_correction(
 def test_a_delete_that_newer_code_reads_is_evidence_of_now(
     context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    run(context, body_of("0", told("a", "New", -5)))
-    run(context, body_of("1", told("b", "New", 0), told("a", "Delete", 1)))
+    run(context, body_of("0", change("a", "New", -5)))
+    run(context, body_of("1", change("b", "New", 0), change("a", "Delete", 1)))
     as_older_code_read_it(
         warehouse,
         "DELETE FROM asset_changes WHERE asset_lifecycle = 'Delete'",
@@ -302,16 +302,16 @@ def test_a_delete_that_newer_code_reads_is_evidence_of_now(
 
 
 def test_sequence_numbers_rise_through_a_restore(context: ChannelContext, warehouse: Engine) -> None:
-    run(context, body_of("1", told("a", "New", 0)))
+    run(context, body_of("1", change("a", "New", 0)))
     seen = ledger_row(warehouse, "1")["channel_seq"]
     with warehouse.begin() as connection:  # an older backup
         connection.execute(text("TRUNCATE change_sets, asset_changes, asset_states"))
         connection.execute(text("UPDATE channels SET last_channel_seq = NULL"))
-    run(context, body_of("2", told("b", "New", 0)))
+    run(context, body_of("2", change("b", "New", 0)))
     assert ledger_row(warehouse, "2")["channel_seq"] > seen
 
 
-@pytest.mark.parametrize("answer", [b"", body_of("1", told("a", "New", 0))])
+@pytest.mark.parametrize("answer", [b"", body_of("1", change("a", "New", 0))])
 def test_a_gap_of_the_feed_leaves_a_row_that_stays(answer: bytes, context: ChannelContext, warehouse: Engine) -> None:
     fetch(context, batch_size=9)
     assert rows(warehouse, "SELECT * FROM feed_gaps") == []
@@ -339,7 +339,7 @@ def test_a_channel_that_was_never_read_has_a_gap(context: ChannelContext, wareho
 
 
 def test_who_owns_the_tables_cannot_change_evidence(context: ChannelContext, warehouse: Engine, postgres: Any) -> None:
-    run(context, body_of("1", told("a", "Delete", 0)))
+    run(context, body_of("1", change("a", "Delete", 0)))
     with warehouse.begin() as connection:
         owner = connection.scalar(text("SELECT tableowner FROM pg_tables WHERE tablename = 'deletions'"))
         query = "SELECT privilege_type FROM information_schema.role_table_grants WHERE grantee = :owner"
@@ -350,8 +350,8 @@ def test_who_owns_the_tables_cannot_change_evidence(context: ChannelContext, war
 
 
 def test_a_consumer_sees_what_a_replay_added(context: ChannelContext, warehouse: Engine, archive: Archive) -> None:
-    run(context, body_of("0", told("a", "New", -5)))
-    run(context, body_of("1", told("b", "New", 0), told("a", "Delete", 1)))
+    run(context, body_of("0", change("a", "New", -5)))
+    run(context, body_of("1", change("b", "New", 0), change("a", "Delete", 1)))
     as_older_code_read_it(
         warehouse,
         "DELETE FROM asset_changes WHERE asset_lifecycle = 'Delete'",
@@ -368,7 +368,7 @@ def test_a_consumer_sees_what_a_replay_added(context: ChannelContext, warehouse:
 
 
 def test_a_consumer_sees_a_set_that_holds_nothing(context: ChannelContext, warehouse: Engine) -> None:
-    run(context, body_of("1", told("", "New", 0)))
+    run(context, body_of("1", change("", "New", 0)))
     with warehouse.connect() as connection:
         [changed] = changed_sets_after(connection, 3001, 0)
     assert (changed.change_set_id, changed.changes) == ("1", ())
@@ -376,7 +376,7 @@ def test_a_consumer_sees_a_set_that_holds_nothing(context: ChannelContext, wareh
 
 @pytest.mark.parametrize("way", ["by task", "at once"])
 def test_a_redelivery_makes_no_delete_look_younger(way: str, context: ChannelContext, warehouse: Engine) -> None:
-    body = body_of("1", told("a", "Delete", 0), told("b", "Delete") | {"asset_changed_utc_datetime": None})
+    body = body_of("1", change("a", "Delete", 0), change("b", "Delete") | {"asset_changed_utc_datetime": None})
     first = replace(context, source=ScriptedGetty([delivery(body)]))
     fetch(first, batch_size=9)  # and the worker dies
     if way == "by task":

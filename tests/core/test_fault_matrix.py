@@ -40,7 +40,7 @@ from tests.chaos.comparison import compare
 from tests.chaos.fault_points import FaultInjector, inject_into
 from tests.chaos.workers import crash
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import told, value
+from tests.core.doubles import change, value
 
 # What a caller sees where the fault goes on for as long as it tries; None: it never notices.
 OUTCOMES: dict[str, type[AssetChangesError] | None] = {
@@ -61,7 +61,7 @@ OUTCOMES: dict[str, type[AssetChangesError] | None] = {
     "slow_body": None,
     "redirect": None,
 }
-# Lost, yet there was nothing to lose: a connection that is cut tells the same of every operation.
+# Lost, yet there was nothing to lose: a connection that is cut looks the same in every operation.
 SINGLE = [(mode, operation) for mode, (operations, _) in MODES.items() for operation in operations]
 
 
@@ -73,7 +73,7 @@ def test_every_fault_mode_of_the_sandbox_has_a_named_outcome() -> None:
 def feed() -> Iterator[Sandbox]:
     """A Getty with three changes, two sets at a size of two."""
     with Sandbox(changes_per_channel=0, slow_body_seconds=0.05) as sandbox:
-        sandbox.append(3001, [told("1", "New", 0), told("2", "New", 1), told("1", "Delete", 2)])
+        sandbox.append(3001, [change("1", "New", 0), change("2", "New", 1), change("1", "Delete", 2)])
         yield sandbox
 
 
@@ -84,8 +84,8 @@ def steps_of(
     return ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse)
 
 
-def catching_up(steps: ChannelContext) -> Callable[[], CaughtUp]:
-    return partial(catch_up, steps, batch_size=20, minutes=1)
+def catching_up(context: ChannelContext) -> Callable[[], CaughtUp]:
+    return partial(catch_up, context, batch_size=20, minutes=1)
 
 
 def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
@@ -102,11 +102,11 @@ def test_a_fault_that_happens_once_costs_nothing(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     feed.fail_next(mode, operation=operation)
-    steps = steps_of(feed, archive, warehouse, retry_seconds=5)
+    context = steps_of(feed, archive, warehouse, retry_seconds=5)
     if operation == CHANNELS:
-        assert isinstance(steps.source, AssetChangesClient)
-        assert len(steps.source.get_channels()) == 4
-    done = catch_up(steps, batch_size=2, minutes=1)
+        assert isinstance(context.source, AssetChangesClient)
+        assert len(context.source.get_channels()) == 4
+    done = catch_up(context, batch_size=2, minutes=1)
     assert (done.sets, done.is_caught_up) == (2, True)
     assert mode in {request.fault for request in feed.requests}
     assert_in_step(warehouse, feed)
@@ -114,17 +114,18 @@ def test_a_fault_that_happens_once_costs_nothing(
 
 
 @pytest.mark.parametrize(("mode", "operation"), [each for each in SINGLE if each[1] in (PUT, DELETE, TOKEN)])
-def test_a_fault_that_goes_on_ends_the_run_with_its_name_and_the_next_run_finishes(
+def test_a_lasting_fault_ends_the_run_and_the_next_run_finishes(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
+    """A fault that lasts ends the run with its name."""
     feed.fail_next(mode, operation=operation, times=2)
-    steps = steps_of(feed, archive, warehouse, retry_seconds=0)
+    context = steps_of(feed, archive, warehouse, retry_seconds=0)
     outcome = OUTCOMES[mode]
     if outcome is None and mode != "lost_delete_response":
-        catch_up(steps, batch_size=2, minutes=1)
+        catch_up(context, batch_size=2, minutes=1)
     else:
         with pytest.raises(outcome or ApiUnavailable):
-            catch_up(steps, batch_size=2, minutes=1)
+            catch_up(context, batch_size=2, minutes=1)
         # What is loaded is right already, and nothing is confirmed that is not loaded.
         assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NOT NULL") == 0
     assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up
@@ -132,9 +133,8 @@ def test_a_fault_that_goes_on_ends_the_run_with_its_name_and_the_next_run_finish
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
 
-def test_a_redirect_that_leads_in_a_circle_is_terminal_and_followed_three_times(
-    feed: Sandbox, archive: Archive, warehouse: Engine
-) -> None:
+def test_a_redirect_in_a_circle_is_terminal(feed: Sandbox, archive: Archive, warehouse: Engine) -> None:
+    """It is followed three times."""
     circle = f"{feed.url}/v3/asset-changes/change-sets?channel_id=3001&batch_size=2"
     feed.fail_next("redirect", operation=PUT, location=circle, times=9)
     with pytest.raises(UnexpectedRedirect, match="more than 3 redirects"):
@@ -143,9 +143,8 @@ def test_a_redirect_that_leads_in_a_circle_is_terminal_and_followed_three_times(
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
 
 
-def test_a_redirect_to_another_host_is_terminal_and_that_host_hears_nothing(
-    feed: Sandbox, archive: Archive, warehouse: Engine
-) -> None:
+def test_a_redirect_to_another_host_is_terminal(feed: Sandbox, archive: Archive, warehouse: Engine) -> None:
+    """That host gets no request."""
     with Sandbox(changes_per_channel=0) as other:
         feed.fail_next("redirect", operation=PUT, location=f"{other.url}/v3/asset-changes/change-sets?channel_id=3001")
         with pytest.raises(UnexpectedRedirect, match="another address"):
@@ -167,15 +166,15 @@ def test_mixed_faults_at_any_rate_end_in_the_truth(
             assert failures < 200, "it never came to an end"
             channel = behind.pop(0)
             try:  # a short limit, so that faults end tasks too, and a new process takes up the work
-                steps = steps_of(sandbox, archive, warehouse, retry_seconds=0.2, channel=channel)
-                assert catch_up(steps, batch_size=20, minutes=1).is_caught_up
+                context = steps_of(sandbox, archive, warehouse, retry_seconds=0.2, channel=channel)
+                assert catch_up(context, batch_size=20, minutes=1).is_caught_up
             except AssetChangesError:
                 failures += 1
                 behind.append(channel)
         assert_in_step(warehouse, sandbox)
         faults = Counter(request.fault for request in sandbox.requests if request.fault)
-        told = sum(row["change_count"] for row in sandbox.truth()["change_sets"])
-    assert told == 2 * 240
+        handed_out = sum(row["change_count"] for row in sandbox.truth()["change_sets"])
+    assert handed_out == 2 * 240
     assert faults.total() > rate * 50  # of at least 50 requests
     assert len(faults) > rate * 16, f"few kinds of faults came about: {faults}"
 
@@ -208,30 +207,30 @@ def forbidden(folder: Path, mode: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("way", [fetch, partial(catch_up, minutes=1)], ids=["fetch", "catch_up"])
-def test_an_archive_that_may_not_be_written_is_told_and_nothing_is_loaded_or_confirmed(
+def test_an_archive_that_may_not_be_written_is_an_error(
     way: Callable[..., object], feed: Sandbox, folder: Path, warehouse: Engine
 ) -> None:
-    steps = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    """Nothing is loaded or confirmed."""
+    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
     with forbidden(folder, 0o555), pytest.raises(ArchiveUnavailable, match=r"cannot be written.*Permission denied"):
-        way(steps, batch_size=2)
+        way(context, batch_size=2)
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
     assert feed.delete_count == 0
-    assert catch_up(steps, batch_size=2, minutes=1).is_caught_up
+    assert catch_up(context, batch_size=2, minutes=1).is_caught_up
     assert_in_step(warehouse, feed)
 
 
-def test_an_archive_that_may_not_be_read_is_told_and_nothing_is_loaded_from_it(
-    feed: Sandbox, folder: Path, warehouse: Engine
-) -> None:
-    steps = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
-    fetched = fetch(steps, batch_size=2)
-    assert fetched is not None
+def test_an_archive_that_may_not_be_read_is_an_error(feed: Sandbox, folder: Path, warehouse: Engine) -> None:
+    """Nothing is loaded from it."""
+    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    ref = fetch(context, batch_size=2)
+    assert ref is not None
     with forbidden(folder, 0o000), pytest.raises(ArchiveUnavailable, match=r"cannot be read.*Permission denied"):
-        load(steps, fetched)
+        load(context, ref)
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
     with pytest.raises(NotLoaded):
-        confirm(steps, fetched)
-    assert catch_up(steps, batch_size=2, minutes=1).is_caught_up
+        confirm(context, ref)
+    assert catch_up(context, batch_size=2, minutes=1).is_caught_up
     assert_in_step(warehouse, feed)
 
 
@@ -243,24 +242,23 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 
 
 @pytest.mark.parametrize("way", ["load", "catch_up"])
-def test_a_crash_of_postgres_in_mid_load_costs_one_try_and_leaves_no_trace(
-    way: str, mortal: EmbeddedPostgres, archive: Archive
-) -> None:
+def test_a_crash_of_postgres_in_mid_load_costs_one_try(way: str, mortal: EmbeddedPostgres, archive: Archive) -> None:
+    """It leaves no trace."""
     warehouse, perils = connect(mortal.create_database(way), schema=SCHEMA), FaultInjector(lambda: crash(mortal))
     migrate(warehouse, schema=SCHEMA)
     warehouse.dispose()
     inject_into(warehouse, perils)
     with Sandbox(changes_per_channel=60) as sandbox:
-        steps = steps_of(sandbox, archive, warehouse, retry_seconds=5)
-        fetched = fetch(steps, batch_size=20)
-        assert fetched is not None
-        do = partial(load, steps, fetched) if way == "load" else catching_up(steps)
+        context = steps_of(sandbox, archive, warehouse, retry_seconds=5)
+        ref = fetch(context, batch_size=20)
+        assert ref is not None
+        do = partial(load, context, ref) if way == "load" else catching_up(context)
         perils.arm("before load")  # all of it is written, and not committed
         with pytest.raises(WarehouseUnavailable):
             do()
         mortal.start()
         assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
         assert sandbox.delete_count == 0
-        assert catching_up(steps)().is_caught_up
+        assert catching_up(context)().is_caught_up
         assert_in_step(warehouse, sandbox)
     warehouse.dispose()

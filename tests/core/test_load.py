@@ -31,6 +31,7 @@ from tests.core.doubles import (
     STATE,
     ScriptedGetty,
     body_of,
+    change,
     deadlocks,
     delivery,
     execute,
@@ -38,7 +39,6 @@ from tests.core.doubles import (
     live,
     rows,
     states,
-    told,
     value,
 )
 
@@ -50,10 +50,10 @@ def arrive(warehouse: Engine, archive: Archive, *sets: Set, received_at: datetim
     """Let sets be fetched and loaded, one after the other."""
     for channel, change_set_id, messages in sets:
         getty = ScriptedGetty([delivery(body_of(change_set_id, *messages), received_at=received_at)])
-        steps = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
-        found = fetch(steps, batch_size=2200)
+        context = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        found = fetch(context, batch_size=2200)
         assert found is not None
-        load(steps, found)
+        load(context, found)
 
 
 def images(change_set_id: str, *messages: dict[str, object]) -> Set:
@@ -74,30 +74,31 @@ def empty(warehouse: Engine) -> None:
 @pytest.mark.parametrize(
     ("sets", "is_live"),
     [
-        ([images("1", told("a", "New", 0))], True),
-        ([images("1", told("a", "Update", 0))], True),
-        ([images("1", told("a", "Delete", 0))], False),
-        ([images("1", told("a", "New", 0)), images("2", told("a", "Delete", 1))], False),
-        ([images("1", told("a", "New", 0), told("a", "Delete", 1)), images("3", told("a", "New", 2))], True),
-        ([images("1", told("a", "Delete", 1)), images("2", told("a", "Update", 0))], False),
-        ([images("1", told("a", "New", 1)), films("2", told("a", "Delete", 2, asset_type=None))], False),
-        ([films("1", told("a", "Delete", 2)), images("2", told("a", "New", 1), told("a", "Update", 1.5))], False),
-        ([images("1", told("a", "New", 1)), images("2", told("a", "Delete", 1))], False),
-        ([images("1", told("a", "Delete", 1)), images("2", told("a", "New", 1))], False),
-        ([images("1", told("a", "Delete", 1), told("a", "New", 1))], False),
-        ([images("1", told("a", "Delete", 1), told("a", "New", 1.00001))], True),
+        ([images("1", change("a", "New", 0))], True),
+        ([images("1", change("a", "Update", 0))], True),
+        ([images("1", change("a", "Delete", 0))], False),
+        ([images("1", change("a", "New", 0)), images("2", change("a", "Delete", 1))], False),
+        ([images("1", change("a", "New", 0), change("a", "Delete", 1)), images("3", change("a", "New", 2))], True),
+        ([images("1", change("a", "Delete", 1)), images("2", change("a", "Update", 0))], False),
+        ([images("1", change("a", "New", 1)), films("2", change("a", "Delete", 2, asset_type=None))], False),
+        ([films("1", change("a", "Delete", 2)), images("2", change("a", "New", 1), change("a", "Update", 1.5))], False),
+        ([images("1", change("a", "New", 1)), images("2", change("a", "Delete", 1))], False),
+        ([images("1", change("a", "Delete", 1)), images("2", change("a", "New", 1))], False),
+        ([images("1", change("a", "Delete", 1), change("a", "New", 1))], False),
+        ([images("1", change("a", "Delete", 1), change("a", "New", 1.00001))], True),
     ],
 )  # fmt: skip
-def test_an_asset_is_live_only_while_its_newest_upsert_is_newer_than_its_newest_delete(
+def test_an_asset_is_live_while_its_upsert_is_newer(
     sets: list[Set], is_live: bool, warehouse: Engine, archive: Archive
 ) -> None:
+    """It is live only while its newest upsert is newer than its newest Delete."""
     arrive(warehouse, archive, *sets)
     assert live(warehouse) == (["a"] if is_live else [])
     assert value(warehouse, "SELECT count(*) FROM deleted_assets") == (0 if is_live else 1)
 
 
 def test_a_delete_for_an_unknown_asset_leaves_a_tombstone(warehouse: Engine, archive: Archive) -> None:
-    arrive(warehouse, archive, images("1", told("a", "Delete", 0, asset_type=None)))
+    arrive(warehouse, archive, images("1", change("a", "Delete", 0, asset_type=None)))
     assert states(warehouse) == [
         {
             "asset_id": "a",
@@ -116,29 +117,28 @@ def test_a_delete_for_an_unknown_asset_leaves_a_tombstone(warehouse: Engine, arc
     assert live(warehouse) == []
 
 
-def test_an_old_update_from_another_channel_does_not_raise_the_dead(warehouse: Engine, archive: Archive) -> None:
-    arrive(warehouse, archive, images("1", told("a", "New", 0)), films("2", told("a", "Delete", 10)))
-    arrive(warehouse, archive, images("3", told("a", "Update", 9)))
+def test_an_old_update_of_another_channel_undoes_no_delete(warehouse: Engine, archive: Archive) -> None:
+    arrive(warehouse, archive, images("1", change("a", "New", 0)), films("2", change("a", "Delete", 10)))
+    arrive(warehouse, archive, images("3", change("a", "Update", 9)))
     assert live(warehouse) == []
     [state] = states(warehouse)
     assert state["upserted_at"] == NOON + timedelta(minutes=9)
 
 
 def test_what_is_older_than_what_is_held_changes_nothing(warehouse: Engine, archive: Archive) -> None:
-    arrive(warehouse, archive, images("2", told("a", "Update", 5), told("b", "Delete", 5)))
+    arrive(warehouse, archive, images("2", change("a", "Update", 5), change("b", "Delete", 5)))
     before = rows(warehouse, "SELECT * FROM asset_states")
-    arrive(warehouse, archive, images("1", told("a", "New", 4, asset_type="Film"), told("b", "Delete", 4)))
+    arrive(warehouse, archive, images("1", change("a", "New", 4, asset_type="Film"), change("b", "Delete", 4)))
     assert rows(warehouse, "SELECT * FROM asset_states") == before
 
 
-def test_on_equal_times_the_longer_then_greater_set_id_then_the_later_position_wins(
-    warehouse: Engine, archive: Archive
-) -> None:
+def test_on_equal_times_the_later_set_then_position_wins(warehouse: Engine, archive: Archive) -> None:
+    """On equal times the longer set id wins, then the greater one, then the later position."""
     for first, second in (("9", "10"), ("10", "11"), ("B", "a")):
         for order in ((first, second), (second, first)):
             empty(warehouse)
             for change_set_id in order:
-                arrive(warehouse, archive, images(change_set_id, told("a", "New", 0), told("a", "Update", 0)))
+                arrive(warehouse, archive, images(change_set_id, change("a", "New", 0), change("a", "Update", 0)))
             [state] = states(warehouse)
             assert (state["upsert_change_set_id"], state["upsert_position"]) == (second, 1)
 
@@ -147,8 +147,8 @@ def test_type_family_and_channel_come_with_the_newest_upsert(warehouse: Engine, 
     arrive(
         warehouse,
         archive,
-        films("1", told("a", "New", 1, asset_type="Film")),
-        images("2", told("a", "Delete", 2, asset_type=None)),
+        films("1", change("a", "New", 1, asset_type="Film")),
+        images("2", change("a", "Delete", 2, asset_type=None)),
     )
     [state] = states(warehouse)
     assert (state["asset_type"], state["channel_id"], state["asset_lifecycle"]) == ("Film", 3003, "New")
@@ -165,7 +165,7 @@ def random_sets(seed: int) -> list[Set]:
             rng.choice([EDITORIAL_IMAGES, EDITORIAL_FILM]),
             str(98 + number),
             [
-                told(
+                change(
                     rng.choice("abcd"),
                     rng.choice(["New", "Update", "Delete"]),
                     rng.randrange(4),
@@ -224,10 +224,10 @@ def test_any_order_of_arrival_ends_in_the_same_rows(seed: int, warehouse: Engine
 # The evidence.
 
 
-def test_each_delete_leaves_evidence_of_whether_the_asset_was_held(warehouse: Engine, archive: Archive) -> None:
-    arrive(warehouse, archive, images("1", told("held", "New", 0)))
-    arrive(warehouse, archive, images("2", told("held", "Delete", 1), told("unknown", "Delete", 1)))
-    arrive(warehouse, archive, films("3", told("held", "Delete", 2)), received_at=NOON + timedelta(hours=1))
+def test_each_delete_shows_whether_the_asset_was_held(warehouse: Engine, archive: Archive) -> None:
+    arrive(warehouse, archive, images("1", change("held", "New", 0)))
+    arrive(warehouse, archive, images("2", change("held", "Delete", 1), change("unknown", "Delete", 1)))
+    arrive(warehouse, archive, films("3", change("held", "Delete", 2)), received_at=NOON + timedelta(hours=1))
     assert rows(
         warehouse, "SELECT change_set_id, asset_id, deleted_at, received_at, was_held FROM deletions ORDER BY 1, 2"
     ) == [
@@ -239,7 +239,7 @@ def test_each_delete_leaves_evidence_of_whether_the_asset_was_held(warehouse: En
 
 
 def test_evidence_is_never_rewritten(warehouse: Engine, archive: Archive) -> None:
-    one, two = told("a", "Delete", 0), told("b", "Delete", 1)
+    one, two = change("a", "Delete", 0), change("b", "Delete", 1)
     arrive(warehouse, archive, images("1", one))
     before = rows(warehouse, "SELECT * FROM deletions")
     arrive(warehouse, archive, images("1", one, two))
@@ -252,7 +252,11 @@ def test_a_rejected_change_keeps_its_reason_and_its_raw_text(warehouse: Engine, 
         warehouse,
         archive,
         images(
-            "1", told("12\x0034", "New", 0), told("a", "Archive", 0), told("b", "New", 0), told("x" * 10**6, "New", 0)
+            "1",
+            change("12\x0034", "New", 0),
+            change("a", "Archive", 0),
+            change("b", "New", 0),
+            change("x" * 10**6, "New", 0),
         ),
     )
     found = rows(warehouse, "SELECT position, reason, asset_id, raw FROM rejected_changes ORDER BY position")
@@ -263,9 +267,12 @@ def test_a_rejected_change_keeps_its_reason_and_its_raw_text(warehouse: Engine, 
     assert live(warehouse) == ["b"]
 
 
-def test_history_is_told_by_the_time_of_the_source(warehouse: Engine, archive: Archive) -> None:
+def test_history_follows_the_time_of_the_source(warehouse: Engine, archive: Archive) -> None:
     arrive(
-        warehouse, archive, images("2", told("a", "Delete", 2)), images("1", told("a", "New", 0), told("a", "New", 2))
+        warehouse,
+        archive,
+        images("2", change("a", "Delete", 2)),
+        images("1", change("a", "New", 0), change("a", "New", 2)),
     )
     assert rows(
         warehouse,
@@ -285,14 +292,14 @@ def prepare(warehouse: Engine, archive: Archive, *sets: Set) -> list[tuple[Chann
     ready = []
     for channel, change_set_id, messages in sets:
         getty = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
-        steps = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
-        ready.append((steps, fetch(steps, batch_size=2200)))
+        context = ChannelContext(channel=channel, source=getty, archive=archive, warehouse=warehouse)
+        ready.append((context, fetch(context, batch_size=2200)))
     return ready
 
 
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("join", ["mergejoin", "hashjoin"])
-def test_channels_that_carry_the_same_assets_never_wait_for_each_other(
+def test_channels_with_the_same_assets_never_deadlock(
     join: str, postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     """Whatever way Postgres joins the registers: rows are locked in the order of their ids."""
@@ -306,8 +313,8 @@ def test_channels_that_carry_the_same_assets_never_wait_for_each_other(
         minutes = round_number * 10.0
         sets = []
         for channel, dead, alive in ((EDITORIAL_IMAGES, low, high), (EDITORIAL_FILM, high, low)):
-            messages = [told(each, "Delete", minutes) for each in reversed(dead)]
-            messages += [told(each, "New", minutes) for each in reversed(alive)]
+            messages = [change(each, "Delete", minutes) for each in reversed(dead)]
+            messages += [change(each, "New", minutes) for each in reversed(alive)]
             sets.append((channel, f"{round_number}-{channel.channel_id}", messages))
         start = threading.Barrier(2)
 
@@ -349,15 +356,15 @@ def rival(warehouse_url: URL) -> Iterator[psycopg.Connection]:
 
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("join", ["mergejoin", "hashjoin"])
-def test_one_statement_locks_the_rows_of_a_set_in_the_order_of_their_ids(
+def test_one_statement_locks_the_rows_in_the_order_of_their_ids(
     join: str, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     """While it waits for `c` it holds all that comes before, upserts and Deletes alike, and nothing after."""
-    arrive(warehouse, archive, images("1", *(told(each, "New", 0) for each in "abcdef")))
+    arrive(warehouse, archive, images("1", *(change(each, "New", 0) for each in "abcdef")))
     other = "hashjoin" if join == "mergejoin" else "mergejoin"
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET enable_{other} = off")
     warehouse.dispose()
-    messages = [told(each, "Delete" if each in "bdf" else "Update", 1) for each in "feadcb"]
+    messages = [change(each, "Delete" if each in "bdf" else "Update", 1) for each in "feadcb"]
     [ready] = prepare(warehouse, archive, images("2", *messages))
     with rival(warehouse_url) as holder, ThreadPoolExecutor(1) as worker:
         holder.execute("SELECT FROM asset_states WHERE asset_id = 'c' FOR UPDATE")
@@ -371,14 +378,14 @@ def test_one_statement_locks_the_rows_of_a_set_in_the_order_of_their_ids(
 
 
 @pytest.mark.usefixtures("own_database")
-def test_a_load_that_postgres_gives_up_for_a_deadlock_is_done_again(
+def test_a_load_that_ends_in_a_deadlock_is_done_again(
     postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
-    arrive(warehouse, archive, images("1", told("a", "New", 0), told("b", "New", 0)))
+    arrive(warehouse, archive, images("1", change("a", "New", 0), change("b", "New", 0)))
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '50ms'")
     warehouse.dispose()
     before = deadlocks(postgres)
-    [ready] = prepare(warehouse, archive, images("2", told("a", "Update", 1), told("b", "Update", 1)))
+    [ready] = prepare(warehouse, archive, images("2", change("a", "Update", 1), change("b", "Update", 1)))
     with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
         other.execute("SET deadlock_timeout = '60s'")
         other.execute("SELECT FROM asset_states WHERE asset_id = 'b' FOR UPDATE")
@@ -393,11 +400,11 @@ def test_a_load_that_postgres_gives_up_for_a_deadlock_is_done_again(
 
 
 @pytest.mark.parametrize("table", ["asset_changes", "asset_states"])
-def test_a_connection_that_is_cut_in_mid_load_is_a_passing_fault_and_leaves_no_trace(
+def test_a_cut_connection_in_mid_load_leaves_no_trace(
     table: str, warehouse: Engine, warehouse_url: URL, archive: Archive
 ) -> None:
     """With a lock on the log the load is cut within COPY, with one on the states within the upsert."""
-    [ready] = prepare(warehouse, archive, images("1", told("a", "New", 0)))
+    [ready] = prepare(warehouse, archive, images("1", change("a", "New", 0)))
     with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
         other.execute(f"LOCK TABLE {table}")
         done = worker.submit(load, *ready)
@@ -422,7 +429,7 @@ def test_a_deadlock_within_the_copy_is_tried_again_too(
     # Looked for once, so long after the wait began: by then the other one waits, too.
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '1s'")
     warehouse.dispose()
-    [ready] = prepare(warehouse, archive, images("1", told("a", "New", 0)))
+    [ready] = prepare(warehouse, archive, images("1", change("a", "New", 0)))
     before = deadlocks(postgres)
     with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
         other.execute("SET deadlock_timeout = '60s'")
@@ -436,7 +443,7 @@ def test_a_deadlock_within_the_copy_is_tried_again_too(
 
 
 def test_no_sequence_number_appears_behind_a_cursor(warehouse: Engine, archive: Archive) -> None:
-    ready = prepare(warehouse, archive, *(images(str(n), told(str(n), "New", n)) for n in range(30)))
+    ready = prepare(warehouse, archive, *(images(str(n), change(str(n), "New", n)) for n in range(30)))
     watched: list[list[int]] = []
     stop = threading.Event()
 

@@ -11,7 +11,7 @@ from asset_changes.models import Channel, Delivery, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.doubles import NOON, body_of, parsed, told
+from tests.core.doubles import NOON, body_of, change, parsed
 
 SNAKE = ("change_set_id", "changed_assets", "id", "asset_lifecycle", "asset_type", "asset_changed_utc_datetime", "uri")
 ALIASES = {
@@ -39,7 +39,7 @@ def messages(*items: object) -> list[Message]:
 
 def only(**said: object) -> Message:
     """Return what the parser makes of one message that is sound but for what is said."""
-    [message] = messages(told("1", "New", 0) | said)
+    [message] = messages(change("1", "New", 0) | said)
     return message
 
 
@@ -51,7 +51,7 @@ def test_every_spelling_says_the_same(names: dict[str, str]) -> None:
     def spelled(named: dict[str, object]) -> dict[str, object]:
         return {names.get(key, key): value for key, value in named.items()}
 
-    said = [told("1", "New", 0, uri="https://x"), told("2", "Delete", 1, asset_type=None)]
+    said = [change("1", "New", 0, uri="https://x"), change("2", "Delete", 1, asset_type=None)]
     plain = parsed({"change_set_id": "7", "changed_assets": said})
     other = parsed(spelled({"change_set_id": "7", "changed_assets": [spelled(each) for each in said], "extra": 1}))
     assert other is not None
@@ -62,11 +62,11 @@ def test_every_spelling_says_the_same(names: dict[str, str]) -> None:
 
 
 def test_messages_of_one_set_may_differ_in_their_spelling() -> None:
-    first, second = messages(told("1", "New", 0), {"Id": "1", "AssetLifecycle": "New", "AssetType": "Image"})
+    first, second = messages(change("1", "New", 0), {"Id": "1", "AssetLifecycle": "New", "AssetType": "Image"})
     assert (first.asset_id, first.lifecycle, first.asset_type) == (second.asset_id, second.lifecycle, second.asset_type)
 
 
-def test_a_null_does_not_hide_another_spelling_of_the_same_field() -> None:
+def test_a_null_does_not_hide_another_spelling_of_a_field() -> None:
     assert only(assetId=None).asset_id == "1"
     assert only(id=None, assetId="2").asset_id == "2"
 
@@ -120,7 +120,7 @@ NOT_UNDERSTOOD = [
     {"change_set_id": 1, "changed_assets": [], "more_at": "https://api.test/page/2"},
     {"change_set_id": 1, "changed_assets": [], "has_more": True}, {"change_set_id": 1, "total_count": 5},
     {"change_set_id": 1, "changed_assets": [], "a": {"b": {"c": [{"id": "1"}]}}},
-    {"change_set_id": 1, "changed_assets": [told("1", "New", 0)], "deleted_assets": [told("2", "Delete", 0)]},
+    {"change_set_id": 1, "changed_assets": [change("1", "New", 0)], "deleted_assets": [change("2", "Delete", 0)]},
 ]  # fmt: skip
 
 
@@ -138,14 +138,14 @@ def test_a_set_with_a_key_twice_is_not_understood(body: bytes) -> None:
 
 
 def test_the_name_of_a_key_within_a_message_is_no_key_twice() -> None:
-    body = body_of(1, told("1", "New", 0, changed_assets="changed_assets", uri="changed_assets"))
+    body = body_of(1, change("1", "New", 0, changed_assets="changed_assets", uri="changed_assets"))
     found = parse_change_set(Delivery(body=body, received_at=NOON))
     assert found is not None
     assert len(found.messages.rows) == 1
 
 
 @pytest.mark.parametrize("document", NOT_UNDERSTOOD, ids=repr)
-def test_a_structure_that_is_not_understood_is_told(document: object) -> None:
+def test_a_structure_that_is_not_understood_is_an_error(document: object) -> None:
     with pytest.raises(UnreadableChangeSet, match=r"nothing was confirmed.*parsing\.py"):
         parsed(document)
 
@@ -158,31 +158,34 @@ def test_a_change_set_id_is_text_or_a_whole_number(change_set_id: object) -> Non
 
 
 @pytest.mark.parametrize("field", ["id", "asset_lifecycle", "asset_changed_utc_datetime"])
-def test_many_messages_of_which_none_has_a_field_are_a_new_spelling_and_few_are_bad_messages(field: str) -> None:
+def test_many_messages_without_a_field_are_a_new_spelling(field: str) -> None:
+    """A few without it are bad messages."""
     renamed = [
-        {f"{key}_v2" if key == field else key: value for key, value in told(str(number), "Delete", number).items()}
+        {f"{key}_v2" if key == field else key: value for key, value in change(str(number), "Delete", number).items()}
         for number in range(20)
     ]
     with pytest.raises(UnreadableChangeSet, match=rf'none of its 20 messages.*"{field}_v2".*nothing was confirmed'):
         messages(*renamed)
     assert len(messages(*renamed[:19])) == 19
-    assert len(messages(*renamed, told("sound", "Delete", 0))) == 21
+    assert len(messages(*renamed, change("sound", "Delete", 0))) == 21
 
 
-def test_many_messages_of_which_none_has_a_time_that_can_be_read_are_a_new_spelling() -> None:
-    unread = [told(str(number), "Delete", asset_changed_utc_datetime="01.03.2026 10:15") for number in range(20)]
+def test_many_messages_without_a_time_are_a_new_spelling() -> None:
+    """None of them has a time that can be read."""
+    unread = [change(str(number), "Delete", asset_changed_utc_datetime="01.03.2026 10:15") for number in range(20)]
     with pytest.raises(UnreadableChangeSet, match=r"none of its 20 messages has a changed_at.*01\.03\.2026 10:15"):
         messages(*unread)
-    assert len(messages(*unread, told("sound", "Delete", 0))) == 21
+    assert len(messages(*unread, change("sound", "Delete", 0))) == 21
 
 
-def test_an_empty_list_under_one_name_does_not_hide_a_full_one_under_another() -> None:
-    document = {"change_set_id": 1, "changed_assets": [told("a", "New", 0)], "changedAssetList": []}
+def test_an_empty_list_does_not_hide_a_full_one() -> None:
+    """The two have different names."""
+    document = {"change_set_id": 1, "changed_assets": [change("a", "New", 0)], "changedAssetList": []}
     found = parsed(document)
     assert found is not None
     assert len(list(found.messages.rows)) == 1
     with pytest.raises(UnreadableChangeSet, match="more than one of its keys"):
-        parsed({**document, "assetChanges": [told("b", "New", 0)]})
+        parsed({**document, "assetChanges": [change("b", "New", 0)]})
 
 
 @pytest.mark.parametrize("asset_id", [b"a raw\nline break", b"\xe9 in latin-1"], ids=str)
@@ -196,7 +199,7 @@ def test_one_bad_byte_holds_up_no_set(asset_id: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_id", "asset_id"),
+    ("sent_id", "asset_id"),
     [
         ("1176628458", "1176628458"),
         (1176628458, "1176628458"),
@@ -219,23 +222,23 @@ def test_one_bad_byte_holds_up_no_set(asset_id: bytes) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_an_id_is_stripped_text(told_id: object, asset_id: str) -> None:
-    assert only(id=told_id).asset_id == asset_id
-    assert only(id=told_id).reason is None
+def test_an_id_is_stripped_text(sent_id: object, asset_id: str) -> None:
+    assert only(id=sent_id).asset_id == asset_id
+    assert only(id=sent_id).reason is None
 
 
 @pytest.mark.parametrize(
-    "told_id",
+    "sent_id",
     [
         None, "", "   ", "\t", "a" * 256, "9" * 300, "x" * 1_000_000, "12\x0034", "\x00", "12\x0734", "12\x7f",
         "12\x85x",         "12\ud800", True, False, 1.5, 1e300, float("nan"), float("inf"), [], ["1"], {}, {"id": "1"},
     ],
     ids=lambda value: repr(value)[:20],
 )  # fmt: skip
-def test_what_is_no_id_is_rejected_with_its_raw_text(told_id: object) -> None:
-    message = only(id=told_id)
+def test_what_is_no_id_is_rejected_with_its_raw_text(sent_id: object) -> None:
+    message = only(id=sent_id)
     assert (message.asset_id, message.reason) == (None, "unusable_id")
-    assert message.raw == told("1", "New", 0) | {"id": told_id}
+    assert message.raw == change("1", "New", 0) | {"id": sent_id}
     assert as_json(message.raw).isascii()
     assert "\x00" not in as_json(message.raw)
 
@@ -244,12 +247,12 @@ def test_an_integer_of_any_length_is_read_without_a_float() -> None:
     usable, unusable = ("12345678901234567890123", "9" * 255), ("9" * 256, "9" * 5000)
     for written in (usable, usable + unusable):
         document = read_json(f"[{','.join(written)}]".encode())
-        found = messages(*(told(each, "New", 0) for each in document))
+        found = messages(*(change(each, "New", 0) for each in document))
         assert [message.asset_id for message in found[:2]] == [*usable]
         assert {message.reason for message in found[2:]} <= {"unusable_id"}
 
 
-@pytest.mark.parametrize("item", [None, 1, "text", [], [told("1", "New", 0)], True, 1.5])
+@pytest.mark.parametrize("item", [None, 1, "text", [], [change("1", "New", 0)], True, 1.5])
 def test_a_message_that_is_no_object_is_rejected(item: object) -> None:
     [message] = messages(item)
     assert (message.reason, message.raw) == ("not_an_object", item)
@@ -260,7 +263,7 @@ def test_a_deeply_nested_message_is_rejected_and_nothing_more(depth: int) -> Non
     nested: object = []
     for _ in range(depth):
         nested = [nested]
-    found = messages(nested, told(nested, "New", 0), told("1", "New", 0, uri=nested, asset_type=nested))
+    found = messages(nested, change(nested, "New", 0), change("1", "New", 0, uri=nested, asset_type=nested))
     assert [message.reason for message in found] == ["not_an_object", "unusable_id", None]
 
 
@@ -309,7 +312,7 @@ def utc(*parts: int) -> datetime:
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-03-01T10:15:30Z", utc(2026, 3, 1, 10, 15, 30)),
         ("2026-03-01T10:15:30z", utc(2026, 3, 1, 10, 15, 30)),
@@ -335,9 +338,9 @@ def utc(*parts: int) -> datetime:
         ("9999-12-31T23:59:59.9999999Z", utc(9999, 12, 31, 23, 59, 59, 999_999)),
     ],
 )
-def test_a_time_is_utc_and_cut_to_microseconds(text: str, moment: datetime) -> None:
+def test_a_time_is_utc_and_cut_to_microseconds(text: str, time: datetime) -> None:
     found = parse_time(text)
-    assert found == moment
+    assert found == time
     assert found is not None
     assert found.tzinfo is UTC
 
@@ -410,6 +413,6 @@ def test_channels_come_by_id_whatever_their_order() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_a_channel_list_that_is_not_understood_is_told(document: object) -> None:
+def test_a_channel_list_that_is_not_understood_is_an_error(document: object) -> None:
     with pytest.raises(UnreadableChangeSet, match="not understood"):
         parse_channels(document)

@@ -17,7 +17,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import rows, told, value
+from tests.core.doubles import change, rows, value
 from tests.core.pooler import pgbouncer
 
 CHANNELS = [EDITORIAL_IMAGES, EDITORIAL_FILM, Channel(channel_id=3002, asset_family="Creative", asset_type="Image")]
@@ -33,9 +33,9 @@ def bare(postgres: EmbeddedPostgres) -> URL:
 def read_everything(channel: Channel, sandbox: Sandbox, archive: Archive, engine: Engine) -> int:
     """Catch one channel up, as a task of its own would, and return the sets."""
     client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
-    steps = ChannelContext(channel=channel, source=client, archive=archive, warehouse=engine)
+    context = ChannelContext(channel=channel, source=client, archive=archive, warehouse=engine)
     try:
-        return catch_up(steps, batch_size=5, minutes=1).sets
+        return catch_up(context, batch_size=5, minutes=1).sets
     finally:
         client.close()
 
@@ -46,7 +46,7 @@ def test_three_channels_catch_up_at_once_behind_a_pooler(
     pool_mode: str, settings: dict[str, str], bare: URL, sandbox: Sandbox, archive: Archive
 ) -> None:
     for channel in CHANNELS:
-        sandbox.append(channel.channel_id, [told(f"{channel.channel_id}{n}", "New", n) for n in range(60)])
+        sandbox.append(channel.channel_id, [change(f"{channel.channel_id}{n}", "New", n) for n in range(60)])
     with pgbouncer(bare, pool_mode=pool_mode, default_pool_size=3, **settings) as url:
         engines = [connect(url, schema=SCHEMA) for _ in CHANNELS]
         migrate(engines[0], schema=SCHEMA)

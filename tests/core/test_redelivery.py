@@ -25,12 +25,12 @@ from tests.core.doubles import (
     NOON,
     ScriptedGetty,
     body_of,
+    change,
     delivery,
     execute,
     ledger_row,
     live,
     rows,
-    told,
     value,
 )
 
@@ -76,7 +76,7 @@ def test_another_address_makes_no_other_message(
 ) -> None:
     looking = replace(context, confirms=confirms)
     for number in range(4):
-        messages = [told("a", "New", 0), told("b", "Delete", 1), told("", "New", 2)]
+        messages = [change("a", "New", 0), change("b", "Delete", 1), change("", "New", 2)]
         body = body_of("1", *(each | {"uri": f"https://x/{number}"} for each in messages[:: 1 if number % 2 else -1]))
         run(looking, body, status=201 if number == 0 else 200, received_at=NOON + number * MINUTE)
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 2
@@ -88,9 +88,9 @@ def test_another_address_makes_no_other_message(
 
 
 def test_a_redelivery_gets_no_new_number_nor_load(context: ChannelContext, warehouse: Engine) -> None:
-    run(context, body_of("1", told("a", "New", 0)))
+    run(context, body_of("1", change("a", "New", 0)))
     before = ledger_row(warehouse, "1")
-    run(context, body_of("1", told("a", "New", 0)), status=200, received_at=NOON + MINUTE)
+    run(context, body_of("1", change("a", "New", 0)), status=200, received_at=NOON + MINUTE)
     after = ledger_row(warehouse, "1")
     assert [after[name] for name in ("loaded_at", "channel_seq")] == [
         before[name] for name in ("loaded_at", "channel_seq")
@@ -113,8 +113,8 @@ def test_an_empty_set_of_a_dead_worker_is_confirmed(
     assert (row["change_count"], row["fetched_at"]) == (0, NOON)
 
 
-def test_what_newer_code_reads_is_loaded_when_its_set_comes_again(context: ChannelContext, warehouse: Engine) -> None:
-    body = body_of("1", told("a", "New", 0), told("b", "Delete", 1))
+def test_what_newer_code_reads_is_loaded_on_redelivery(context: ChannelContext, warehouse: Engine) -> None:
+    body = body_of("1", change("a", "New", 0), change("b", "Delete", 1))
     run(replace(context, confirms=False), body)
     for statement in (
         "DELETE FROM asset_changes WHERE asset_id = 'b'",
@@ -137,7 +137,7 @@ def test_what_newer_code_reads_is_loaded_when_its_set_comes_again(context: Chann
 def test_an_older_worker_leaves_what_a_newer_one_read(
     context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    body = body_of("1", told("a", "New", 0), told("", "New", 1))
+    body = body_of("1", change("a", "New", 0), change("", "New", 1))
     run(context, body)
     newer = f"{PARSER_VERSION + 1}:of newer code"
     for statement in (
@@ -161,8 +161,8 @@ def test_an_older_worker_leaves_what_a_newer_one_read(
 def test_the_archive_gets_back_what_the_log_knows(
     accident: str, context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    a, b, c = told("a", "New", 0), told("b", "New", 1), told("a", "Delete", 2)
-    run(context, body_of("1", a, b, c, told("", "New", 3)))
+    a, b, c = change("a", "New", 0), change("b", "New", 1), change("a", "Delete", 2)
+    run(context, body_of("1", a, b, c, change("", "New", 3)))
     [kept] = archive.sets(3001)
     path = Path(kept.uri.removeprefix("file://"))
     if accident == "lost":
@@ -183,7 +183,7 @@ def test_the_archive_gets_back_what_the_log_knows(
 
 
 def test_a_repaired_object_also_holds_what_is_new(context: ChannelContext, warehouse: Engine, archive: Archive) -> None:
-    a, b = told("a", "New", 0), told("b", "New", 1)
+    a, b = change("a", "New", 0), change("b", "New", 1)
     run(context, body_of("1", a))
     [kept] = archive.sets(3001)
     archive.remove(kept.uri)
@@ -195,13 +195,13 @@ def test_a_repaired_object_also_holds_what_is_new(context: ChannelContext, wareh
 
 def test_a_time_without_a_value_errs_towards_removal(context: ChannelContext, warehouse: Engine) -> None:
     sibling = replace(context, channel=replace(EDITORIAL_IMAGES, channel_id=3003))
-    run(context, body_of("1", told("a", "New", 0)))
-    run(sibling, body_of("2", told("a", "Update", 120)), received_at=NOON + 125 * MINUTE)
+    run(context, body_of("1", change("a", "New", 0)))
+    run(sibling, body_of("2", change("a", "Update", 120)), received_at=NOON + 125 * MINUTE)
     untimed = {"asset_changed_utc_datetime": None}
-    body = body_of("3", told("b", "New", 60), told("a", "Delete") | untimed, told("c", "New", 240))
+    body = body_of("3", change("b", "New", 60), change("a", "Delete") | untimed, change("c", "New", 240))
     run(context, body, received_at=NOON + 245 * MINUTE)
     assert live(warehouse) == ["b", "c"]
-    run(context, body_of("4", told("a", "Update") | untimed), received_at=NOON + 300 * MINUTE)
+    run(context, body_of("4", change("a", "Update") | untimed), received_at=NOON + 300 * MINUTE)
     assert live(warehouse) == ["b", "c"]
     assert rows(warehouse, "SELECT change_set_id, reason FROM rejected_changes") == [
         {"change_set_id": "4", "reason": "no_time"}
@@ -212,7 +212,7 @@ def test_a_time_without_a_value_errs_towards_removal(context: ChannelContext, wa
 def test_a_longer_delivery_that_was_lost_is_archived_again(
     way: str, context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    a, b, c = told("a", "New", 0), told("a", "Delete", 1), told("c", "New", 2)
+    a, b, c = change("a", "New", 0), change("a", "Delete", 1), change("c", "New", 2)
     run(context, body_of("1", a))
     run(context, body_of("1", a, b, c), status=200, received_at=NOON + MINUTE)
     [kept] = archive.sets(3001)
@@ -230,7 +230,7 @@ def test_a_longer_delivery_that_was_lost_is_archived_again(
 def test_of_two_first_objects_each_message_counts_once(
     context: ChannelContext, warehouse: Engine, archive: Archive
 ) -> None:
-    a, b, bad = told("a", "Delete", 1), told("b", "Delete", 1), told("", "New", 1)
+    a, b, bad = change("a", "Delete", 1), change("b", "Delete", 1), change("", "New", 1)
     archive.write(
         archive.uri_for(3001, "1", fetched_at=NOON - MINUTE), body_of("1", b, bad, a)
     )  # of a worker that died

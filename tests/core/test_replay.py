@@ -1,4 +1,4 @@
-"""Replay: the archive loaded again, beside a live warehouse or into an empty one."""
+"""Replay: the archive loaded again, into a live warehouse or into an empty one."""
 
 import logging
 import threading
@@ -28,7 +28,7 @@ from sqlalchemy import URL, Engine, text
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import ScriptedGetty, body_of, deadlocks, delivery, execute, ledger_row, live, rows, told
+from tests.core.doubles import ScriptedGetty, body_of, change, deadlocks, delivery, execute, ledger_row, live, rows
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CONTENT = {
@@ -52,7 +52,7 @@ def contents(warehouse: Engine, columns: dict[str, str] = CONTENT) -> dict[str, 
         }
 
 
-def moment(minutes: int) -> datetime:
+def at_minute(minutes: int) -> datetime:
     return LONG_AGO + timedelta(minutes=minutes)
 
 
@@ -107,9 +107,10 @@ def test_a_replay_brings_back_what_was_truncated(
     assert sum(each.changed for each in again) == 0
 
 
-def test_rebuilt_rows_are_marked_and_confirmed_where_a_later_set_is_archived(
+def test_rebuilt_rows_are_confirmed_if_a_later_set_is_archived(
     channels: list[Channel], archive: Archive, warehouse: Engine
 ) -> None:
+    """They are marked as rebuilt."""
     with warehouse.begin() as connection:
         connection.execute(text("TRUNCATE change_sets"))
     replay(channels[0], archive=archive, warehouse=warehouse, since=LONG_AGO, until=later())
@@ -130,13 +131,13 @@ def missing_ids(
         return [each.change_set_id for each in found]
 
 
-def test_a_set_that_was_fetched_but_never_loaded_is_found_and_loaded(
-    steps: ChannelContext, sandbox: Sandbox, archive: Archive, warehouse: Engine
+def test_a_set_that_was_never_loaded_is_found_and_loaded(
+    context: ChannelContext, sandbox: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [{"id": "1", "asset_lifecycle": "New", "asset_changed_utc_datetime": "2026-03-01T10:00:00Z"}])
-    fetched = fetch(steps, batch_size=10)
+    ref = fetch(context, batch_size=10)
     span = {"archive": archive, "warehouse": warehouse, "since": LONG_AGO, "until": later()}
-    assert missing_ids(**span) == [fetched.change_set_id]
+    assert missing_ids(**span) == [ref.change_set_id]
     assert replay(EDITORIAL_IMAGES, **span).changed > 0
     assert missing_ids(**span) == []
     assert contents(warehouse)["asset_states"][0][0] == "1"
@@ -160,19 +161,19 @@ def copied(postgres: EmbeddedPostgres, source: URL, name: str) -> URL:
 
 
 @pytest.mark.usefixtures("own_database")
-def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
+def test_a_restored_warehouse_gets_only_what_it_lacks(
     postgres: EmbeddedPostgres, warehouse: Engine, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Sandbox(changes_per_channel=900) as sandbox:
         client = AssetChangesClient(credentials_for(sandbox))
-        steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+        context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
         left = iter(range(3))
-        catch_up(steps, batch_size=100, minutes=1, stops=lambda: next(left, None) is None)
+        catch_up(context, batch_size=100, minutes=1, stops=lambda: next(left, None) is None)
         warehouse.dispose()
         restored = connect(copied(postgres, warehouse.url, "restored"), schema=SCHEMA)
-        catch_up(steps, batch_size=100, minutes=1)
-        sandbox.append(3001, [told("after the restore", "New")])
-        catch_up(replace(steps, warehouse=restored), batch_size=100, minutes=1)
+        catch_up(context, batch_size=100, minutes=1)
+        sandbox.append(3001, [change("after the restore", "New")])
+        catch_up(replace(context, warehouse=restored), batch_size=100, minutes=1)
     lacking = missing_ids(archive=archive, warehouse=restored)
     assert len(lacking) == 6
     with caplog.at_level(logging.WARNING):
@@ -186,21 +187,21 @@ def test_a_warehouse_that_was_set_back_gets_what_it_lacks_and_nothing_else(
     restored.dispose()
 
 
-def now_told(asset_id: str, lifecycle: str, seconds: float) -> dict[str, object]:
-    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds - 60)
-    return told(asset_id, lifecycle, asset_changed_utc_datetime=moment.isoformat())
+def change_after(asset_id: str, lifecycle: str, seconds: float) -> dict[str, object]:
+    changed_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds - 60)
+    return change(asset_id, lifecycle, asset_changed_utc_datetime=changed_at.isoformat())
 
 
-SHORT = [now_told("a", "New", 0)]
-LONG = [*SHORT, now_told("b", "Delete", 1), now_told("c", "New", 2)]
+SHORT = [change_after("a", "New", 0)]
+LONG = [*SHORT, change_after("b", "Delete", 1), change_after("c", "New", 2)]
 
 
 def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
-    steps: ChannelContext, archive: Archive, warehouse: Engine
+    context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
-    catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
+    catch_up(replace(context, source=getty), batch_size=9, minutes=1)
     [kept] = archive.sets(3001)
     archive.write_later(kept.uri, Delivery(body=body_of("7", *LONG), received_at=came + timedelta(minutes=1)))
     assert missing_ids(archive=archive, warehouse=warehouse) == ["7"]
@@ -210,12 +211,13 @@ def test_a_warehouse_from_before_a_longer_delivery_lacks_it(
     assert missing_ids(archive=archive, warehouse=warehouse) == []
 
 
-def test_a_damaged_longer_delivery_leaves_open_whether_it_is_missing(
-    steps: ChannelContext, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
+def test_a_damaged_longer_delivery_is_not_called_missing(
+    context: ChannelContext, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It leaves open whether its set is missing."""
     came = datetime.now(UTC)
     getty = ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)])
-    catch_up(replace(steps, source=getty), batch_size=9, minutes=1)
+    catch_up(replace(context, source=getty), batch_size=9, minutes=1)
     [kept] = archive.sets(3001)
     longer = archive.write_later(kept.uri, Delivery(body=body_of("7", *LONG), received_at=came + timedelta(minutes=1)))
     Path(longer.removeprefix("file://")).write_bytes(b"damaged")
@@ -224,17 +226,18 @@ def test_a_damaged_longer_delivery_leaves_open_whether_it_is_missing(
 
 
 @pytest.mark.parametrize("was_loaded", [True, False])
-def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_is_confirmed(
-    was_loaded: bool, steps: ChannelContext, warehouse: Engine, tmp_path: Path
+def test_a_longer_delivery_during_a_replay_is_loaded_first(
+    was_loaded: bool, context: ChannelContext, warehouse: Engine, tmp_path: Path
 ) -> None:
-    root = UPath(f"file://{tmp_path}/archive")  # that of `steps`
+    """It is loaded before it is confirmed."""
+    root = UPath(f"file://{tmp_path}/archive")  # that of `context`
     came, received = datetime.now(UTC), []
-    first = replace(steps, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
+    first = replace(context, source=ScriptedGetty([delivery(body_of("7", *SHORT), received_at=came)]))
     longer = delivery(body_of("7", *LONG), status=200, received_at=came + timedelta(minutes=1))
-    live_run = replace(steps, source=ScriptedGetty([longer]))
+    live_run = replace(context, source=ScriptedGetty([longer]))
 
-    class Beside(Archive):
-        """An archive beside whose reader a live run fetches the longer delivery."""
+    class ArchiveDuringLiveRun(Archive):
+        """While this archive is read, a live run fetches the longer delivery."""
 
         def read_delivery(self, uri: str, *, received_at: datetime) -> Delivery:
             found = super().read_delivery(uri, received_at=received_at)
@@ -243,10 +246,10 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
                 received[0] = fetch(live_run, batch_size=9)
             return found
 
-    fetched = fetch(first, batch_size=9)
+    ref = fetch(first, batch_size=9)
     if was_loaded:
-        load(first, fetched)
-    replay(EDITORIAL_IMAGES, archive=Beside(root), warehouse=warehouse, since=LONG_AGO, until=later())
+        load(first, ref)
+    replay(EDITORIAL_IMAGES, archive=ArchiveDuringLiveRun(root), warehouse=warehouse, since=LONG_AGO, until=later())
     load(live_run, received[0])
     confirm(live_run, received[0])
     assert live_run.source.confirmed == ["7"]
@@ -255,11 +258,11 @@ def test_a_longer_delivery_that_comes_while_a_replay_reads_is_loaded_before_it_i
 
 
 @pytest.mark.usefixtures("own_database")
-def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive: Archive, warehouse_url: URL) -> None:
+def test_replays_at_once_may_begin_a_month_without_a_partition(archive: Archive, warehouse_url: URL) -> None:
     long_ago = datetime(2020, 5, 17, tzinfo=UTC)
     channels = [replace(EDITORIAL_IMAGES, channel_id=number) for number in range(3001, 3005)]
     for channel in channels:
-        body = body_of(channel.channel_id, told(channel.channel_id, "New", asset_changed_utc_datetime="2020-05-16"))
+        body = body_of(channel.channel_id, change(channel.channel_id, "New", asset_changed_utc_datetime="2020-05-16"))
         archive.write(archive.uri_for(channel.channel_id, str(channel.channel_id), fetched_at=long_ago), body)
     together = threading.Barrier(len(channels))
 
@@ -276,10 +279,10 @@ def test_replays_of_all_channels_may_begin_a_month_that_has_no_partition(archive
 
 
 def test_what_newer_code_can_read_is_no_longer_rejected(
-    steps: ChannelContext, archive: Archive, warehouse: Engine
+    context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
-    body = body_of("7", told("a", "Delete", 0), told("b", "New", 1), told("", "New", 2))
-    catch_up(replace(steps, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
+    body = body_of("7", change("a", "Delete", 0), change("b", "New", 1), change("", "New", 2))
+    catch_up(replace(context, source=ScriptedGetty([delivery(body)])), batch_size=9, minutes=1)
     as_older_code_left_it = """
         DELETE FROM asset_changes WHERE asset_id = 'a'; DELETE FROM asset_states WHERE asset_id = 'a';
         DELETE FROM deletions; UPDATE change_sets SET delete_count = 0, rejected_count = 2, content_hash = 'older';
@@ -299,12 +302,12 @@ def test_what_newer_code_can_read_is_no_longer_rejected(
 def archive_update(archive: Archive, channel: Channel, number: int, *asset_ids: str) -> None:
     """Archive a set of a channel, of updates in its minute."""
     change_set_id = f"{channel.channel_id}{number}"
-    messages = [told(each, "Update", asset_changed_utc_datetime=moment(number).isoformat()) for each in asset_ids]
-    uri = archive.uri_for(channel.channel_id, change_set_id, fetched_at=moment(number))
+    messages = [change(each, "Update", asset_changed_utc_datetime=at_minute(number).isoformat()) for each in asset_ids]
+    uri = archive.uri_for(channel.channel_id, change_set_id, fetched_at=at_minute(number))
     archive.write(uri, body_of(change_set_id, *messages))
 
 
-def test_rebuilds_of_channels_that_carry_the_same_assets_never_wait_in_a_circle(
+def test_rebuilds_of_the_same_assets_never_deadlock(
     archive: Archive, warehouse_url: URL, postgres: EmbeddedPostgres
 ) -> None:
     random = Random(1)

@@ -17,7 +17,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, text
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
-from tests.core.doubles import ScriptedGetty, body_of, delivery, live, told, value
+from tests.core.doubles import ScriptedGetty, body_of, change, delivery, live, value
 
 _numbers = itertools.count()
 
@@ -115,9 +115,9 @@ def test_one_role_migrates_and_another_loads(admin: Connection, archive: Archive
         migrate(owner, schema=SCHEMA, loading_role=loading.username)
     with transaction(loader) as connection:
         check_rights(connection, schema=SCHEMA)
-    getty = ScriptedGetty([delivery(body_of("7", told("1", "New", 0), told("2", "Delete", 0)))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=loader)
-    assert catch_up(steps, batch_size=5, minutes=1).sets == 1
+    getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0), change("2", "Delete", 0)))])
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=loader)
+    assert catch_up(context, batch_size=5, minutes=1).sets == 1
     assert live(loader) == ["1"]
     for table in ("deletions", "deletion_corrections", "feed_gaps"):
         with pytest.raises(WarehouseRefused, match="42501"), transaction(loader) as connection:

@@ -13,7 +13,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
-from tests.core.doubles import ScriptedGetty, body_of, delivery, live, rows, told, value
+from tests.core.doubles import ScriptedGetty, body_of, change, delivery, live, rows, value
 
 DEFAULTS = {
     "search_path": "public",
@@ -65,10 +65,10 @@ def warehouse(hostile: URL) -> Iterator[Engine]:
 
 def test_a_set_is_loaded_whatever_the_roles_defaults(warehouse: Engine, archive: Archive) -> None:
     received_at = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    message = told("ž 'NULL' \\", "New") | {"asset_changed_utc_datetime": "2026-02-03T04:05:06.123456"}
+    message = change("ž 'NULL' \\", "New") | {"asset_changed_utc_datetime": "2026-02-03T04:05:06.123456"}
     getty = ScriptedGetty([delivery(body_of("7", message), received_at=received_at)])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
-    assert catch_up(steps, batch_size=5, minutes=1).sets == 1
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    assert catch_up(context, batch_size=5, minutes=1).sets == 1
     assert live(warehouse) == ["ž 'NULL' \\"]
     assert value(warehouse, "SELECT changed_at FROM assets") == datetime(2026, 2, 3, 4, 5, 6, 123456, UTC)
     assert rows(warehouse, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []

@@ -1,4 +1,4 @@
-"""Nobody let in: what comes from outside is data, what is secret is never told, TLS is verified."""
+"""Nobody let in: what comes from outside is data, no secret is shown, TLS is verified."""
 
 import datetime as dt
 import http.server
@@ -23,7 +23,7 @@ from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_IMAGES, credentials_for
-from tests.core.doubles import ScriptedGetty, body_of, delivery, live, rows, told, value
+from tests.core.doubles import ScriptedGetty, body_of, change, delivery, live, rows, value
 
 HOSTILE = [
     "'; drop table asset_states; --",
@@ -45,10 +45,10 @@ HOSTILE = [
 
 
 def test_whatever_an_id_says_it_is_data(archive: Archive, warehouse: Engine) -> None:
-    messages = [told(each, "New", 0, asset_type=each, uri=each) for each in HOSTILE]
+    messages = [change(each, "New", 0, asset_type=each, uri=each) for each in HOSTILE]
     getty = ScriptedGetty([delivery(body_of("7", *messages))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
-    catch_up(steps, batch_size=100, minutes=1)
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    catch_up(context, batch_size=100, minutes=1)
     assert live(warehouse) == sorted(HOSTILE, key=str.encode)
     found = rows(warehouse, "SELECT asset_id, asset_type, uri FROM asset_changes ORDER BY position")
     assert [tuple(row.values()) for row in found] == [(each, each, each) for each in HOSTILE]
@@ -57,9 +57,9 @@ def test_whatever_an_id_says_it_is_data(archive: Archive, warehouse: Engine) -> 
 
 @pytest.mark.parametrize("bad_id", ["x" * 1_000_000, "a\x00b", "\x1b[31m", "a\nb"])
 def test_an_id_that_is_none_is_rejected_and_blocks_nobody(bad_id: str, archive: Archive, warehouse: Engine) -> None:
-    getty = ScriptedGetty([delivery(body_of("7", told(bad_id, "Delete", 0), told("1", "New", 0)))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
-    done = catch_up(steps, batch_size=100, minutes=1)
+    getty = ScriptedGetty([delivery(body_of("7", change(bad_id, "Delete", 0), change("1", "New", 0)))])
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
+    done = catch_up(context, batch_size=100, minutes=1)
     assert (done.counts.rejected, done.counts.new, getty.confirmed) == (1, 1, ["7"])
     assert value(warehouse, "SELECT reason FROM rejected_changes") == "unusable_id"
 
@@ -69,25 +69,25 @@ def test_what_a_full_run_leaves_behind_holds_no_secret(
 ) -> None:
     tokens: list[str] = []
     client = AssetChangesClient(credentials_for(sandbox), on_token=tokens.append, retry_seconds=5)
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
-    sandbox.append(3001, [told("1", "New", 0), told("", "New", 0)])
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+    sandbox.append(3001, [change("1", "New", 0), change("", "New", 0)])
     for fault in ("500", "token_revoked", "half_json", "429"):
         sandbox.fail_next(fault)
     said = []
     with caplog.at_level(logging.DEBUG):
-        catch_up(steps, batch_size=10, minutes=1)
+        catch_up(context, batch_size=10, minutes=1)
         sandbox.raw_next(3001, b"[]")
         sandbox.retire(3002)
         for channel_id in (3001, 3002):
             try:
                 client.get_change_set(channel_id, batch_size=10)
-                catch_up(steps, batch_size=10, minutes=1)
+                catch_up(context, batch_size=10, minutes=1)
             except AssetChangesError as error:
                 said.append(repr(error))
     tables = ("channels", "change_sets", "asset_states", "asset_changes", "rejected_changes")
     kept = "".join(str(rows(warehouse, f"SELECT * FROM {table}")) for table in tables)
     kept += "".join(body.body.decode() for each in archive.sets(3001) for body in archive.read(each.uri))
-    everything = caplog.text + kept + repr(steps) + repr(client) + "".join(said)
+    everything = caplog.text + kept + repr(context) + repr(client) + "".join(said)
     assert len(tokens) == 2
     assert len(caplog.text) > 500
     assert not [secret for secret in (sandbox.client_secret, *tokens) if secret in everything]
@@ -118,7 +118,7 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     )
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Endpoint(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(self.path)
             self.send_error(500)
@@ -134,17 +134,17 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         def handle_error(self, request: object, client_address: object) -> None:
             pass
 
-    server = Quiet(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server = Quiet(("127.0.0.1", 0), Endpoint)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield f"https://localhost:{server.server_address[1]}", asked
     server.shutdown()
     server.server_close()
 
 
-def test_a_server_that_cannot_prove_who_it_is_never_sees_the_secret(self_signed: tuple[str, list[str]]) -> None:
+def test_a_server_without_a_valid_certificate_gets_no_secret(self_signed: tuple[str, list[str]]) -> None:
     url, asked = self_signed
     credentials = Credentials(api_key="key", secret="secret", api_url=url, token_url=f"{url}/token", timeout_seconds=2)
     with pytest.raises(ApiUnavailable, match="SSLError"):

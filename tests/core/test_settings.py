@@ -112,7 +112,8 @@ def test_any_other_archive_is_refused(uri: str) -> None:
         read(ARCHIVE_URI=uri)
 
 
-def test_an_archive_whose_address_holds_a_password_is_refused_without_telling_it() -> None:
+def test_an_archive_address_with_a_password_is_refused() -> None:
+    """The refusal does not show it."""
     with pytest.raises(ConfigurationError, match="holds a password") as caught:
         read(ARCHIVE_URI="s3://KEY:topsecret@bucket/prefix")
     assert "topsecret" not in str(caught.value)
@@ -142,6 +143,6 @@ def test_a_shared_folder_is_declared_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("text", ["no", "false", "0", "offf", "true"])
-def test_whatever_else_could_mean_off_is_refused_rather_than_guessed(text: str) -> None:
+def test_what_else_could_mean_off_is_refused_not_guessed(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"ASSET_CHANGES_CONFIRM .* `on` or `off`"):
         read(CONFIRM=text)

@@ -1,4 +1,4 @@
-"""From messages to rows: which time a change has, which change stands, and that the counts add up."""
+"""From messages to rows: which time a change has, which change wins, and that the counts add up."""
 
 import csv
 import io
@@ -23,15 +23,15 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, at, body_of, delivery, rows, told
+from tests.core.doubles import NOON, ScriptedGetty, at, body_of, change, delivery, rows
 
 
 def prepared(*messages: object, fetched_at: datetime = NOON) -> PreparedSet:
     """Return the prepared set of these messages."""
-    return heard_at((fetched_at, *messages))
+    return prepared_from((fetched_at, *messages))
 
 
-def heard_at(*deliveries: tuple[Any, ...]) -> PreparedSet:
+def prepared_from(*deliveries: tuple[Any, ...]) -> PreparedSet:
     """Return the prepared set of deliveries: when each came, then its messages."""
     bodies = [Delivery(body=body_of("7", *messages), received_at=received_at) for received_at, *messages in deliveries]
     return transformed(*bodies)
@@ -55,48 +55,49 @@ def times(*messages: object, fetched_at: datetime = NOON) -> list[tuple[str, str
 
 
 def untimed(asset_id: str, lifecycle: str = "New", said: object = None) -> dict[str, object]:
-    return told(asset_id, lifecycle) | {"asset_changed_utc_datetime": said}
+    return change(asset_id, lifecycle) | {"asset_changed_utc_datetime": said}
 
 
 # Times.
 
 
 def test_a_message_without_a_time_takes_that_of_the_one_before() -> None:
-    found = times(told("1", "New", 1), untimed("2"), untimed("3"), told("4", "New", 9))
+    found = times(change("1", "New", 1), untimed("2"), untimed("3"), change("4", "New", 9))
     assert found == [(at(1), "False"), (at(1), "True"), (at(1), "True"), (at(9), "False")]
 
 
 @pytest.mark.parametrize("said", [None, "", "soon", "0001-01-01T00:00:00", "23:59:60Z", at(61), 5])
 def test_a_delete_without_a_time_takes_the_next_one(said: object) -> None:
-    found = times(told("1", "New", 1), untimed("2", "Delete", said), told("3", "New", 4))
+    found = times(change("1", "New", 1), untimed("2", "Delete", said), change("3", "New", 4))
     assert found == [(at(1), "False"), (at(4), "True"), (at(4), "False")]
 
 
-def test_a_delete_with_no_time_after_it_takes_that_of_its_delivery() -> None:
-    assert times(told("1", "New", -9), untimed("2", "Delete")) == [(at(-9), "False"), (at(0), "True")]
+def test_the_last_delete_without_a_time_takes_its_deliverys() -> None:
+    assert times(change("1", "New", -9), untimed("2", "Delete")) == [(at(-9), "False"), (at(0), "True")]
 
 
 @pytest.mark.parametrize("said", [None, "", "soon", "0001-01-01T00:00:00", at(61)])
 def test_an_upsert_with_no_time_before_it_is_rejected(said: object) -> None:
-    found = prepared(untimed("1", "Update", said), untimed("2", "New", said), told("3", "New", 5))
+    found = prepared(untimed("1", "Update", said), untimed("2", "New", said), change("3", "New", 5))
     assert [(each.position, each.reason) for each in found.rejected] == [(0, "no_time"), (1, "no_time")]
     assert [each["asset_id"] for each in changes(found)] == ["3"]
 
 
 def test_a_rejected_neighbour_still_has_a_time() -> None:
-    found = prepared(told("", "New", 4), untimed("2"), untimed("3", "Delete"), told("", "New", 5))
+    found = prepared(change("", "New", 4), untimed("2"), untimed("3", "Delete"), change("", "New", 5))
     assert [each["changed_at"] for each in changes(found)] == [at(4), at(5)]
 
 
 def test_getty_s_clock_decides_what_lies_in_the_future() -> None:
-    delete = told("1", "Delete", 60 * 20)
-    body = body_of("7", told("0", "New", 0), delete)
+    delete = change("1", "Delete", 60 * 20)
+    body = body_of("7", change("0", "New", 0), delete)
     ahead = Delivery(body=body, received_at=NOON, server_time=NOON + timedelta(hours=20))
     assert [each["is_time_inferred"] for each in changes(transformed(ahead))] == ["False", "False"]
     assert [each["changed_at"] for each in changes(transformed(replace(ahead, server_time=None)))] == [at(0), at(0)]
 
 
-def test_without_any_time_a_delete_takes_that_of_the_delivery_and_an_upsert_is_rejected() -> None:
+def test_without_any_time_an_upsert_is_rejected() -> None:
+    """A Delete takes the time of the delivery."""
     found = prepared(untimed("1", "Delete"), untimed("2", "New"), untimed("3", "Update"))
     [delete] = changes(found)
     assert (delete["asset_id"], delete["changed_at"], delete["is_time_inferred"]) == ("1", at(0), "True")
@@ -108,16 +109,17 @@ def test_without_any_time_a_delete_takes_that_of_the_delivery_and_an_upsert_is_r
 
 @pytest.mark.parametrize("minutes", [60, 59.9, 0])
 def test_up_to_an_hour_ahead_of_the_delivery_a_time_is_believed(minutes: float) -> None:
-    assert times(told("1", "New", minutes)) == [(at(minutes), "False")]
+    assert times(change("1", "New", minutes)) == [(at(minutes), "False")]
 
 
 @pytest.mark.parametrize("said", [at(60.01), at(60 * 24), "9999-12-31T23:59:59.9999999Z"])
 def test_beyond_an_hour_ahead_a_time_is_none(said: str) -> None:
-    assert times(told("0", "New", 1), untimed("1", said=said)) == [(at(1), "False"), (at(1), "True")]
+    assert times(change("0", "New", 1), untimed("1", said=said)) == [(at(1), "False"), (at(1), "True")]
 
 
 @pytest.mark.parametrize("said", [at(61), "9999-12-31T23:59:59Z"])
-def test_an_upsert_whose_only_time_is_absurd_is_rejected_with_its_raw_text(said: str) -> None:
+def test_an_upsert_with_an_absurd_time_is_rejected(said: str) -> None:
+    """The raw text is kept."""
     found = prepared(untimed("1", said=said))
     [rejected] = found.rejected
     assert (rejected.reason, rejected.asset_id) == ("no_time", "1")
@@ -127,8 +129,9 @@ def test_an_upsert_whose_only_time_is_absurd_is_rejected_with_its_raw_text(said:
 # Types.
 
 
-def test_an_upsert_without_a_type_has_that_of_its_channel_and_a_delete_has_none() -> None:
-    found = changes(prepared(told("1", "New", 0, asset_type=None), told("2", "Delete", 0, asset_type=None)))
+def test_an_upsert_without_a_type_has_that_of_its_channel() -> None:
+    """A Delete without a type has none."""
+    found = changes(prepared(change("1", "New", 0, asset_type=None), change("2", "Delete", 0, asset_type=None)))
     assert [each["asset_type"] for each in found] == ["Image", ""]
 
 
@@ -138,14 +141,14 @@ def test_an_upsert_without_a_type_has_that_of_its_channel_and_a_delete_has_none(
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [
-        ([told("1", "New", 0), told("1", "Update", 1), told("1", "Delete", 2)], "1 deleted, 2 superseded"),
-        ([told("1", "Delete", 2), told("1", "New", 1)], "1 deleted, 1 superseded"),
-        ([told("1", "Delete", 1), told("1", "New", 2)], "1 new, 1 superseded"),
-        ([told("1", "New", 1), told("1", "Delete", 1)], "1 deleted, 1 superseded"),
-        ([told("1", "Delete", 1), told("1", "New", 1)], "1 deleted, 1 superseded"),
-        ([told("1", "New", 0), told("2", "Update", 0), told("3", "Delete", 0)], "1 new, 1 updated, 1 deleted"),
-        ([told("1", "New", 0), told(1, "Update", 0), told(" 1 ", "Update", 0)], "1 updated, 2 superseded"),
-        ([told("", "New", 0), told("1", "Nonsense", 0), 7], "3 rejected"),
+        ([change("1", "New", 0), change("1", "Update", 1), change("1", "Delete", 2)], "1 deleted, 2 superseded"),
+        ([change("1", "Delete", 2), change("1", "New", 1)], "1 deleted, 1 superseded"),
+        ([change("1", "Delete", 1), change("1", "New", 2)], "1 new, 1 superseded"),
+        ([change("1", "New", 1), change("1", "Delete", 1)], "1 deleted, 1 superseded"),
+        ([change("1", "Delete", 1), change("1", "New", 1)], "1 deleted, 1 superseded"),
+        ([change("1", "New", 0), change("2", "Update", 0), change("3", "Delete", 0)], "1 new, 1 updated, 1 deleted"),
+        ([change("1", "New", 0), change(1, "Update", 0), change(" 1 ", "Update", 0)], "1 updated, 2 superseded"),
+        ([change("", "New", 0), change("1", "Nonsense", 0), 7], "3 rejected"),
         ([], ""),
     ],
 )
@@ -157,13 +160,13 @@ def test_each_message_comes_to_one_thing(messages: list[object], expected: str) 
     assert counts.changes == len(messages)
 
 
-def test_rows_stay_in_the_order_of_the_feed_and_keep_their_positions() -> None:
-    found = changes(prepared(told("b", "New", 5), told("", "New", 0), told("a", "New", 1)))
+def test_rows_stay_in_order_and_keep_their_positions() -> None:
+    found = changes(prepared(change("b", "New", 5), change("", "New", 0), change("a", "New", 1)))
     assert [(each["asset_id"], each["position"]) for each in found] == [("b", "0"), ("a", "2")]
 
 
-def test_the_oldest_and_newest_change_are_those_that_valid_messages_tell() -> None:
-    found = prepared(told("1", "New", -5), told("2", "New", -3), told("", "New", -1))
+def test_the_oldest_and_newest_change_are_of_valid_messages() -> None:
+    found = prepared(change("1", "New", -5), change("2", "New", -3), change("", "New", -1))
     assert found.oldest_change_at == NOON - timedelta(minutes=5)
     assert found.newest_change_at == NOON - timedelta(minutes=3)
     assert prepared().oldest_change_at is None
@@ -171,7 +174,7 @@ def test_the_oldest_and_newest_change_are_those_that_valid_messages_tell() -> No
 
 def test_a_time_that_is_inferred_or_ahead_hides_no_lag() -> None:
     assert prepared(untimed("1", "Delete")).newest_change_at is None  # it takes that of the delivery
-    found = prepared(told("1", "New", -90), told("2", "New", 30))
+    found = prepared(change("1", "New", -90), change("2", "New", 30))
     assert (found.oldest_change_at, found.newest_change_at) == (NOON - timedelta(minutes=90), NOON)
 
 
@@ -179,7 +182,7 @@ def test_a_time_that_is_inferred_or_ahead_hides_no_lag() -> None:
 
 
 def test_the_hash_is_that_of_the_content_not_of_the_spelling() -> None:
-    plain = prepared(told("1", "New", 0), told("2", "Delete", 1))
+    plain = prepared(change("1", "New", 0), change("2", "Delete", 1))
     camel = json.dumps(
         {
             "changeSetId": 7,
@@ -191,37 +194,46 @@ def test_the_hash_is_that_of_the_content_not_of_the_spelling() -> None:
     ).encode()
     other = transformed(Delivery(body=camel, received_at=NOON))
     assert other == plain
-    assert prepared(told("1", "New", 0)).content_hash != plain.content_hash
-    assert prepared(told("2", "Delete", 1), told("1", "New", 0)).content_hash == plain.content_hash  # nor the order
-    assert prepared(told("1", "New", 0), told("1", "New", 0)).content_hash != prepared(told("1", "New", 0)).content_hash
+    assert prepared(change("1", "New", 0)).content_hash != plain.content_hash
+    assert prepared(change("2", "Delete", 1), change("1", "New", 0)).content_hash == plain.content_hash  # nor the order
+    assert (
+        prepared(change("1", "New", 0), change("1", "New", 0)).content_hash
+        != prepared(change("1", "New", 0)).content_hash
+    )
 
 
 def test_the_hash_leaves_out_the_address_and_names_the_parser() -> None:
-    said = [told("1", "New", 0, uri=f"https://x/{number}") for number in range(2)]
+    said = [change("1", "New", 0, uri=f"https://x/{number}") for number in range(2)]
     one, other = (prepared(each).content_hash for each in said)
     assert one == other
     assert one.startswith(f"{PARSER_VERSION}:")
 
 
-def test_later_deliveries_add_what_they_alone_hold_at_the_next_positions() -> None:
-    one, two, three = told("1", "New", 0), told("2", "New", 1), told("3", "New", 2)
-    found = heard_at((NOON, one, two), (NOON, one, three), (NOON, three, one, one))
+def test_later_deliveries_add_messages_at_the_next_positions() -> None:
+    """They add what they alone hold."""
+    one, two, three = change("1", "New", 0), change("2", "New", 1), change("3", "New", 2)
+    found = prepared_from((NOON, one, two), (NOON, one, three), (NOON, three, one, one))
     assert [(each["asset_id"], each["position"]) for each in changes(found)] == [
         ("1", "0"), ("2", "1"), ("3", "2"), ("1", "3"),
     ]  # fmt: skip
 
 
 def test_a_later_delivery_is_judged_by_the_time_it_came() -> None:
-    deleted = told("2", "Delete", 150)
-    found = changes(heard_at((NOON, told("1", "New", 0)), (NOON + timedelta(hours=3), told("1", "New", 0), deleted)))
+    deleted = change("2", "Delete", 150)
+    found = changes(
+        prepared_from((NOON, change("1", "New", 0)), (NOON + timedelta(hours=3), change("1", "New", 0), deleted))
+    )
     assert [(each["asset_id"], each["changed_at"], each["is_time_inferred"]) for each in found] == [
         ("1", at(0), "False"), ("2", at(150), "False"),
     ]  # fmt: skip
 
 
-def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
+def test_a_later_delivery_changes_nothing_of_the_first() -> None:
     first = (NOON, untimed("1", "Delete"), untimed("2"))
-    alone, together = heard_at(first), heard_at(first, (NOON, *first[1:], told("3", "New", -60), untimed("4")))
+    alone, together = (
+        prepared_from(first),
+        prepared_from(first, (NOON, *first[1:], change("3", "New", -60), untimed("4"))),
+    )
     assert changes(together)[: len(changes(alone))] == changes(alone)
     assert together.rejected == alone.rejected
     assert [(each["asset_id"], each["changed_at"]) for each in changes(together)[1:]] == [
@@ -231,19 +243,19 @@ def test_a_later_delivery_changes_nothing_of_what_the_first_came_to() -> None:
 
 
 @pytest.mark.parametrize(
-    "others", [[], [(NOON,)], [(NOON, told("1", "New", 0))], [(NOON,), (NOON, told("1", "New", 0))]]
+    "others", [[], [(NOON,)], [(NOON, change("1", "New", 0))], [(NOON,), (NOON, change("1", "New", 0))]]
 )
 def test_deliveries_without_a_message_are_sets_too(others: list[tuple[Any, ...]]) -> None:
-    found = heard_at((NOON,), *others)
+    found = prepared_from((NOON,), *others)
     assert found.counts.changes == sum(len(other) - 1 for other in others)
     assert prepared().deliveries == ((0, NOON),)
-    assert heard_at((NOON, untimed("1", "New"))).counts.rejected == 1
+    assert prepared_from((NOON, untimed("1", "New"))).counts.rejected == 1
 
 
-def test_each_message_keeps_the_time_of_the_delivery_that_brought_it() -> None:
+def test_each_message_keeps_the_time_of_its_delivery() -> None:
     later, last = NOON + timedelta(hours=3), NOON + timedelta(hours=4)
-    first, second = told("1", "New", 0), told("2", "Delete", 150)
-    found = heard_at((NOON, first), (later, first, second), (last, second))
+    first, second = change("1", "New", 0), change("2", "Delete", 150)
+    found = prepared_from((NOON, first), (later, first, second), (last, second))
     assert found.deliveries == ((0, NOON), (1, later))
 
 
@@ -301,13 +313,13 @@ _numbers = itertools.count(1)
 def test_whatever_the_messages_hold_postgres_takes_them(
     warehouse: Engine, archive: Archive, messages: list[Any]
 ) -> None:
-    messages = [told("sound", "New", 0), *messages]  # or the whole set might be taken for one of a new spelling
+    messages = [change("sound", "New", 0), *messages]  # or the whole set might be taken for one of a new spelling
     change_set_id = f"any-{next(_numbers)}"
     source = ScriptedGetty([delivery(body_of(change_set_id, *messages))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
-    fetched = fetch(steps, batch_size=100)
-    assert fetched is not None
-    row = load(steps, fetched)
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=source, archive=archive, warehouse=warehouse)
+    ref = fetch(context, batch_size=100)
+    assert ref is not None
+    row = load(context, ref)
     [found] = rows(
         warehouse,
         "SELECT (SELECT count(*) FROM asset_changes WHERE change_set_id = :id) AS logged,"

@@ -28,8 +28,8 @@ def test_the_warehouse_equals_the_truth_of_the_feed(
     with Sandbox(changes_per_channel=3000, **options) as sandbox:
         client = AssetChangesClient(credentials_for(sandbox))
         for channel in client.get_channels():
-            steps = ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse)
-            while not catch_up(steps, batch_size=500, minutes=1).is_caught_up:
+            context = ChannelContext(channel=channel, source=client, archive=archive, warehouse=warehouse)
+            while not catch_up(context, batch_size=500, minutes=1).is_caught_up:
                 pass
         truth = sandbox.truth()
     with warehouse.connect() as connection:

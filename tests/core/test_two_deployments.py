@@ -37,7 +37,7 @@ class Deployment:
         self.archive = Archive(UPath(f"file://{root}"))
         self._sandbox = sandbox
 
-    def steps(self, channel: Channel = EDITORIAL_IMAGES) -> ChannelContext:
+    def context(self, channel: Channel = EDITORIAL_IMAGES) -> ChannelContext:
         """What a new worker works with; it does not try again."""
         clock = WarehouseClock(self.warehouse)
         client = AssetChangesClient(credentials_for(self._sandbox), retry_seconds=0, clock=clock)
@@ -49,7 +49,7 @@ class Deployment:
         """Start workers until one is caught up."""
         for _ in range(100):
             try:
-                if catch_up(self.steps(channel), batch_size=20, minutes=1).is_caught_up:
+                if catch_up(self.context(channel), batch_size=20, minutes=1).is_caught_up:
                     return
             except AssetChangesError:
                 continue
@@ -89,7 +89,7 @@ def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("sandbox", [0.2], indirect=True, ids=["one call in five fails"])
-def test_two_that_read_the_same_channels_at_once_end_in_the_truth(
+def test_two_that_read_the_same_channels_end_in_the_truth(
     both: list[Deployment], sandbox: Sandbox, warehouse: Engine
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
@@ -103,22 +103,23 @@ def test_two_that_read_the_same_channels_at_once_end_in_the_truth(
 
 
 @pytest.mark.parametrize("was_loaded", [False, True], ids=["fetched", "loaded"])
-def test_what_the_one_has_begun_the_other_one_finishes_and_the_first_one_finds_it_done(
+def test_what_one_has_begun_the_other_finishes(
     was_loaded: bool, both: list[Deployment], sandbox: Sandbox, warehouse: Engine
 ) -> None:
+    """The first one finds it done."""
     one, other = both
-    begun = fetch(one.steps(), batch_size=20)
+    begun = fetch(one.context(), batch_size=20)
     assert begun is not None
     if was_loaded:
-        load(one.steps(), begun)
-    again = fetch(other.steps(), batch_size=20)
+        load(one.context(), begun)
+    again = fetch(other.context(), batch_size=20)
     assert again is not None
     assert again == begun
-    load(other.steps(), again)
-    assert confirm(other.steps(), again)
+    load(other.context(), again)
+    assert confirm(other.context(), again)
     other.read_to_the_end(EDITORIAL_IMAGES)
 
-    assert load(one.steps(), begun).confirmed_at is not None
-    assert not confirm(one.steps(), begun)
+    assert load(one.context(), begun).confirmed_at is not None
+    assert not confirm(one.context(), begun)
     assert_in_step(warehouse, sandbox)
     assert [each.replay() for each in both] == [0, 0]

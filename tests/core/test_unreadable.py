@@ -16,12 +16,12 @@ from sqlalchemy import Engine
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, execute, ledger_row, live, rows, told, value
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, ledger_row, live, rows, value
 from tests.core.test_broken_archive import archive_set, compare, found, replay_all
 
 HOUR = timedelta(hours=1)
 # As an older parser left it: today's understands the body that it did not.
-SET_1, SET_2 = body_of("1", told("a", "New", 0), told("b", "New", 0)), body_of("2", told("a", "Delete", 1))
+SET_1, SET_2 = body_of("1", change("a", "New", 0), change("b", "New", 0)), body_of("2", change("a", "Delete", 1))
 
 
 def unread(archive: Archive, body: bytes, *, at: datetime = NOON + HOUR) -> str:
@@ -29,9 +29,9 @@ def unread(archive: Archive, body: bytes, *, at: datetime = NOON + HOUR) -> str:
 
 
 def test_a_body_that_is_understood_now_is_loaded(archive: Archive, warehouse: Engine) -> None:
-    archive_set(archive, 1, told("a", "New", 0), told("b", "New", 0))
+    archive_set(archive, 1, change("a", "New", 0), change("b", "New", 0))
     uri = unread(archive, SET_2)
-    archive_set(archive, 3, told("c", "New", 2), minutes=90)
+    archive_set(archive, 3, change("c", "New", 2), minutes=90)
     assert compare(archive, warehouse) == [("not_in_ledger", "1"), ("unreadable", None), ("not_in_ledger", "3")]
     assert replay_all(archive, warehouse) == 3
     assert live(warehouse) == ["b", "c"]
@@ -53,7 +53,7 @@ def test_a_rebuild_reads_the_body_from_its_place(archive: Archive, warehouse: En
 
 
 def test_a_body_of_a_known_set_is_one_more_delivery(archive: Archive, warehouse: Engine) -> None:
-    uri = archive_set(archive, 1, told("a", "New", 0))
+    uri = archive_set(archive, 1, change("a", "New", 0))
     replay_all(archive, warehouse)
     unread(archive, SET_1, at=NOON)
     unread(archive, SET_1, at=NOON + HOUR)
@@ -116,14 +116,14 @@ def test_a_body_that_a_person_dismissed_is_read_once_it_can_be(archive: Archive,
     assert live(warehouse) == ["a", "b"]
 
 
-def test_a_set_that_is_handed_out_again_after_the_replay_is_confirmed(
-    steps: ChannelContext, archive: Archive, warehouse: Engine
+def test_a_set_that_comes_again_after_the_replay_is_confirmed(
+    context: ChannelContext, archive: Archive, warehouse: Engine
 ) -> None:
     unread(archive, SET_1)
     replay_all(archive, warehouse)
     getty = ScriptedGetty([delivery(SET_1, status=200, received_at=NOON + 2 * HOUR)])
     catch_up(
-        ChannelContext(channel=steps.channel, source=getty, archive=archive, warehouse=warehouse),
+        ChannelContext(channel=context.channel, source=getty, archive=archive, warehouse=warehouse),
         batch_size=9,
         minutes=1,
     )
@@ -132,7 +132,7 @@ def test_a_set_that_is_handed_out_again_after_the_replay_is_confirmed(
     assert archive.read(ledger_row(warehouse, "1")["archive_uri"]) == [Delivery(body=SET_1, received_at=NOON + HOUR)]
 
 
-def test_an_archive_that_may_only_be_read_is_replayed_but_for_such_bodies(
+def test_a_read_only_archive_is_replayed_without_such_bodies(
     archive: Archive, warehouse: Engine, tmp_path: Path
 ) -> None:
     class ReadOnly(Archive):

@@ -23,7 +23,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect, text
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
-from tests.core.doubles import ScriptedGetty, body_of, delivery, execute, live, rows, told, value
+from tests.core.doubles import ScriptedGetty, body_of, change, delivery, execute, live, rows, value
 
 _numbers = itertools.count()
 _MIGRATIONS = Path(asset_changes.warehouse.__file__).parent / "migrations"
@@ -86,12 +86,12 @@ def test_many_migrations_at_once_are_as_good_as_one(bare: URL) -> None:
 
 
 @pytest.mark.parametrize("schema", ["_9", "select", "a" * 63])
-def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, bare: URL, archive: Archive) -> None:
+def test_any_schema_name_that_the_settings_take_works(schema: str, bare: URL, archive: Archive) -> None:
     engine = connect(bare, schema=schema)
     migrate(engine, schema=schema)
-    getty = ScriptedGetty([delivery(body_of("7", told("1", "New", 0), told("", "New", 0)))])
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
-    assert catch_up(steps, batch_size=5, minutes=1).sets == 1
+    getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0), change("", "New", 0)))])
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+    assert catch_up(context, batch_size=5, minutes=1).sets == 1
     assert live(engine) == ["1"]
     schemas = (
         "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_name IN ('assets', 'change_sets')"
@@ -100,7 +100,7 @@ def test_any_schema_name_that_the_settings_take_works_to_the_end(schema: str, ba
     engine.dispose()
 
 
-def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
+def test_another_project_keeps_its_own_migrations(bare: URL) -> None:
     theirs, engine = connect(bare, schema="public"), connect(bare, schema=SCHEMA)
     execute(
         theirs,
@@ -109,15 +109,15 @@ def test_a_project_beside_ours_keeps_its_own_migrations(bare: URL) -> None:
     migrate(engine, schema=SCHEMA)
     assert value(engine, "SELECT version_num FROM public.alembic_version") == "x"
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
-        assert context.get_current_revision() == VERSION
+        migration = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
+        assert migration.get_current_revision() == VERSION
     theirs.dispose()
     engine.dispose()
 
 
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("found", [None, "0000", "9999"])
-def test_another_version_is_refused_with_the_command_that_migrates(found: str | None, warehouse: Engine) -> None:
+def test_another_version_is_refused_with_the_command(found: str | None, warehouse: Engine) -> None:
     execute(warehouse, f"UPDATE schema_version SET version_num = '{found}'" if found else "DROP TABLE schema_version")
     with (
         pytest.raises(SchemaMismatch, match=rf"{found or 'none'}.*needs {VERSION}.*asset_changes_discovery.*migrates"),
@@ -151,7 +151,7 @@ def test_partitions_are_made_three_months_ahead(warehouse: Engine) -> None:
 def test_rows_that_waited_in_the_default_partition_are_moved(warehouse: Engine, archive: Archive) -> None:
     first_of_february = datetime(2031, 2, 1, tzinfo=UTC)
     for number, received_at in enumerate((first_of_february - timedelta(seconds=1), first_of_february)):
-        body = body_of(str(number), told(str(number), "New") | {"asset_changed_utc_datetime": "2031-01-01"})
+        body = body_of(str(number), change(str(number), "New") | {"asset_changed_utc_datetime": "2031-01-01"})
         getty = ScriptedGetty([delivery(body, received_at=received_at)])
         catch_up(
             ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse),
@@ -251,9 +251,8 @@ def test_comments_that_are_right_are_not_written_again(warehouse: Engine) -> Non
 
 
 @pytest.mark.usefixtures("own_database")
-def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
-    warehouse: Engine, warehouse_url: URL
-) -> None:
+def test_a_commit_is_on_disk_whatever_the_servers_defaults(warehouse: Engine, warehouse_url: URL) -> None:
+    """It is seen at once, too."""
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET synchronous_commit = off")
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET timezone = 'Asia/Tokyo'")
     isolation = "SET default_transaction_isolation = 'repeatable read'"
@@ -274,16 +273,17 @@ def test_a_commit_is_on_disk_and_seen_at_once_whatever_the_servers_defaults(
     ],
     ids=["port", "host"],
 )
-def test_a_warehouse_that_is_not_there_is_a_passing_fault_and_getty_is_not_asked(where: URL, archive: Archive) -> None:
+def test_a_missing_warehouse_is_a_passing_fault(where: URL, archive: Archive) -> None:
+    """Getty is not asked."""
     engine, getty = connect(where, schema=SCHEMA), ScriptedGetty()
-    steps = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
     with pytest.raises(WarehouseUnavailable, match="warehouse_default") as caught:
-        fetch(steps, batch_size=5)
+        fetch(context, batch_size=5)
     assert getty.asked == 0
     assert "the-password" not in str(caught.value) + repr(caught.value.__cause__) + repr(engine)
 
 
-def test_a_database_that_does_not_exist_is_told(postgres: EmbeddedPostgres) -> None:
+def test_a_database_that_does_not_exist_is_an_error(postgres: EmbeddedPostgres) -> None:
     with (
         pytest.raises(WarehouseRefused, match=r"refuses the login.*does not exist.*Correct user, password"),
         transaction(connect(postgres.url("nowhere"), schema=SCHEMA)),
@@ -300,9 +300,8 @@ def test_a_database_that_does_not_exist_is_told(postgres: EmbeddedPostgres) -> N
         ("22001", WarehouseRefused), ("23505", WarehouseRefused), ("25006", WarehouseUnavailable),
     ],
 )  # fmt: skip
-def test_each_failure_of_postgres_is_refused_or_passing_or_tried_again(
-    state: str, error: type[Exception] | None, warehouse: Engine
-) -> None:
+def test_each_failure_of_postgres_has_its_error(state: str, error: type[Exception] | None, warehouse: Engine) -> None:
+    """It is refused, passing, or tried again."""
     tries = []
 
     def work(connection: Connection) -> int:
@@ -339,9 +338,10 @@ def test_a_transaction_that_fails_leaves_nothing(warehouse: Engine) -> None:
     assert value(warehouse, "SELECT count(*) FROM channels") == 0
 
 
-def test_the_tables_themselves_refuse_a_confirmation_before_a_load_and_counts_that_do_not_add_up(
+def test_the_tables_refuse_a_row_that_cannot_be_true(
     warehouse: Engine,
 ) -> None:
+    """They refuse a confirmation before a load, and counts that do not add up."""
     row = "INSERT INTO change_sets (channel_id, change_set_id, archive_uri, content_hash, fetched_at"
     for more, values in ((", confirmed_at", ", now()"), (", change_count", ", 1")):
         with pytest.raises(WarehouseRefused, match="23514"), transaction(warehouse) as connection:

@@ -19,12 +19,12 @@ def do(
     os.environ.clear()
     os.environ.update(environment)
     try:
-        told = (True, work(*arguments))
-    except BaseException:  # noqa: BLE001 - told to the test
-        told = (False, traceback.format_exc())
+        result = (True, work(*arguments))
+    except BaseException:  # noqa: BLE001 - returned to the test
+        result = (False, traceback.format_exc())
     sys.stdout.flush()
     sys.stderr.flush()
-    answer.send(told)
+    answer.send(result)
 
 
 def make_database() -> None:
@@ -202,7 +202,7 @@ def backfill_refusal(dag_id: str) -> str:
             dag_run_conf={},
             triggering_user_name=None,
         )
-    except Exception as error:  # noqa: BLE001 - told to the test
+    except Exception as error:  # noqa: BLE001 - returned to the test
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -271,7 +271,7 @@ def failure_of_task(dag_id: str, task_id: str, params: dict[str, Any]) -> str:
     dag, body = _body(dag_id, task_id)
     try:
         body(**_context(dag, params))
-    except Exception as error:  # noqa: BLE001 - told to the test
+    except Exception as error:  # noqa: BLE001 - returned to the test
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -283,7 +283,7 @@ def refusal_of_conf(dag_id: str, conf: dict[str, Any]) -> str:
     dag = DagSerialization.from_dict(DagSerialization.to_dict(bag("channels.py").dags[dag_id]))
     try:
         dag.params.deep_merge(conf).validate()
-    except Exception as error:  # noqa: BLE001 - told to the test
+    except Exception as error:  # noqa: BLE001 - returned to the test
         return f"{type(error).__name__}: {error}"
     return ""
 

@@ -60,14 +60,14 @@ class Job:
             self.process.kill()
             raise JobFailed(f"no end after {_PATIENCE} s:\n{self.log}")
         try:
-            returned, told = self.answer.recv()
+            returned, result = self.answer.recv()
         except EOFError:
             raise JobFailed(f"died:\n{self.log}") from None
         finally:
             self.process.join()
         if not returned:
-            raise JobFailed(told)
-        return told
+            raise JobFailed(result)
+        return result
 
 
 @dataclass
@@ -198,7 +198,7 @@ def install(home: Path) -> Installation:
         os.environ.update(before)
     installation = Installation(home)
     installation.run(inside.make_database)
-    # SQLite keeps the newest pages beside the file: a plain copy would lack them.
+    # SQLite keeps the newest pages in another file: a plain copy would lack them.
     with closing(sqlite3.connect(installation.database)) as made, closing(sqlite3.connect(home / "template.db")) as to:
         made.backup(to)
     return installation

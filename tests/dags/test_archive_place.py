@@ -16,7 +16,7 @@ SHARED = "ASSET_CHANGES_ARCHIVE_IS_SHARED"
 
 @pytest.fixture
 def connected(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> Installation:
-    """Airflow with both connections and one channel, which has something to tell."""
+    """Airflow with both connections and one channel, which has changes."""
     airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse_url)}
     airflow.set_channels(json.dumps([ENTRY]))
     sandbox.append(3001, [{"id": "1", "asset_lifecycle": "New", "asset_type": "Image",
@@ -28,9 +28,10 @@ def connected(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> In
     "executor",
     ["CeleryExecutor", "LocalExecutor,CeleryExecutor", "LocalExecutor;team=fast:my.own.EdgeExecutor"],
 )
-def test_a_folder_as_archive_is_refused_before_any_call_where_tasks_may_run_elsewhere(
+def test_a_folder_as_archive_is_refused_on_several_machines(
     connected: Installation, sandbox: Sandbox, executor: str
 ) -> None:
+    """It is refused before any call where tasks may run elsewhere."""
     run = connected.test_dag(CHANNEL, **{EXECUTOR: executor})
 
     assert run.tasks["fetch"] == ("failed", 1)  # at once: another try would find the same folder
@@ -49,9 +50,10 @@ def test_a_folder_as_archive_is_refused_before_any_call_where_tasks_may_run_else
     ],
     ids=str,
 )
-def test_it_is_taken_on_one_machine_or_when_all_machines_share_it_and_so_is_any_store(
+def test_a_folder_that_all_machines_share_is_taken(
     connected: Installation, sandbox: Sandbox, environment: dict[str, str]
 ) -> None:
+    """It is taken on one machine, too, and so is any store."""
     run = connected.test_dag(CHANNEL, **environment)
 
     assert run.tasks["fetch"][0] == "success"

@@ -35,7 +35,7 @@ def test_a_first_discovery_writes_what_getty_lists_by_id() -> None:
     assert merged(None, FILM, IMAGES) == [ENTRY, {**ENTRY, "channel_id": 3003, "asset_type": "Film"}]
 
 
-def test_what_a_user_set_survives_and_what_getty_says_is_renewed() -> None:
+def test_what_a_user_set_survives_the_rest_is_renewed() -> None:
     mine = {"schedule": "0 * * * *", "batch_size": 100, "conn_id": "other"}
     entry = {**ENTRY, "asset_family": "Old name", **mine}
     assert merged([entry], IMAGES, asked=(DEFAULT_CONN_ID, "other")) == [{**ENTRY, **mine}]
@@ -129,35 +129,36 @@ _entries = st.dictionaries(
 
 
 @given(st.lists(_values | _entries, max_size=5), st.sets(st.integers(1, 6), max_size=3))
-def test_whatever_the_list_holds_no_channel_of_it_is_lost_and_every_other_is_read(
-    entries: list[Any], listed: set[int]
-) -> None:
+def test_whatever_the_list_holds_no_channel_is_lost(entries: list[Any], listed: set[int]) -> None:
+    """Every other channel is read."""
     found = [Channel(channel_id=number, asset_family="Creative", asset_type="Film") for number in listed]
     kept = merged(entries, *found)
 
     numbers = {json.dumps(each.get("channel_id")) for each in entries if isinstance(each, dict)}
     assert {json.dumps(each.get("channel_id")) for each in kept if isinstance(each, dict)} >= numbers
-    told = read(json.dumps(kept))
-    assert len(told) == len(kept)
-    assert {each.channel.channel_id for each in told if isinstance(each, ChannelEntry)} <= {
+    listed_again = read(json.dumps(kept))
+    assert len(listed_again) == len(kept)
+    assert {each.channel.channel_id for each in listed_again if isinstance(each, ChannelEntry)} <= {
         each["channel_id"] for each in kept if isinstance(each, dict) and isinstance(each.get("channel_id"), int)
     }
-    assert all(each.reason for each in told if isinstance(each, BadEntry))
+    assert all(each.reason for each in listed_again if isinstance(each, BadEntry))
 
 
-def test_of_a_channel_that_stands_in_the_list_twice_both_entries_stay_for_the_user_to_choose() -> None:
+def test_both_entries_of_a_channel_stay() -> None:
+    """A channel that is in the list twice keeps both entries, for the user to choose."""
     twice = [{**ENTRY, "batch_size": 5}, {**ENTRY, "batch_size": 7}]
     kept = merged(twice, IMAGES)
     assert [each["batch_size"] for each in kept] == [5, 7]
 
 
-def test_discovery_asks_the_default_connection_first_then_those_of_the_entries() -> None:
+def test_discovery_asks_the_default_connection_first() -> None:
+    """Those of the entries follow."""
     entries = [{**ENTRY, "conn_id": "b"}, {**ENTRY, "channel_id": 1, "conn_id": "a"}, "nonsense"]
     assert list(conn_ids(json.dumps(entries))) == [DEFAULT_CONN_ID, "a", "b"]
     assert list(conn_ids(None)) == [DEFAULT_CONN_ID]
 
 
-def test_a_connection_must_answer_while_one_of_its_channels_is_read() -> None:
+def test_a_connection_must_answer_while_its_channel_is_read() -> None:
     retired = {**ENTRY, "retired_at": "2026-01-01T00:00:00Z"}
     entries = [
         {**retired, "conn_id": "ended"},

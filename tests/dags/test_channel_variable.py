@@ -22,18 +22,20 @@ def parsed(airflow: Installation, *entries: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", '[{"channel_id": 3001', "{}", '"3001"', "null", "3001"])
-def test_a_list_that_is_none_is_an_import_error_that_names_the_remedy(airflow: Installation, text: str) -> None:
-    told = airflow.run(inside.parse, "channels.py", **{VARIABLE: text})
-    assert told["dags"] == {}
-    assert "The Variable asset_changes_channels is no JSON list" in told["errors"]["channels.py"]
-    assert "set it to [] and run asset_changes_discovery" in told["errors"]["channels.py"]
+def test_a_value_that_is_no_list_is_an_import_error(airflow: Installation, text: str) -> None:
+    """The error names the remedy."""
+    found = airflow.run(inside.parse, "channels.py", **{VARIABLE: text})
+    assert found["dags"] == {}
+    assert "The Variable asset_changes_channels is no JSON list" in found["errors"]["channels.py"]
+    assert "set it to [] and run asset_changes_discovery" in found["errors"]["channels.py"]
 
 
-def test_a_missing_list_is_an_import_error_that_names_the_remedy(airflow: Installation) -> None:
-    told = airflow.run(inside.parse, "channels.py")
-    assert told["dags"] == {}
-    assert "The Variable asset_changes_channels cannot be read" in told["errors"]["channels.py"]
-    assert "Run asset_changes_discovery, which writes it" in told["errors"]["channels.py"]
+def test_a_missing_list_is_an_import_error(airflow: Installation) -> None:
+    """The error names the remedy."""
+    found = airflow.run(inside.parse, "channels.py")
+    assert found["dags"] == {}
+    assert "The Variable asset_changes_channels cannot be read" in found["errors"]["channels.py"]
+    assert "Run asset_changes_discovery, which writes it" in found["errors"]["channels.py"]
 
 
 def test_an_empty_list_has_no_channel_and_no_error(airflow: Installation) -> None:
@@ -71,22 +73,23 @@ def test_an_empty_list_has_no_channel_and_no_error(airflow: Installation) -> Non
         ([], "asset_changes_misconfigured_entry_1", "[] is no object"),
     ],
 )
-def test_a_bad_entry_becomes_a_dag_that_says_what_is_wrong_and_the_others_are_unharmed(
+def test_a_bad_entry_becomes_a_dag_that_says_what_is_wrong(
     airflow: Installation, entry: Any, dag_id: str, reason: str
 ) -> None:
-    told = parsed(airflow, entry, GOOD)
+    """The other entries are unharmed."""
+    found = parsed(airflow, entry, GOOD)
 
-    assert told["errors"] == {}
-    assert set(told["dags"]) == {dag_id, GOOD_DAG}
-    stub = told["dags"][dag_id]
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {dag_id, GOOD_DAG}
+    stub = found["dags"][dag_id]
     assert reason in stub["description"]
     assert reason in stub["doc_md"]
     assert "config-error" in stub["tags"]
     assert stub["timetable"] == "NullTimetable"
-    assert list(told["dags"][GOOD_DAG]["tasks"]) == ["fetch", "transform", "load", "confirm", "catch_up"]
+    assert list(found["dags"][GOOD_DAG]["tasks"]) == ["fetch", "transform", "load", "confirm", "catch_up"]
 
 
-def test_the_task_of_a_bad_entry_fails_at_once_with_the_sentence(airflow: Installation) -> None:
+def test_the_task_of_a_bad_entry_fails_with_the_sentence(airflow: Installation) -> None:
     airflow.set_channels(json.dumps([{**ENTRY, "batch_size": 0}]))
 
     run = airflow.test_dag(DAG)
@@ -95,34 +98,35 @@ def test_the_task_of_a_bad_entry_fails_at_once_with_the_sentence(airflow: Instal
     assert run.lines("The batch size 0 in the entry of channel 3001 is refused: give a whole number from 1 to 2200")
 
 
-def test_a_channel_that_stands_in_the_list_twice_is_told_of_and_no_channel_is_lost(airflow: Installation) -> None:
-    told = parsed(airflow, ENTRY, {**ENTRY, "asset_type": "Film"}, GOOD)
+def test_a_channel_that_is_in_the_list_twice_gets_a_stub(airflow: Installation) -> None:
+    """No channel is lost."""
+    found = parsed(airflow, ENTRY, {**ENTRY, "asset_type": "Film"}, GOOD)
 
-    assert told["errors"] == {}
-    assert set(told["dags"]) == {DAG, "asset_changes_editorial_film_3001", GOOD_DAG}
-    assert "channel 3001 is in it twice" in told["dags"]["asset_changes_editorial_film_3001"]["description"]
-    assert "channel" in told["dags"][DAG]["tags"]
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {DAG, "asset_changes_editorial_film_3001", GOOD_DAG}
+    assert "channel 3001 is in it twice" in found["dags"]["asset_changes_editorial_film_3001"]["description"]
+    assert "channel" in found["dags"][DAG]["tags"]
 
 
 @pytest.mark.parametrize("place", [1, 2])
-def test_a_bad_entry_of_a_channel_does_not_take_the_place_of_the_channels_good_one(
-    airflow: Installation, place: int
-) -> None:
+def test_a_bad_entry_does_not_replace_the_good_one(airflow: Installation, place: int) -> None:
+    """Both are entries of the same channel."""
     entries = [ENTRY, GOOD]
     entries.insert(place - 1, {**ENTRY, "batch_size": "x"})
     entries.insert(place - 1, {**ENTRY, "batch_size": "y"})
 
-    told = parsed(airflow, *entries)
+    found = parsed(airflow, *entries)
 
-    stubs = {dag_id for dag_id, dag in told["dags"].items() if "config-error" in dag["tags"]}
-    assert told["errors"] == {}
+    stubs = {dag_id for dag_id, dag in found["dags"].items() if "config-error" in dag["tags"]}
+    assert found["errors"] == {}
     assert stubs == {f"asset_changes_misconfigured_entry_{place}", f"asset_changes_misconfigured_entry_{place + 1}"}
-    assert set(told["dags"]) - stubs == {DAG, GOOD_DAG}
+    assert set(found["dags"]) - stubs == {DAG, GOOD_DAG}
 
 
-def test_a_retired_channel_keeps_its_dag_without_a_schedule_and_is_not_called(
+def test_a_retired_channel_keeps_its_dag_without_a_schedule(
     airflow: Installation, sandbox: Sandbox, warehouse_url: URL
 ) -> None:
+    """It is not called."""
     retired = {**ENTRY, "retired_at": "2026-02-01T00:00:00+00:00", "schedule": "0 * * * *"}
     dag = parsed(airflow, retired, GOOD)["dags"][DAG]
     assert dag["timetable"] == "NullTimetable"
@@ -139,10 +143,11 @@ def test_a_retired_channel_keeps_its_dag_without_a_schedule_and_is_not_called(
     assert sandbox.requests == []
 
 
-def test_a_schedule_of_the_environment_that_is_no_cron_leaves_stubs_that_say_so(airflow: Installation) -> None:
-    told = airflow.run(
+def test_a_schedule_that_is_no_cron_leaves_stubs_that_say_so(airflow: Installation) -> None:
+    """The schedule is that of the environment."""
+    found = airflow.run(
         inside.parse, "channels.py", **{VARIABLE: json.dumps([ENTRY]), "ASSET_CHANGES_SCHEDULE": "often"}
     )
-    assert told["errors"] == {}
-    assert "cannot be used" in told["dags"][DAG]["description"]
-    assert "ASSET_CHANGES_SCHEDULE" in told["dags"][DAG]["description"]
+    assert found["errors"] == {}
+    assert "cannot be used" in found["dags"][DAG]["description"]
+    assert "ASSET_CHANGES_SCHEDULE" in found["dags"][DAG]["description"]

@@ -90,14 +90,13 @@ def test_a_channel_runs_by_plain_cron_one_run_at_a_time(channel: dict[str, Any],
     assert channel["catchup"] is False
 
 
-def test_the_schedule_of_all_channels_comes_from_the_environment(airflow: Installation) -> None:
+def test_all_channels_have_the_schedule_of_the_environment(airflow: Installation) -> None:
     dags = airflow.run(inside.parse, "channels.py", ASSET_CHANGES_SCHEDULE="7 * * * *")["dags"]
     assert [dags[dag_id]["schedule"] for dag_id in sorted(dags)] == ["0 * * * *", "7 * * * *"]
 
 
-def test_a_channel_takes_scheduled_and_manual_runs_and_airflow_refuses_to_backfill_it(
-    airflow: Installation, channel: dict[str, Any]
-) -> None:
+def test_airflow_refuses_to_backfill_a_channel(airflow: Installation, channel: dict[str, Any]) -> None:
+    """It takes scheduled and manual runs."""
     assert channel["allowed_run_types"] == ["manual", "scheduled"]
 
     refusal = airflow.run(inside.backfill_refusal, CHANNEL)
@@ -105,16 +104,18 @@ def test_a_channel_takes_scheduled_and_manual_runs_and_airflow_refuses_to_backfi
     assert "does not allow backfill runs" in refusal
 
 
-def test_the_batch_size_of_the_form_is_that_of_the_channel_within_gettys_range(dags: dict[str, Any]) -> None:
+def test_the_batch_size_of_the_form_is_that_of_the_channel(dags: dict[str, Any]) -> None:
+    """It is within Getty's range."""
     plain, chosen = (dags[dag_id]["params"]["batch_size"] for dag_id in (CHANNEL, "asset_changes_creative_film_3004"))
     assert (plain["default"], plain["minimum"], plain["maximum"]) == (None, 1, 2200)
     assert chosen["default"] == 500
 
 
 @pytest.mark.parametrize(("file", "dag_id"), [("channels.py", CHANNEL), ("discovery.py", "asset_changes_discovery")])
-def test_a_terminal_error_fails_at_once_and_a_transient_one_is_tried_again(
+def test_only_a_transient_error_is_tried_again(
     airflow: Installation, dags: dict[str, Any], file: str, dag_id: str
 ) -> None:
+    """A terminal one fails at once."""
     decisions = airflow.run(inside.retry_decisions, file, dag_id)
     tree = {"fail": set(), "retry": set(), "default": set()}
     for task_id, said in decisions.items():
@@ -146,13 +147,13 @@ def test_parsing_touches_no_network_and_no_database(airflow: Installation, file:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_airflow_finds_nothing_in_the_file_that_would_make_a_new_version_at_each_parse(
-    airflow: Installation, file: str
-) -> None:
+def test_no_parse_makes_a_new_version(airflow: Installation, file: str) -> None:
+    """Airflow finds nothing in the file that would make one at each parse."""
     assert airflow.run(inside.unstable, file) == ""
 
 
-def test_two_processes_at_two_times_make_the_same_versions_of_all_dags(airflow: Installation) -> None:
+def test_two_parses_make_the_same_versions_of_all_dags(airflow: Installation) -> None:
+    """The two are made by two processes, at two times."""
     here = airflow.run(inside.hashes)
     there = airflow.run_afresh("hashes", PYTHONHASHSEED="2", TZ="America/New_York")
     assert here == there

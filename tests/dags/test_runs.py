@@ -48,9 +48,10 @@ def live(warehouse: Engine) -> list[str]:
     return [asset_id for (asset_id,) in rows(warehouse, "SELECT asset_id FROM assets ORDER BY asset_id")]
 
 
-def test_a_new_installation_discovers_its_channels_then_loads_confirms_and_is_caught_up(
+def test_a_new_installation_discovers_loads_and_confirms(
     airflow: Installation, sandbox: Sandbox, postgres: Any, warehouse: Engine
 ) -> None:
+    """In the end it is caught up."""
     with warehouse.begin() as connection:
         connection.execute(text("DROP SCHEMA getty_images CASCADE"))
     airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse.url)}
@@ -87,9 +88,8 @@ def test_a_new_installation_discovers_its_channels_then_loads_confirms_and_is_ca
     assert len(second.lines("Caught up: channel=3001")) == 1
 
 
-def test_a_wrong_secret_fails_discovery_at_once_and_names_the_connection(
-    connected: Installation, sandbox: Sandbox
-) -> None:
+def test_a_wrong_secret_fails_discovery_at_once(connected: Installation, sandbox: Sandbox) -> None:
+    """The error names the connection."""
     wrong = getty_connection(sandbox, password="not-the-secret")
 
     run = connected.test_dag(DISCOVERY, **{GETTY: wrong})
@@ -101,7 +101,8 @@ def test_a_wrong_secret_fails_discovery_at_once_and_names_the_connection(
     assert sandbox.put_count == sandbox.delete_count == 0
 
 
-def test_a_wrong_secret_fails_a_channel_at_once_and_confirms_nothing(connected: Installation, sandbox: Sandbox) -> None:
+def test_a_wrong_secret_fails_a_channel_at_once(connected: Installation, sandbox: Sandbox) -> None:
+    """Nothing is confirmed."""
     sandbox.append(3001, [change("1")])
 
     run = connected.test_dag(CHANNEL, **{GETTY: getty_connection(sandbox, password="not-the-secret")})
@@ -113,9 +114,8 @@ def test_a_wrong_secret_fails_a_channel_at_once_and_confirms_nothing(connected: 
     assert sandbox.put_count == sandbox.delete_count == 0
 
 
-def test_a_set_of_unknown_structure_is_red_archived_and_not_confirmed(
-    connected: Installation, sandbox: Sandbox
-) -> None:
+def test_a_set_of_unknown_structure_is_red_and_archived(connected: Installation, sandbox: Sandbox) -> None:
+    """It is not confirmed."""
     sandbox.raw_next(3001, b'{"surprise": [1, 2, 3]}')
 
     run = connected.test_dag(CHANNEL)
@@ -143,13 +143,13 @@ def test_rejected_changes_leave_the_run_green_with_a_warning(
     assert len(sandbox.confirmed_ids(3001)) == 1
 
 
-def test_load_makes_the_rows_again_when_the_prepared_file_is_gone(
+def test_load_makes_the_rows_again_without_the_prepared_file(
     connected: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [change("1"), change("2")])
 
-    fetched = connected.run(inside.do_task, CHANNEL, "fetch")
-    prepared = connected.run(inside.do_task, CHANNEL, "transform", fetched)
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    prepared = connected.run(inside.do_task, CHANNEL, "transform", ref)
     for file in (connected.home / "archive" / "prepared").iterdir():
         file.unlink()
     loaded = connected.run(inside.do_task, CHANNEL, "load", prepared)
@@ -159,9 +159,10 @@ def test_load_makes_the_rows_again_when_the_prepared_file_is_gone(
     assert connected.run(inside.do_task, CHANNEL, "confirm", loaded)["is_confirmed"]
 
 
-def test_with_confirm_off_a_set_is_loaded_and_the_next_run_gets_the_same_one(
+def test_with_confirm_off_the_next_run_gets_the_same_set(
     connected: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
+    """The set is loaded."""
     connected.environment["ASSET_CHANGES_CONFIRM"] = "off"
     sandbox.append(3001, [change("1"), change("2")])
 
@@ -175,7 +176,7 @@ def test_with_confirm_off_a_set_is_loaded_and_the_next_run_gets_the_same_one(
     assert sandbox.delete_count == 0
 
 
-def test_a_sigterm_lets_catch_up_finish_the_set_in_hand_and_end_green(
+def test_a_sigterm_lets_catch_up_finish_its_set_and_end_green(
     connected: Installation, warehouse_url: URL, warehouse: Engine
 ) -> None:
     with Sandbox(changes_per_channel=3000, latency_ms=60, nastiness=0) as slow:
@@ -209,9 +210,10 @@ def _wait_until(is_so: Any, job: Any) -> None:
         ("x", "'x' is not of type 'integer', 'null'"),
     ],
 )
-def test_a_run_with_a_batch_size_out_of_range_is_refused_by_airflow_with_the_range(
+def test_airflow_refuses_a_batch_size_out_of_range(
     connected: Installation, sandbox: Sandbox, size: object, reason: str
 ) -> None:
+    """The refusal names the range."""
     refusal = connected.run(inside.refusal_of_conf, CHANNEL, {"batch_size": size})
 
     assert refusal.startswith("ParamValidationError: Invalid input for param batch_size")
@@ -220,9 +222,8 @@ def test_a_run_with_a_batch_size_out_of_range_is_refused_by_airflow_with_the_ran
 
 
 @pytest.mark.parametrize("size", [0, 5000, "x", True, 1.5])
-def test_a_batch_size_out_of_range_that_got_past_airflow_is_refused_before_any_call(
-    connected: Installation, sandbox: Sandbox, size: object
-) -> None:
+def test_a_batch_size_that_got_past_airflow_is_refused(connected: Installation, sandbox: Sandbox, size: object) -> None:
+    """It is out of range, and refused before any call."""
     refusal = connected.run(inside.failure_of_task, CHANNEL, "fetch", {"batch_size": size})
 
     assert refusal.startswith("ConfigurationError: The batch size")
@@ -230,9 +231,8 @@ def test_a_batch_size_out_of_range_that_got_past_airflow_is_refused_before_any_c
     assert sandbox.requests == []
 
 
-def test_a_run_takes_the_batch_size_of_its_params_else_that_of_the_channel(
-    connected: Installation, sandbox: Sandbox
-) -> None:
+def test_a_run_takes_the_batch_size_of_its_params(connected: Installation, sandbox: Sandbox) -> None:
+    """Without one it takes that of the channel."""
     connected.set_channels(json.dumps([{**ENTRY, "batch_size": 7}]))
 
     for params in ({"batch_size": None}, {"batch_size": 9}):
@@ -243,8 +243,8 @@ def test_a_run_takes_the_batch_size_of_its_params_else_that_of_the_channel(
 
 def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installation, sandbox: Sandbox) -> None:
     sandbox.append(3001, [change("1")])
-    fetched = connected.run(inside.do_task, CHANNEL, "fetch")
-    prepared = connected.run(inside.do_task, CHANNEL, "transform", fetched)
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    prepared = connected.run(inside.do_task, CHANNEL, "transform", ref)
 
     imported = connected.run_afresh("imports_of_load_and_confirm", CHANNEL, prepared)
 
@@ -253,9 +253,8 @@ def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installati
 
 
 @pytest.mark.parametrize("channel_ids", [[3001], ["3001"]])
-def test_a_replay_takes_its_channels_from_a_command_as_numbers_and_from_the_form_as_lines(
-    connected: Installation, channel_ids: list[object]
-) -> None:
+def test_a_replay_takes_its_channels_as_numbers_or_as_lines(connected: Installation, channel_ids: list[object]) -> None:
+    """A command gives numbers, the form gives lines."""
     connected.set_channels(json.dumps([ENTRY, ENTRY | {"channel_id": 3002}]))
     span = {"replay_from": "2026-11-01T00:00", "replay_to": "2026-11-02T00:00Z"}
 
@@ -278,7 +277,7 @@ def archive_change(connected: Installation, channel_id: int, number: int, *chang
 
 
 @pytest.mark.parametrize("variable", ["the others", "unreadable"])
-def test_a_rebuild_replays_a_channel_that_only_the_archive_knows(
+def test_a_rebuild_replays_a_channel_of_the_archive_alone(
     variable: str, connected: Installation, warehouse: Engine
 ) -> None:
     if variable == "unreadable":
@@ -296,7 +295,7 @@ def test_a_rebuild_replays_a_channel_that_only_the_archive_knows(
     ]
 
 
-def test_a_replay_takes_family_and_type_from_where_they_are_known(connected: Installation, warehouse: Engine) -> None:
+def test_a_replay_finds_the_family_and_type_of_its_channel(connected: Installation, warehouse: Engine) -> None:
     archive_change(connected, 3009, 2, change("3"))
     with warehouse.begin() as connection:
         connection.execute(text("INSERT INTO channels VALUES (3009, 'Creative', 'Film')"))
@@ -310,7 +309,8 @@ def test_a_replay_takes_family_and_type_from_where_they_are_known(connected: Ins
     assert rows(warehouse, "SELECT asset_family FROM channels WHERE channel_id = 3009") == [("Editorial",)]
 
 
-def test_a_replay_with_a_damaged_object_loads_the_rest_and_is_red(connected: Installation, warehouse: Engine) -> None:
+def test_a_replay_with_a_damaged_object_loads_the_rest(connected: Installation, warehouse: Engine) -> None:
+    """It is red."""
     for number in range(3):
         archive_change(connected, 3001, number, change(str(number)))
     (damaged,) = (connected.home / "archive").glob("channel_id=3001/*/*Z-1.json.gz")
@@ -334,14 +334,12 @@ def test_a_failed_task_keeps_its_error_for_the_status_page(connected: Installati
 
 
 @pytest.mark.parametrize("task_id", ["transform", "load", "confirm"])
-def test_after_a_task_that_was_marked_as_success_the_next_one_says_what_to_do(
-    connected: Installation, task_id: str
-) -> None:
+def test_after_a_task_marked_success_the_next_says_what_to_do(connected: Installation, task_id: str) -> None:
     with pytest.raises(Exception, match=r"marked as success and has handed nothing on.*Trigger the DAG"):
         connected.run(inside.do_task, CHANNEL, task_id, None)
 
 
-def test_after_a_confirmation_that_was_marked_as_success_the_channel_reads_on(
+def test_after_a_confirm_marked_success_the_channel_reads_on(
     connected: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [change("1")])
@@ -353,9 +351,10 @@ def test_after_a_confirmation_that_was_marked_as_success_the_channel_reads_on(
     ("is_there", "retired_at"),
     [(True, None), (True, "2026-01-01T00:00:00Z"), (False, "2026-01-01T00:00:00Z")],
 )
-def test_an_account_that_ended_holds_discovery_up_only_while_a_channel_of_it_is_read(
+def test_an_ended_account_fails_discovery_while_it_is_read(
     connected: Installation, sandbox: Sandbox, is_there: bool, retired_at: str | None
 ) -> None:
+    """It does so only while a channel of it is read."""
     if is_there:
         connected.environment["AIRFLOW_CONN_ENDED"] = getty_connection(sandbox, password="not-the-secret")
     other = {**ENTRY, "channel_id": 9, "conn_id": "ended"} | ({"retired_at": retired_at} if retired_at else {})

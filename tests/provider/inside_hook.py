@@ -59,14 +59,14 @@ def read_channel(channel_id: int, sizes: list[int]) -> list[tuple[int, int]]:
     from getty_images.hook import GettyImagesHook
 
     hook = GettyImagesHook()
-    told = []
+    found = []
     for size in sizes:
         delivery = hook.get_change_set(channel_id, batch_size=size)
         document = delivery.document or {"changed_assets": []}
-        told.append((delivery.status, len(document["changed_assets"])))
+        found.append((delivery.status, len(document["changed_assets"])))
         if delivery.document:
             assert hook.confirm_change_set(document["change_set_id"]).is_known
-    return told
+    return found
 
 
 def failure(method: str, *arguments: Any, conn_id: str = CONN_ID, **options: Any) -> str:
@@ -75,7 +75,7 @@ def failure(method: str, *arguments: Any, conn_id: str = CONN_ID, **options: Any
 
     try:
         getattr(GettyImagesHook(conn_id), method)(*arguments, **options)
-    except Exception as error:  # noqa: BLE001 - told to the test
+    except Exception as error:  # noqa: BLE001 - returned to the test
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -104,17 +104,17 @@ def said_of_a_session(*secrets: str) -> dict[str, Any]:
     from airflow.sdk.log import redact
     from getty_images import hook as module
 
-    told: list[str] = []
+    masked: list[str] = []
     mask = module.mask_secret
-    module.mask_secret = lambda secret: told.append(secret) or mask(secret)
+    module.mask_secret = lambda secret: masked.append(secret) or mask(secret)
     logging.getLogger().setLevel(logging.DEBUG)
     hook = module.GettyImagesHook()
     hook.get_channels()
     connection = hook.get_connection(CONN_ID)
     return {
-        "masked": told,
+        "masked": masked,
         "representations": repr([hook, hook.client, vars(hook.client), module.credentials_of(connection)]),
-        "shown": [redact(f"here is {secret}, see") for secret in (*told, *secrets)],
+        "shown": [redact(f"here is {secret}, see") for secret in (*masked, *secrets)],
     }
 
 

@@ -51,7 +51,7 @@ def do(airflow: Installation, block: str, folder: Path) -> str:
     return job.log
 
 
-def test_the_paper_has_commands_for_each_place_and_for_trying_out() -> None:
+def test_the_page_has_commands_for_each_place_and_for_a_test() -> None:
     assert list(blocks()) == [
         "In the UI 1",
         "In the environment 1",
@@ -66,7 +66,7 @@ def test_the_paper_has_commands_for_each_place_and_for_trying_out() -> None:
     "place",
     ["In the environment 1", "In the environment 2", "In a secrets backend 1", "The password grant 1"],
 )
-def test_a_connection_of_the_environment_or_a_backend_is_found_and_works(
+def test_a_connection_of_environment_or_backend_works(
     airflow: Installation, sandbox: Sandbox, tmp_path: Path, place: str
 ) -> None:
     printed = do(airflow, against(sandbox, blocks()[place]), tmp_path)
@@ -74,9 +74,10 @@ def test_a_connection_of_the_environment_or_a_backend_is_found_and_works(
 
 
 @pytest.mark.parametrize("port", ['"port": 443, ', ""])
-def test_a_connection_that_was_added_from_a_shell_is_tested_by_airflows_own_command_with_or_without_a_port(
+def test_airflows_command_tests_a_connection_added_by_a_shell(
     airflow: Installation, sandbox: Sandbox, tmp_path: Path, port: str
 ) -> None:
+    """It does so with or without a port."""
     added = do(airflow, against(sandbox, blocks()["In the UI 1"].replace('"port": 443, ', port)), tmp_path)
     assert "Successfully added" in added
     (_, setting), (_, *words) = (shlex.split(line) for line in blocks()["Try it 1"].splitlines())
@@ -93,9 +94,7 @@ def test_a_connection_that_was_added_from_a_shell_is_tested_by_airflows_own_comm
     assert tested.returncode == 0
 
 
-def test_airflows_own_command_tests_a_connection_of_the_environment(
-    airflow: Installation, sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_airflows_command_tests_one_of_the_environment(airflow: Installation, sandbox: Sandbox, tmp_path: Path) -> None:
     airflow.environment = {GETTY: getty_connection(sandbox)}
     assert "Connection success!" in do(airflow, blocks()["Try it 1"], tmp_path)
     assert sandbox.put_count == 0

@@ -26,7 +26,7 @@ MESSAGE = {
 
 
 def as_uri(sandbox: Sandbox, **extras: str) -> str:
-    """Return the connection as a URI: `http` stands where Airflow keeps the scheme of the host."""
+    """Return the connection as a URI: `http` is where Airflow keeps the scheme of the host."""
     host = urlsplit(sandbox.url)
     query = "&".join(
         f"{key}={quote(value, safe='')}" for key, value in {"token_url": sandbox.token_url, **extras}.items()
@@ -36,9 +36,8 @@ def as_uri(sandbox: Sandbox, **extras: str) -> str:
 
 
 @pytest.mark.parametrize("spelling", ["json", "uri"])
-def test_the_hook_lists_reads_and_confirms_with_a_connection_of_the_environment(
-    airflow: Installation, sandbox: Sandbox, spelling: str
-) -> None:
+def test_the_hook_lists_reads_and_confirms(airflow: Installation, sandbox: Sandbox, spelling: str) -> None:
+    """Its connection is one of the environment."""
     airflow.environment[GETTY] = getty_connection(sandbox) if spelling == "json" else as_uri(sandbox)
     sandbox.append(3001, [MESSAGE, MESSAGE, MESSAGE])
 
@@ -61,7 +60,7 @@ def test_the_hook_lists_reads_and_confirms_with_a_connection_of_the_environment(
         ("http://127.0.0.1", 0, "http://127.0.0.1"),
     ],
 )
-def test_a_port_counts_once_whether_it_stands_in_the_host_or_in_its_own_field(
+def test_a_port_counts_once_in_the_host_or_in_its_own_field(
     airflow: Installation, sandbox: Sandbox, host: str | None, port: int, address: str
 ) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox, host=host, port=port)
@@ -84,8 +83,8 @@ def test_an_older_account_comes_in_by_the_password_grant(airflow: Installation, 
     assert airflow.run(inside.channels) == CHANNELS
 
     airflow.environment[GETTY] = as_uri(sandbox, **(user | {"user_password": "wrong"}))
-    told = airflow.run(inside.failure, "get_channels")
-    assert told.startswith(
+    message = airflow.run(inside.failure, "get_channels")
+    assert message.startswith(
         "CredentialsRefused: The list of channels: Getty does not accept the credentials of connection"
     )
 
@@ -95,21 +94,21 @@ def test_a_batch_size_out_of_range_is_refused_before_any_call(
     airflow: Installation, sandbox: Sandbox, size: object
 ) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox)
-    told = airflow.run(inside.failure, "get_change_set", 3001)
-    assert told == ""
+    message = airflow.run(inside.failure, "get_change_set", 3001)
+    assert message == ""
     before = len(sandbox.requests)
 
-    told = airflow.run(inside.refused_batch_size, size)
+    message = airflow.run(inside.refused_batch_size, size)
 
-    assert told.startswith("ConfigurationError: The batch size")
-    assert "from 1 to 2200" in told
+    assert message.startswith("ConfigurationError: The batch size")
+    assert "from 1 to 2200" in message
     assert len(sandbox.requests) == before
 
 
 def test_what_is_no_id_of_a_change_set_is_not_sent(airflow: Installation, sandbox: Sandbox) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox)
-    told = airflow.run(inside.failure, "confirm_change_set", "../channels")
-    assert told.startswith("ConfigurationError: '../channels' is no change set id")
+    message = airflow.run(inside.failure, "confirm_change_set", "../channels")
+    assert message.startswith("ConfigurationError: '../channels' is no change set id")
     assert sandbox.requests == []
 
 
@@ -129,15 +128,15 @@ def test_what_is_no_id_of_a_change_set_is_not_sent(airflow: Installation, sandbo
         ({"extra": {"timeout_seconds": "nan"}}, "timeout_seconds must be above 0 and at most 600"),
     ],
 )
-def test_a_connection_that_cannot_be_used_is_told_by_its_id_and_what_to_fix(
+def test_an_unusable_connection_is_named_with_what_to_correct(
     airflow: Installation, sandbox: Sandbox, changes: dict[str, Any], sentence: str
 ) -> None:
     airflow.environment["AIRFLOW_CONN_GETTY_OF_ANNA"] = getty_connection(sandbox, **changes)
-    ok, told = airflow.run(inside.try_out, "getty_of_anna")
+    ok, message = airflow.run(inside.try_out, "getty_of_anna")
     assert not ok
-    assert told.startswith("Connection 'getty_of_anna': ")
-    assert sentence in told
-    assert sandbox.client_secret not in told
+    assert message.startswith("Connection 'getty_of_anna': ")
+    assert sentence in message
+    assert sandbox.client_secret not in message
     assert sandbox.requests == []
 
 
@@ -153,32 +152,32 @@ def test_a_good_connection_tests_well_and_names_the_channels(airflow: Installati
 
 def test_a_wrong_secret_tests_false_with_the_sentence(airflow: Installation, sandbox: Sandbox) -> None:
     airflow.environment[GETTY] = getty_connection(sandbox, password="not-the-secret")
-    ok, told = airflow.run(inside.try_out)
+    ok, message = airflow.run(inside.try_out)
     assert not ok
-    assert "Getty does not accept the credentials of connection 'getty_images_default'" in told
-    assert "Correct the API key (login) and the secret (password)" in told
-    assert "not-the-secret" not in told
+    assert "Getty does not accept the credentials of connection 'getty_images_default'" in message
+    assert "Correct the API key (login) and the secret (password)" in message
+    assert "not-the-secret" not in message
 
 
-def test_a_host_that_nobody_answers_at_tests_false_within_seconds(airflow: Installation, sandbox: Sandbox) -> None:
+def test_a_host_without_an_answer_tests_false_within_seconds(airflow: Installation, sandbox: Sandbox) -> None:
     dead = "http://127.0.0.1:9"
     airflow.environment[GETTY] = getty_connection(sandbox, host=dead, extra={"token_url": f"{dead}/token"})
     started = time.monotonic()
-    ok, told = airflow.run(inside.try_out)
+    ok, message = airflow.run(inside.try_out)
     assert not ok
-    assert told == (
+    assert message == (
         "The list of channels: No whole answer from token_url of connection 'getty_images_default' (ConnectionError)."
     )
     assert time.monotonic() - started < 30
 
 
 def test_a_connection_that_is_not_there_tests_false(airflow: Installation) -> None:
-    ok, told = airflow.run(inside.try_out, "nowhere_to_be_found")
+    ok, message = airflow.run(inside.try_out, "nowhere_to_be_found")
     assert not ok
-    assert "nowhere_to_be_found" in told
+    assert "nowhere_to_be_found" in message
 
 
-def test_token_and_secrets_show_neither_in_logs_nor_in_representations(airflow: Installation, sandbox: Sandbox) -> None:
+def test_token_and_secrets_are_in_no_log_and_no_representation(airflow: Installation, sandbox: Sandbox) -> None:
     options = sandbox.options
     user = {"grant_type": "password", "username": options.username, "user_password": options.password}
     airflow.environment[GETTY] = getty_connection(sandbox, extra={"token_url": sandbox.token_url, **user})
@@ -195,7 +194,7 @@ def test_token_and_secrets_show_neither_in_logs_nor_in_representations(airflow: 
         assert secret not in said["representations"]
 
 
-def test_the_connection_survives_a_round_through_airflows_own_json(airflow: Installation, sandbox: Sandbox) -> None:
+def test_the_connection_survives_airflows_own_json(airflow: Installation, sandbox: Sandbox) -> None:
     connection = json.loads(getty_connection(sandbox))
     connection["extra"] = json.dumps(connection["extra"])
     assert airflow.run(inside.try_out_in_the_server, connection)[0]

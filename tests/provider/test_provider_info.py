@@ -28,7 +28,8 @@ def test_the_form_calls_the_connection_type_by_its_name(form: dict[str, Any]) ->
     assert form["hook_class_name"] == "getty_images.hook.GettyImagesHook"
 
 
-def test_the_form_asks_for_key_and_secret_and_hides_what_means_nothing(form: dict[str, Any]) -> None:
+def test_the_form_asks_for_key_and_secret(form: dict[str, Any]) -> None:
+    """It hides the fields that mean nothing here."""
     fields = form["standard_fields"]
     assert fields["url_schema"]["hidden"]
     assert fields["port"] == {"hidden": False, "title": None, "placeholder": "443; Airflow's Test button needs a port"}

@@ -36,20 +36,21 @@ def press(server: AirflowServer, sandbox: Sandbox) -> Press:
 
 
 def test_it_names_the_channels(press: Press, sandbox: Sandbox) -> None:
-    told = press(port=sandbox.port).json()
-    assert told["status"]
-    assert told["message"].startswith("Connected. Channels: 3001 (Editorial Image), 3002 (Creative Image)")
+    answer = press(port=sandbox.port).json()
+    assert answer["status"]
+    assert answer["message"].startswith("Connected. Channels: 3001 (Editorial Image), 3002 (Creative Image)")
     assert sandbox.put_count == 0
 
 
-def test_a_wrong_secret_is_told_with_what_to_correct(press: Press, sandbox: Sandbox) -> None:
-    told = press(port=sandbox.port, password="not-the-secret").json()
-    assert not told["status"]
-    assert "Correct the API key (login) and the secret (password)" in told["message"]
-    assert "not-the-secret" not in told["message"]
+def test_a_wrong_secret_is_an_error_with_what_to_correct(press: Press, sandbox: Sandbox) -> None:
+    answer = press(port=sandbox.port, password="not-the-secret").json()
+    assert not answer["status"]
+    assert "Correct the API key (login) and the secret (password)" in answer["message"]
+    assert "not-the-secret" not in answer["message"]
 
 
-def test_without_a_port_airflow_refuses_to_test_which_is_why_the_form_asks_for_one(press: Press) -> None:
+def test_without_a_port_airflow_refuses_to_test(press: Press) -> None:
+    """That is why the form asks for one."""
     refused = press(port=None)
     assert refused.status_code == 400
     assert "The host or port to test differs from the stored connection" in refused.json()["detail"]

@@ -105,9 +105,7 @@ def test_a_stranger_gets_nothing(page: AirflowServer, warehouse: Engine, paths: 
         assert "Log in" in answer.text
 
 
-def test_somebody_who_may_only_view_sees_every_page_and_changes_nothing(
-    page: AirflowServer, warehouse: Engine, paths: list[str]
-) -> None:
+def test_a_viewer_sees_every_page_and_changes_nothing(page: AirflowServer, warehouse: Engine, paths: list[str]) -> None:
     channel(warehouse)
     for path in paths:
         assert page.viewer.get(f"{page.address}/asset-changes/{path}", timeout=60).status_code == 200

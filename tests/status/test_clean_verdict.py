@@ -149,21 +149,21 @@ def test_what_was_received_on_other_days_speaks_against_those(warehouse: Engine)
 
 
 @pytest.mark.parametrize(
-    "settles",
+    "statement",
     [
         "UPDATE rejected_changes SET dismissed_at = now(), dismissed_by = 'maria'",
         "UPDATE archive_findings SET settled_at = now(), settled_how = 'dismissed', settled_by = 'maria'",
     ],
 )
-def test_a_dismissal_ends_a_reservation(settles: str, warehouse: Engine) -> None:
+def test_a_dismissal_ends_a_reservation(statement: str, warehouse: Engine) -> None:
     seeds.channel(warehouse)
-    if "rejected" in settles:
+    if "rejected" in statement:
         rejected(warehouse, reason="unusable_id")
     else:
         seeds.finding(warehouse, "unreadable")
     assert len(found(warehouse)) == 1
     with warehouse.begin() as connection:
-        connection.execute(text(settles))
+        connection.execute(text(statement))
     assert found(warehouse) == []
 
 
@@ -186,7 +186,7 @@ def test_a_new_installation_has_no_overdue_replay(warehouse: Engine) -> None:
     assert found(warehouse) == []
 
 
-def test_a_delete_that_came_after_the_upsert_and_won_is_not_outranked(warehouse: Engine) -> None:
+def test_a_delete_that_came_later_and_won_is_not_outranked(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     outranked(warehouse)
     with warehouse.begin() as connection:
@@ -194,7 +194,7 @@ def test_a_delete_that_came_after_the_upsert_and_won_is_not_outranked(warehouse:
     assert found(warehouse) == []
 
 
-def test_a_new_that_came_after_the_delete_settles_it(warehouse: Engine) -> None:
+def test_a_new_that_came_after_the_delete_ends_it(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     outranked(warehouse)
     seeds.change_set(warehouse, "10", at=NOW, new=1)
@@ -203,7 +203,7 @@ def test_a_new_that_came_after_the_delete_settles_it(warehouse: Engine) -> None:
     assert found(warehouse) == []
 
 
-def test_without_a_stamp_of_the_commit_the_confirmation_bounds_it(warehouse: Engine) -> None:
+def test_without_a_time_of_commit_the_confirmation_bounds_it(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     at = NOW - 3 * HOUR
     seeds.change_set(warehouse, "9", at=at, committed_at=None, confirmed_at=at + 2 * HOUR, delete=1)
@@ -215,12 +215,12 @@ def test_without_a_stamp_of_the_commit_the_confirmation_bounds_it(warehouse: Eng
 
 
 def test_deletes_that_the_parser_rejected_are_no_clean_report(
-    steps: ChannelContext, sandbox: Sandbox, warehouse: Engine
+    context: ChannelContext, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     """The ids and words that were reported: an object as id, a word for Delete that is not known."""
     at = datetime.now(UTC).isoformat()
     change = {"id": "1", "asset_lifecycle": "New", "asset_type": "Image", "asset_changed_utc_datetime": at}
     rejects = ({"asset_lifecycle": "Removed"}, {"id": {"value": 1}, "asset_lifecycle": "Delete"})
     sandbox.append(3001, [change, *(change | each for each in rejects)])
-    assert catch_up(steps, batch_size=10, minutes=1).is_caught_up
+    assert catch_up(context, batch_size=10, minutes=1).is_caught_up
     assert ("rejected", 2) in found(warehouse)

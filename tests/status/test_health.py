@@ -42,14 +42,16 @@ def judged(warehouse: Engine) -> Judge:
     return Judge(warehouse)
 
 
-def test_a_channel_whose_last_answer_was_empty_is_up_to_date_as_of_that_answer(judged: Judge) -> None:
+def test_after_an_empty_answer_a_channel_is_up_to_date(judged: Judge) -> None:
+    """It is so as of that answer."""
     health = judged()
     assert (health.state, health.since, health.problems) == (State.UP_TO_DATE, NOW - MINUTE, ())
     assert health.lag is not None
     assert health.lag.value == timedelta(0)
 
 
-def test_a_channel_that_got_a_set_since_is_behind_since_its_last_empty_answer(judged: Judge) -> None:
+def test_a_channel_is_behind_since_its_last_empty_answer(judged: Judge) -> None:
+    """The channel got a set after that answer."""
     health = judged(caught_up_at=NOW - HOUR)
     assert (health.state, health.since) == (State.BEHIND, NOW - HOUR)
 
@@ -68,7 +70,8 @@ def test_between_two_sets_the_lag_is_known_only_as_a_bound(judged: Judge) -> Non
     assert (health.lag.value, health.lag.is_at_most) == (5 * MINUTE, True)
 
 
-def test_an_empty_answer_proves_no_lag_for_a_quarter_of_an_hour_and_then_is_a_bound(judged: Judge) -> None:
+def test_an_empty_answer_proves_no_lag_for_fifteen_minutes(judged: Judge) -> None:
+    """After that it is a bound."""
     old = {"last_checked_at": NOW - 3 * DAY, "caught_up_at": NOW - 3 * DAY, "last_change_at": NOW - 5 * DAY}
     assert judged(last_checked_at=NOW - 15 * MINUTE, caught_up_at=NOW - 15 * MINUTE).lag == Lag(value=timedelta(0))
     with judged.warehouse.begin() as connection:
@@ -108,7 +111,7 @@ def test_an_alert_that_does_not_stop_the_channel_is_a_notice(judged: Judge) -> N
     assert (health.state, [problem.title for problem in health.problems]) == (State.UP_TO_DATE, ["Rejected changes."])
 
 
-def test_an_alert_is_told_with_its_numbers_and_a_link_to_where_they_stand(judged: Judge) -> None:
+def test_an_alert_is_shown_with_its_numbers_and_a_link(judged: Judge) -> None:
     says = "sent changes that could not be applied: 3 (unknown_lifecycle)"
     judged.alert("rejected", says=says)
     [problem] = judged().problems
@@ -133,23 +136,23 @@ def test_an_alert_links_to_where_its_next_step_starts(judged: Judge, condition: 
     assert (problem.link.path if problem.link else None) == path
 
 
-def test_an_alert_that_is_over_by_now_is_not_told(judged: Judge) -> None:
+def test_an_alert_that_is_over_by_now_is_not_shown(judged: Judge) -> None:
     for name in ("unchecked", "unconfirmed", "behind"):
         judged.alert(name)
     assert judged().problems == ()
 
 
-def test_a_set_in_hand_is_no_problem_for_half_an_hour(judged: Judge) -> None:
+def test_an_outstanding_set_is_no_problem_for_half_an_hour(judged: Judge) -> None:
     judged.open_set("1", at=NOW - 20 * MINUTE, oldest_change_at=NOW - HOUR)
     assert judged().problems == ()
 
 
-def test_where_nothing_may_be_confirmed_an_unconfirmed_set_is_no_problem(judged: Judge) -> None:
+def test_with_confirm_off_an_unconfirmed_set_is_no_problem(judged: Judge) -> None:
     judged.open_set("1", loaded=NOW - DAY, oldest_change_at=NOW - DAY)
     assert judged(confirms=False).problems == ()
 
 
-def test_the_days_left_count_from_the_oldest_unread_change_and_the_last_answer(judged: Judge) -> None:
+def test_the_days_left_count_from_oldest_change_and_last_answer(judged: Judge) -> None:
     judged.open_set("1", oldest_change_at=NOW - 4 * DAY)
     health = judged(last_checked_at=NOW - 20 * DAY)
     assert (health.unread_left, health.silent_left) == (10 * DAY, 100 * DAY)
@@ -176,12 +179,12 @@ def test_a_vanished_channel_is_retired_once_somebody_takes_note(
     assert judged(retired_at=NOW - DAY, retirement_known_at=known_at).state is state
 
 
-def test_of_a_channel_that_is_not_read_any_more_no_lag_and_no_days_left_are_told(judged: Judge) -> None:
+def test_a_channel_no_longer_read_shows_no_lag_nor_days_left(judged: Judge) -> None:
     health = judged(retired_at=NOW - DAY)
     assert (health.lag, health.unread_left, health.silent_left) == (None, None, None)
 
 
-def test_an_alert_of_a_channel_that_vanished_is_still_told(judged: Judge) -> None:
+def test_an_alert_of_a_channel_that_vanished_is_still_shown(judged: Judge) -> None:
     judged.alert("not_in_ledger")
     health = judged(retired_at=NOW - DAY, retirement_known_at=NOW)
     assert [problem.title for problem in health.problems] == ["Archived but not in the ledger."]

@@ -31,9 +31,9 @@ def test_airflow_shows_one_entry_in_the_navigation_and_one_tab(page: AirflowServ
 
 def test_without_a_connection_the_page_says_how_to_make_one(server: AirflowServer) -> None:
     server.connect(None)
-    told = words(server.get("").text)
-    assert "There is no connection warehouse_default" in told
-    assert "AIRFLOW_CONN_WAREHOUSE_DEFAULT" in told
+    shown = words(server.get("").text)
+    assert "There is no connection warehouse_default" in shown
+    assert "AIRFLOW_CONN_WAREHOUSE_DEFAULT" in shown
 
 
 def test_a_warehouse_without_tables_says_what_makes_them(server: AirflowServer, bare_url: URL) -> None:
@@ -51,14 +51,14 @@ def test_a_warehouse_without_tables_says_what_makes_them(server: AirflowServer, 
         ({"database": "never_made"}, "The warehouse refuses the login"),
     ],
 )
-def test_a_warehouse_that_cannot_be_read_says_why_and_where_to_look(
+def test_an_unreadable_warehouse_says_why_and_where_to_look(
     server: AirflowServer, bare_url: URL, change: dict[str, Any], reason: str
 ) -> None:
     server.connect(bare_url.set(**change))
-    told = words(server.get("").text)
-    assert reason in told
-    assert "Next: Check the database behind connection warehouse_default" in told
-    assert "nothing was loaded" not in told
+    shown = words(server.get("").text)
+    assert reason in shown
+    assert "Next: Check the database behind connection warehouse_default" in shown
+    assert "nothing was loaded" not in shown
 
 
 def test_an_empty_warehouse_says_what_to_do_next(page: AirflowServer) -> None:
@@ -67,8 +67,8 @@ def test_an_empty_warehouse_says_what_to_do_next(page: AirflowServer) -> None:
 
 def test_a_copy_that_is_right_says_so_first(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
-    told = words(page.get("").text)
-    assert told.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
+    shown = words(page.get("").text)
+    assert shown.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
 
 
 def test_the_page_shows_the_numbers_of_the_warehouse(page: AirflowServer, warehouse: Engine) -> None:
@@ -86,16 +86,16 @@ def test_the_page_shows_the_numbers_of_the_warehouse(page: AirflowServer, wareho
     assert "<b>7</b>" not in html
 
 
-def test_the_facts_of_a_channel_that_nobody_reads_are_told(page: AirflowServer, warehouse: Engine) -> None:
+def test_the_facts_of_a_channel_that_nobody_reads_are_shown(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse, last_checked_at=NOW - 3 * DAY, caught_up_at=NOW - 3 * DAY, last_change_at=NOW - 4 * DAY)
-    told, three_days = words(page.get("").text), r"(2 d 23 h|3 d|3 d \d+ min)"
-    assert re.search(rf"Lag at most {three_days} all that is older is confirmed", told)
-    assert re.search(rf"Last answer of Getty {three_days} ago", told)
-    assert "Time left to read 11 d Getty drops unread changes after 14 days" in told
-    assert "Time left to ask 117 d Getty removes a silent channel after 120 days" in told
+    shown, three_days = words(page.get("").text), r"(2 d 23 h|3 d|3 d \d+ min)"
+    assert re.search(rf"Lag at most {three_days} all that is older is confirmed", shown)
+    assert re.search(rf"Last answer of Getty {three_days} ago", shown)
+    assert "Time left to read 11 d Getty drops unread changes after 14 days" in shown
+    assert "Time left to ask 117 d Getty removes a silent channel after 120 days" in shown
 
 
-def test_the_lag_of_a_channel_is_that_of_its_oldest_unconfirmed_change(page: AirflowServer, warehouse: Engine) -> None:
+def test_the_lag_is_that_of_the_oldest_unconfirmed_change(page: AirflowServer, warehouse: Engine) -> None:
     now = datetime.now(UTC)
     channel(warehouse)
     change_set(warehouse, "1", at=now - MINUTE, oldest_change_at=now - 3 * HOUR - MINUTE, confirmed_at=None)
@@ -119,7 +119,7 @@ def test_the_tab_shows_its_own_channel_alone(page: AirflowServer, warehouse: Eng
     assert "This DAG reads no channel" in words(page.get("channels/asset_changes_discovery").text)
 
 
-def test_a_removal_at_once_is_told_as_less_than_a_tenth_of_a_second(page: AirflowServer, warehouse: Engine) -> None:
+def test_a_removal_at_once_took_less_than_a_tenth_of_a_second(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", delete=1, loaded_at=NOW + DAY)
     deletion(warehouse, "1", 0, took=timedelta(milliseconds=7))
@@ -146,9 +146,8 @@ def test_the_report_does_not_need_the_log(page: AirflowServer, warehouse: Engine
     assert "asset-0" in page.get("compliance.csv").text
 
 
-def test_an_open_list_of_rejected_changes_is_part_of_the_address_so_that_it_stays_open(
-    page: AirflowServer, warehouse: Engine
-) -> None:
+def test_an_open_list_of_rejected_changes_stays_open(page: AirflowServer, warehouse: Engine) -> None:
+    """It is part of the address."""
     channel(warehouse)
     change_set(warehouse, "1", rejected=1)
     rejected(warehouse, "1", 0, reason="no_time", raw='{"id": "the-message"}')
@@ -164,7 +163,8 @@ def test_an_open_list_of_rejected_changes_is_part_of_the_address_so_that_it_stay
 @pytest.mark.parametrize(
     ("most", "values"), [(0, [0, 1]), (7, [0, 2, 4, 6, 8]), (15_316, [0, 5000, 10000, 15000, 20000])]
 )
-def test_the_picture_has_a_scale_of_round_numbers_that_reaches_the_busiest_hour(most: int, values: list[int]) -> None:
+def test_the_scale_of_the_picture_reaches_the_busiest_hour(most: int, values: list[int]) -> None:
+    """It has round numbers."""
     hour = HourCounts(
         hour=NOW.replace(minute=0), sets=1, changes=most, new=most, update=0, delete=0, superseded=0, rejected=0
     )

@@ -46,9 +46,8 @@ def runs(page: AirflowServer) -> Iterator[Runs]:
         assert page.ask("DELETE", f"dags/{IMAGES}/dagRuns/{name}").ok
 
 
-def test_an_alert_of_the_watchdog_is_told_with_its_numbers_and_a_link_by_name(
-    page: AirflowServer, warehouse: Engine
-) -> None:
+def test_an_alert_of_the_watchdog_has_its_numbers_and_a_link(page: AirflowServer, warehouse: Engine) -> None:
+    """The link is by name."""
     channel(warehouse)
     alert(warehouse, "rejected", says="sent changes that could not be applied: 3 (unknown_lifecycle)")
     html = page.get("").text
@@ -72,20 +71,20 @@ def test_a_broken_channel_comes_first_with_reason_and_next_step(page: AirflowSer
 def test_a_copy_whose_channel_vanished_is_not_called_up_to_date(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     channel(warehouse, 3002, asset_family="Creative", retired_at=NOW - DAY)
-    told = words(page.get("").text)
-    assert told.startswith("Asset changes Getty no longer lists Creative Image (3002) 1 of 1 channels up to date")
-    assert told.index("Creative Image (3002) Vanished") < told.index("Editorial Image (3001) Up to date")
-    gone, listed = told.split("Editorial Image (3001) Up to date")
+    shown = words(page.get("").text)
+    assert shown.startswith("Asset changes Getty no longer lists Creative Image (3002) 1 of 1 channels up to date")
+    assert shown.index("Creative Image (3002) Vanished") < shown.index("Editorial Image (3001) Up to date")
+    gone, listed = shown.split("Editorial Image (3001) Up to date")
     assert "Time left to ask" not in gone
     assert "Time left to ask" in listed
     with warehouse.begin() as connection:
         connection.execute(text("UPDATE channels SET retirement_known_at = now() WHERE channel_id = 3002"))
-    told = words(page.get("").text)
-    assert told.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
-    assert "Creative Image (3002) Retired" in told
+    shown = words(page.get("").text)
+    assert shown.startswith("Asset changes The copy is up to date 1 of 1 channels up to date")
+    assert "Creative Image (3002) Retired" in shown
 
 
-def test_a_red_run_is_told_at_once_with_a_link_to_it(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
+def test_a_red_run_is_shown_at_once_with_a_link_to_it(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
     channel(warehouse)
     runs.end("red", "failed")
     html = page.get("").text
@@ -95,7 +94,7 @@ def test_a_red_run_is_told_at_once_with_a_link_to_it(page: AirflowServer, wareho
     assert 'data-state="up to date"' in page.get("").text
 
 
-def test_a_red_run_is_told_with_the_next_step_of_its_error(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
+def test_a_red_run_is_shown_with_the_next_step_of_its_error(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
     channel(warehouse)
     runs.end("red", "failed", error="ApiUnavailable", says="Getty answers 503.")
     html = page.get("").text
@@ -105,9 +104,8 @@ def test_a_red_run_is_told_with_the_next_step_of_its_error(page: AirflowServer, 
     assert f'href="/dags/{IMAGES}/runs/red/tasks/fetch"' in html
 
 
-def test_a_channel_is_red_since_the_first_failure_after_its_last_good_run(
-    page: AirflowServer, warehouse: Engine, runs: Runs
-) -> None:
+def test_a_channel_is_red_since_the_first_failure_in_a_row(page: AirflowServer, warehouse: Engine, runs: Runs) -> None:
+    """That is the first one after its last good run."""
     channel(warehouse)
     for name, state in (("red_1", "failed"), ("green", "success"), ("red_2", "failed")):
         runs.end(name, state)
@@ -117,14 +115,14 @@ def test_a_channel_is_red_since_the_first_failure_after_its_last_good_run(
     assert f"Its newest run has failed. Since {first:%Y-%m-%d %H:%M:%S} UTC." in words(page.get("").text)
 
 
-def test_a_paused_dag_is_told(page: AirflowServer, warehouse: Engine) -> None:
+def test_a_paused_dag_is_a_problem(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     assert page.ask("PATCH", f"dags/{IMAGES}", {"is_paused": True}).ok
-    told = words(page.get("").text)
+    shown = words(page.get("").text)
     assert page.ask("PATCH", f"dags/{IMAGES}", {"is_paused": False}).ok
-    assert "Its DAG is paused, so nobody reads this channel." in told
+    assert "Its DAG is paused, so nobody reads this channel." in shown
 
 
-def test_a_channel_without_a_dag_is_told(page: AirflowServer, warehouse: Engine) -> None:
+def test_a_channel_without_a_dag_is_a_problem(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse, 4004)
     assert "Airflow has no DAG asset_changes_editorial_image_4004 at present." in words(page.get("").text)

@@ -40,7 +40,7 @@ def test_the_changes_of_an_hour_add_up_over_its_sets(warehouse: Engine) -> None:
     assert (hour.sets, hour.changes, hour.new, hour.update, hour.delete, hour.superseded) == (2, 12, 6, 3, 1, 2)
 
 
-def test_the_times_from_delete_to_removed_are_times_that_occurred(warehouse: Engine) -> None:
+def test_times_from_delete_to_removed_are_ones_that_occurred(warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", loaded_at=NOW + DAY, delete=100)
     for position in range(100):
@@ -68,7 +68,7 @@ def test_a_replay_never_makes_an_old_removal_look_late(warehouse: Engine) -> Non
     assert [(row["took"], row["deletes"]) for row in report.slowest] == [(2 * SECOND, 1)]
 
 
-def test_what_is_open_is_the_oldest_change_that_nobody_confirmed(warehouse: Engine) -> None:
+def test_what_is_open_is_the_oldest_unconfirmed_change(warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", at=NOW - HOUR, confirmed_at=None, oldest_change_at=NOW - DAY)
     change_set(warehouse, "x", at=NOW, loaded_at=None, confirmed_at=None, oldest_change_at=None)
@@ -78,7 +78,7 @@ def test_what_is_open_is_the_oldest_change_that_nobody_confirmed(warehouse: Engi
     assert [row.change_set_id for row in status.sets] == ["x", "1"]
 
 
-def test_rejected_changes_are_told_by_reason_with_their_text(warehouse: Engine) -> None:
+def test_rejected_changes_are_listed_by_reason_with_their_text(warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", rejected=3)
     for position, reason in enumerate(["no_time", "unusable_id", "no_time"]):
@@ -88,7 +88,8 @@ def test_rejected_changes_are_told_by_reason_with_their_text(warehouse: Engine) 
     assert [row.raw for row in status.rejected] == ['{"id": null}'] * 3
 
 
-def test_the_report_counts_every_delete_of_its_days_held_or_not_and_late_ones(warehouse: Engine) -> None:
+def test_the_report_counts_every_delete_of_its_days(warehouse: Engine) -> None:
+    """It counts them held or not, and late ones, too."""
     channel(warehouse)
     change_set(warehouse, "1", loaded_at=NOW + DAY)
     deletion(warehouse, "1", 0, took=SECOND)
@@ -110,7 +111,7 @@ def test_the_reports_times_are_times_that_occurred(warehouse: Engine) -> None:
     assert (row["deletes"], row["median"], row["p99"], row["worst"]) == (100, 50 * SECOND, 99 * SECOND, 100 * SECOND)
 
 
-def test_the_slowest_are_told_by_change_set(warehouse: Engine) -> None:
+def test_the_slowest_are_listed_by_change_set(warehouse: Engine) -> None:
     channel(warehouse)
     for name, seconds in (("1", 5), ("2", 9)):
         change_set(warehouse, name, loaded_at=NOW + DAY)
@@ -137,14 +138,15 @@ def test_a_change_that_waited_at_getty_shows_when_nobody_read(warehouse: Engine)
     assert unread(warehouse) == [("a change waited at Getty", NOW - 2 * DAY, NOW - DAY)]
 
 
-def test_catching_up_in_a_row_is_reading_however_old_the_changes_are(warehouse: Engine) -> None:
+def test_catching_up_in_a_row_is_reading(warehouse: Engine) -> None:
+    """It is, however old the changes are."""
     channel(warehouse, discovered_at=NOW - 10 * MINUTE)
     change_set(warehouse, "1", at=NOW - 5 * MINUTE, oldest_change_at=NOW - 12 * DAY)
     change_set(warehouse, "2", at=NOW - 4 * MINUTE, oldest_change_at=NOW - 11 * DAY)
     assert unread(warehouse) == []
 
 
-def test_a_set_in_hand_for_hours_is_a_span_in_which_nobody_read(warehouse: Engine) -> None:
+def test_a_set_outstanding_for_hours_is_an_unread_span(warehouse: Engine) -> None:
     channel(warehouse)
     at = NOW - DAY
     change_set(warehouse, "1", at=at, loaded_at=at + 2 * HOUR, confirmed_at=at + 5 * HOUR)
@@ -166,21 +168,22 @@ def test_a_retired_channel_is_unread_since_its_last_answer(warehouse: Engine) ->
     assert (what, since) == ("Getty no longer lists the channel", NOW - 2 * DAY)
 
 
-def test_a_retired_channel_counts_at_once_and_until_a_person_takes_note(warehouse: Engine) -> None:
+def test_a_retired_channel_counts_until_a_person_takes_note(warehouse: Engine) -> None:
+    """It counts at once."""
     just_now = datetime.now(UTC) - MINUTE
     channel(warehouse, retired_at=just_now, last_checked_at=just_now)
     known = {"retired_at": NOW - 5 * DAY, "last_checked_at": NOW - 5 * DAY, "retirement_known_at": NOW - 4 * DAY}
     channel(warehouse, 3002, **known)
-    channel(warehouse, 3003, **{name: moment - 30 * DAY for name, moment in known.items()})
+    channel(warehouse, 3003, **{name: time - 30 * DAY for name, time in known.items()})
     channel(warehouse, 3004, **(known | {"retirement_known_at": NOW - 30 * DAY}))  # known of an earlier time
-    told = {row["channel_id"]: (row["unread_from"], row["unread_to"]) for row in report_of(warehouse).unread}
-    assert told[3002] == (NOW - 5 * DAY, NOW - 4 * DAY)
-    assert told[3001][0] == just_now
-    assert told[3004][1] > NOW - HOUR
-    assert set(told) == {3001, 3002, 3004}
+    spans = {row["channel_id"]: (row["unread_from"], row["unread_to"]) for row in report_of(warehouse).unread}
+    assert spans[3002] == (NOW - 5 * DAY, NOW - 4 * DAY)
+    assert spans[3001][0] == just_now
+    assert spans[3004][1] > NOW - HOUR
+    assert set(spans) == {3001, 3002, 3004}
 
 
-def test_a_set_that_a_retired_channel_left_unconfirmed_ends_with_the_channel(warehouse: Engine) -> None:
+def test_an_unconfirmed_set_ends_with_its_retired_channel(warehouse: Engine) -> None:
     known = {"retired_at": NOW - 4 * DAY, "last_checked_at": NOW - 4 * DAY, "retirement_known_at": NOW - 4 * DAY}
     channel(warehouse, **known)
     change_set(warehouse, "1", at=NOW - 5 * DAY, loaded_at=NOW - 5 * DAY, confirmed_at=None)

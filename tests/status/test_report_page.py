@@ -104,16 +104,15 @@ def test_the_report_shows_its_numbers_by_the_channels_name(page: AirflowServer, 
     change_set(warehouse, "1", at=NOW - DAY, loaded_at=NOW)
     deletion(warehouse, "1", 0, at=NOW - DAY, took=2 * HOUR, was_held=False)
     deletion(warehouse, "1", 1, at=NOW - DAY, took=2 * HOUR)
-    told = words(page.get("compliance").text)
-    assert "Editorial Image (3001) first removal 2 1 1 2 2 h 2 h 2 h" in told
-    received, removed = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (NOW - DAY, NOW - DAY + 2 * HOUR))
-    assert f"Editorial Image (3001) 1 2 1 {received} {removed} 2 h" in told
-    assert "a set was archived but not loaded" in told
+    shown = words(page.get("compliance").text)
+    assert "Editorial Image (3001) first removal 2 1 1 2 2 h 2 h 2 h" in shown
+    received, removed = (f"{time:%Y-%m-%d %H:%M:%S}" for time in (NOW - DAY, NOW - DAY + 2 * HOUR))
+    assert f"Editorial Image (3001) 1 2 1 {received} {removed} 2 h" in shown
+    assert "a set was archived but not loaded" in shown
 
 
-def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
-    page: AirflowServer, warehouse: Engine
-) -> None:
+def test_the_queries_on_the_page_give_its_numbers(page: AirflowServer, warehouse: Engine) -> None:
+    """They run as they are shown."""
     waited(warehouse)
     html = page.get("compliance").text
     shown = [unescape(query) for query in re.findall(r"(?s)<pre>(.*?)</pre>", html)]
@@ -134,9 +133,9 @@ def test_the_queries_run_as_they_are_shown_and_give_the_numbers_of_the_page(
 def test_a_report_that_takes_too_long_says_to_choose_fewer_days(page: AirflowServer, warehouse: Engine) -> None:
     with warehouse.begin() as connection:
         connection.execute(text("LOCK TABLE deletions IN ACCESS EXCLUSIVE MODE"))
-        told = words(page.get("compliance").text)
-    assert "The warehouse has not answered within 10 s." in told
-    assert "Next: Choose fewer days." in told
+        shown = words(page.get("compliance").text)
+    assert "The warehouse has not answered within 10 s." in shown
+    assert "Next: Choose fewer days." in shown
 
 
 def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine) -> None:
@@ -178,9 +177,8 @@ def test_page_and_csv_are_right_whatever_the_roles_defaults(page: AirflowServer,
     assert len([line for line in csv.DictReader(io.StringIO(lines)) if line["record"] == "delete"]) == 1
 
 
-def test_who_leaves_a_download_early_leaves_no_connection_to_the_warehouse(
-    page: AirflowServer, warehouse: Engine
-) -> None:
+def test_a_download_that_is_cut_short_leaves_no_connection(page: AirflowServer, warehouse: Engine) -> None:
+    """No connection to the warehouse stays open."""
     host, port = page.address.removeprefix("http://").split(":")
     request = (
         f"GET /asset-changes/compliance.csv HTTP/1.1\r\nHost: {host}\r\n"

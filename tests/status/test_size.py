@@ -1,4 +1,4 @@
-"""A page beside a ledger that has grown: the same numbers, and no query that reads all there is."""
+"""A page of a ledger that has grown: the same numbers, and no query that reads all there is."""
 
 from sqlalchemy import Engine
 

@@ -63,13 +63,13 @@ class Watchdog:
 class Feed:
     """Channel 3001 and what befalls it."""
 
-    steps: ChannelContext
+    context: ChannelContext
     sandbox: Sandbox
 
     def says(self, *lifecycles: str, at: datetime | None = None, **keys: Any) -> None:
-        """Let Getty have these changes to tell, of assets 1, 2, 3 and so on."""
-        moment = (at or datetime.now(UTC)).isoformat()
-        message = {"asset_type": "Image", "asset_changed_utc_datetime": moment, **keys}
+        """Let Getty hand out these changes, of assets 1, 2, 3 and so on."""
+        changed_at = (at or datetime.now(UTC)).isoformat()
+        message = {"asset_type": "Image", "asset_changed_utc_datetime": changed_at, **keys}
         self.sandbox.append(
             3001,
             [
@@ -83,18 +83,18 @@ class Feed:
         client = AssetChangesClient(credentials_for(getty or self.sandbox))
         listed = client.get_channels()
         client.close()
-        with transaction(self.steps.warehouse) as connection:
+        with transaction(self.context.warehouse) as connection:
             known = connection.scalars(text("SELECT channel_id FROM channels")).all()
             ledger.upsert_channels(connection, listed)
             ledger.retire_channels(connection, sorted(set(known) - {each.channel_id for each in listed}))
 
     def catch_up(self) -> None:
         """Read the channel to its end."""
-        assert catch_up(self.steps, batch_size=100, minutes=1).is_caught_up
+        assert catch_up(self.context, batch_size=100, minutes=1).is_caught_up
 
     def sql(self, statement: str, **values: Any) -> None:
         """Change the ledger behind everybody's back."""
-        with transaction(self.steps.warehouse) as connection:
+        with transaction(self.context.warehouse) as connection:
             connection.execute(text(statement), values)
 
 
@@ -111,11 +111,11 @@ def watchdog(warehouse: Engine, archive: Archive) -> Watchdog:
 
 
 @pytest.fixture
-def unread_feed(steps: ChannelContext, sandbox: Sandbox) -> Feed:
+def unread_feed(context: ChannelContext, sandbox: Sandbox) -> Feed:
     """Channel 3001, discovered and never asked."""
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [steps.channel])
-    return Feed(steps, sandbox)
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [context.channel])
+    return Feed(context, sandbox)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def _send(what: str) -> None:
 
 
 def lineage(host: str, port: int | None) -> dict[str, list[str]]:
-    """Return the datasets that a load tells Airflow's collector of, which OpenLineage's provider reads."""
+    """Return the datasets that a load reports to Airflow's collector, which OpenLineage's provider reads."""
     from airflow.sdk.lineage import HookLineageCollector
     from getty_images import assets
     from sqlalchemy import URL
@@ -120,12 +120,15 @@ def lineage(host: str, port: int | None) -> dict[str, list[str]]:
     collector = HookLineageCollector()
     assets.add_tables(collector, URL.create("postgresql+psycopg", host=host, port=port, database="copy"))
     assets.add_archive(collector, 3001)
-    told = collector.collected_assets
-    return {"read": [each.asset.uri for each in told.inputs], "written": [each.asset.uri for each in told.outputs]}
+    collected = collector.collected_assets
+    return {
+        "read": [each.asset.uri for each in collected.inputs],
+        "written": [each.asset.uri for each in collected.outputs],
+    }
 
 
 def lineage_of_run(file: str, dag_id: str) -> dict[str, dict[str, int]]:
-    """Run a DAG where OpenLineage's provider seems to listen; return each dataset with how often it was told."""
+    """Run a DAG where OpenLineage's provider seems to listen; return each dataset with how often it was reported."""
     import sys
     from collections import Counter
     from importlib.machinery import ModuleSpec
@@ -145,10 +148,10 @@ def lineage_of_run(file: str, dag_id: str) -> dict[str, dict[str, int]]:
     sys.modules[provider.__name__] = provider
     state, _ = run_dag(file, dag_id)
     assert state == "success"
-    told = get_hook_lineage_collector().collected_assets
+    collected = get_hook_lineage_collector().collected_assets
     return {
-        "read": dict(Counter(each.asset.uri for each in told.inputs)),
-        "written": dict(Counter(each.asset.uri for each in told.outputs)),
+        "read": dict(Counter(each.asset.uri for each in collected.inputs)),
+        "written": dict(Counter(each.asset.uri for each in collected.outputs)),
     }
 
 

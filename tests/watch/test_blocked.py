@@ -42,8 +42,8 @@ def psql(warehouse: Engine) -> Iterator[Crossing]:
 def catching_up(feed: Feed) -> Iterator[None]:
     """Read the channel in a thread, in a session that names its channel, until the block ends."""
 
-    url, name = feed.steps.warehouse.url, "asset_changes channel=3001"
-    context = replace(feed.steps, warehouse=connect(url, schema=SCHEMA, application_name=name))
+    url, name = feed.context.warehouse.url, "asset_changes channel=3001"
+    context = replace(feed.context, warehouse=connect(url, schema=SCHEMA, application_name=name))
     feed.says("Delete")
     done: list[bool] = []
     thread = threading.Thread(target=lambda: done.append(catch_up(context, batch_size=100, minutes=1).is_caught_up))
@@ -81,7 +81,7 @@ def test_a_delete_that_waits_for_a_lock_names_its_holder(
 ) -> None:
     psql.connection.execute(text(lock))
     with catching_up(feed):
-        wait_until(lambda: is_waiting(feed.steps.warehouse))
+        wait_until(lambda: is_waiting(feed.context.warehouse))
         watchdog.watch()
         assert watchdog.messages == []
         watchdog.watch(later=LATER)

@@ -48,14 +48,14 @@ def _nothing(feed: Feed) -> None:
 
 def _fetch(feed: Feed) -> None:
     feed.says("Delete")
-    assert fetch(feed.steps, batch_size=100)
+    assert fetch(feed.context, batch_size=100)
 
 
 def _load(feed: Feed) -> None:
     feed.says("Update")
-    fetched = fetch(feed.steps, batch_size=100)
-    assert fetched
-    load(feed.steps, fetched)
+    ref = fetch(feed.context, batch_size=100)
+    assert ref
+    load(feed.context, ref)
 
 
 def _reject(feed: Feed) -> None:
@@ -69,12 +69,12 @@ def _reject_upsert(feed: Feed) -> None:
 
 
 def _dismiss(feed: Feed, what: str) -> None:
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         assert dismiss(connection, what, by="maria").endswith(", by maria.")
 
 
 def _dismiss_rejected(feed: Feed) -> None:
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         change_set_id = connection.scalar(text("SELECT change_set_id FROM rejected_changes"))
     _dismiss(feed, f"3001/{change_set_id}/0")
 
@@ -137,7 +137,7 @@ def _relist(feed: Feed) -> None:
 
 
 def _take_note(feed: Feed) -> None:
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         assert note_retirement(connection, 3001)
 
 
@@ -162,13 +162,13 @@ def _replay(feed: Feed) -> None:
     """As the nightly run does."""
     now = datetime.now(UTC)
     done = replay(
-        feed.steps.channel,
-        archive=feed.steps.archive,
-        warehouse=feed.steps.warehouse,
+        feed.context.channel,
+        archive=feed.context.archive,
+        warehouse=feed.context.warehouse,
         since=now - DAYS,
         until=now + DAYS,
     )
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         note_nightly_replay(connection, 3001, changed=done.changed, begins=True, is_complete=True)
 
 
@@ -183,8 +183,8 @@ def _strange_confirmation(feed: Feed) -> None:
     _load(feed)
     outstanding = feed.sandbox.outstanding(3001)
     assert outstanding
-    assert feed.steps.source.confirm_change_set(str(outstanding.change_set_id)).is_known
-    confirm(feed.steps, _in_hand(feed, str(outstanding.change_set_id)))
+    assert feed.context.source.confirm_change_set(str(outstanding.change_set_id)).is_known
+    confirm(feed.context, _ref_of(feed, str(outstanding.change_set_id)))
 
 
 def _strange_reading(feed: Feed) -> None:
@@ -192,14 +192,14 @@ def _strange_reading(feed: Feed) -> None:
     _fetch(feed)
     outstanding = feed.sandbox.outstanding(3001)
     assert outstanding
-    assert feed.steps.source.confirm_change_set(str(outstanding.change_set_id)).is_known
+    assert feed.context.source.confirm_change_set(str(outstanding.change_set_id)).is_known
     feed.catch_up()
 
 
 def _read_a_while(feed: Feed, sets: int = 25) -> None:
     """Read many sets, whose ids Getty counts up."""
     feed.says(*["Update"] * sets)
-    assert catch_up(feed.steps, batch_size=1, minutes=1).sets == sets
+    assert catch_up(feed.context, batch_size=1, minutes=1).sets == sets
 
 
 def _strange_sets(feed: Feed) -> None:
@@ -207,13 +207,13 @@ def _strange_sets(feed: Feed) -> None:
     _read_a_while(feed)
     feed.says("Update", "Update", "Update")
     for _ in range(2):
-        read = feed.steps.source.get_change_set(3001, batch_size=1)
-        assert feed.steps.source.confirm_change_set(read.document["change_set_id"]).is_known
+        read = feed.context.source.get_change_set(3001, batch_size=1)
+        assert feed.context.source.confirm_change_set(read.document["change_set_id"]).is_known
     feed.catch_up()
 
 
-def _in_hand(feed: Feed, change_set_id: str) -> ChangeSetRef:
-    with transaction(feed.steps.warehouse) as connection:
+def _ref_of(feed: Feed, change_set_id: str) -> ChangeSetRef:
+    with transaction(feed.context.warehouse) as connection:
         row = ledger.lookup(connection, 3001, change_set_id)
     assert row
     return row.ref
@@ -309,7 +309,7 @@ def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog:
         pytest.param((50, 10), 80, id="twice its longest pause"),
     ],
 )
-def test_a_silent_channel_is_told_once_it_is_silent_for_longer_than_it_ever_was(
+def test_a_channel_silent_longer_than_ever_is_an_alert(
     hours_ago: tuple[int, ...], silent_after: int, unread_feed: Feed, watchdog: Watchdog
 ) -> None:
     """Getty's feed has stopped before; the channel goes on answering that there is nothing."""
@@ -345,18 +345,19 @@ def test_a_stopped_channel_is_not_silent_as_nobody_asked_it(feed: Feed, watchdog
     assert watchdog.messages == [("unchecked", False)]
 
 
-def test_where_nothing_is_confirmed_nobody_is_told_that_nothing_is_confirmed(feed: Feed, watchdog: Watchdog) -> None:
+def test_with_confirm_off_an_unconfirmed_set_is_no_alert(feed: Feed, watchdog: Watchdog) -> None:
     watchdog.confirms = False
-    looking = replace(feed.steps, confirms=False)
+    looking = replace(feed.context, confirms=False)
     feed.says("Update", "Delete")
-    fetched = fetch(looking, batch_size=100)
-    assert fetched
-    load(looking, fetched)
+    ref = fetch(looking, batch_size=100)
+    assert ref
+    load(looking, ref)
     watchdog.watch(later=50 * MINUTES)
     assert watchdog.messages == []
 
 
-def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Feed, watchdog: Watchdog) -> None:
+def test_an_own_confirmation_with_a_lost_answer_is_no_alert(feed: Feed, watchdog: Watchdog) -> None:
+    """It is not taken for that of another consumer."""
     feed.sandbox.fail_next("lost_delete_response", channel_id=3001)
     feed.says("Update")
     feed.catch_up()
@@ -364,7 +365,7 @@ def test_an_own_confirmation_whose_answer_was_lost_is_no_other_consumer(feed: Fe
     assert watchdog.messages == []
 
 
-def test_ids_that_getty_does_not_count_up_one_by_one_say_nothing(feed: Feed, watchdog: Watchdog) -> None:
+def test_ids_that_do_not_count_up_one_by_one_say_nothing(feed: Feed, watchdog: Watchdog) -> None:
     _read_a_while(feed)
     feed.sql("UPDATE change_sets SET change_set_id = (change_set_id::bigint * 3 % 1009)::text")
     watchdog.watch(later=20 * MINUTES)
@@ -379,7 +380,8 @@ def test_channels_that_share_one_count_skip_none_of_it(feed: Feed, watchdog: Wat
     assert "skipped" not in [condition for condition, _ in watchdog.messages]
 
 
-def test_a_channel_that_vanished_stays_an_alert_as_its_deletes_stay_away(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_channel_that_vanished_stays_an_alert(feed: Feed, watchdog: Watchdog) -> None:
+    """For its Deletes do not come any more."""
     feed.discover()
     _vanish(feed)
     for later in (NOW, 8 * DAYS, 100 * DAYS):
@@ -388,7 +390,7 @@ def test_a_channel_that_vanished_stays_an_alert_as_its_deletes_stay_away(feed: F
     assert watchdog.messages[0] == ("vanished", False)
 
 
-def test_a_channel_that_vanishes_once_more_is_told_once_more(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_channel_that_vanishes_again_is_an_alert_again(feed: Feed, watchdog: Watchdog) -> None:
     feed.discover()
     _vanish(feed)
     _take_note(feed)
@@ -408,9 +410,9 @@ def test_a_replay_into_an_empty_warehouse_is_not_late(feed: Feed, watchdog: Watc
     feed.sql("TRUNCATE change_sets, asset_changes, asset_states, deletions, rejected_changes")
     now = datetime.now(UTC)
     replay(
-        feed.steps.channel,
-        archive=feed.steps.archive,
-        warehouse=feed.steps.warehouse,
+        feed.context.channel,
+        archive=feed.context.archive,
+        warehouse=feed.context.warehouse,
         since=now - DAYS,
         until=now + DAYS,
     )
@@ -434,10 +436,10 @@ def test_pauses_are_in_the_order_of_time_after_a_restore(unread_feed: Feed, watc
 def test_a_replay_that_is_red_every_night_is_overdue(feed: Feed, watchdog: Watchdog) -> None:
     watchdog.settings = WatchSettings(unchecked_minutes=9_999)
     _replay(feed)
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         note_nightly_replay(connection, 3001, changed=0, begins=True)
     feed.sql("UPDATE channels SET replayed_at = now() - interval '37 hours'")
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         note_nightly_replay(connection, 3001, changed=0, begins=True)
     watchdog.watch()
     assert watchdog.messages == [("replay_overdue", False)]
@@ -445,7 +447,10 @@ def test_a_replay_that_is_red_every_night_is_overdue(feed: Feed, watchdog: Watch
 
 def test_what_is_not_there_cannot_be_dismissed(feed: Feed) -> None:
     for what in ("3001/9/0", "3001/9", "gap 3001", OBJECT, "everything"):
-        with pytest.raises(ConfigurationError, match="There is nothing to dismiss"), feed.steps.warehouse.begin() as c:
+        with (
+            pytest.raises(ConfigurationError, match="There is nothing to dismiss"),
+            feed.context.warehouse.begin() as c,
+        ):
             dismiss(c, what, by="maria")
 
 

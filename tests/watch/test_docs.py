@@ -66,9 +66,7 @@ def test_the_list_of_checks_is_generated(generate: dict[str, Any]) -> None:
     assert page == generate["with_generated"](page, generate["checks_table"]()), GENERATE
 
 
-def test_the_page_of_the_warehouse_is_generated_from_the_migrated_tables(
-    generate: dict[str, Any], warehouse: Engine
-) -> None:
+def test_the_warehouses_page_is_generated_from_its_tables(generate: dict[str, Any], warehouse: Engine) -> None:
     page = (DOCS / "warehouse.md").read_text()
     assert page == generate["warehouse_page"](warehouse, schema="getty_images"), GENERATE
     assert set(inspect(warehouse).get_view_names()) == set(views.tables)
@@ -81,7 +79,8 @@ def test_the_page_of_the_dags_is_generated_from_the_dags(generate: dict[str, Any
 
 
 @pytest.mark.parametrize("file", ["asset_changes.json", "alert_rules.yaml"])
-def test_board_and_rules_name_only_metrics_and_tags_that_are_sent(file: str) -> None:
+def test_board_and_rules_name_only_what_is_sent(file: str) -> None:
+    """They name only metrics and tags that are sent."""
     text = (DOCS / "grafana" / file).read_text()
     tags = {metric.prometheus_name: set(metric.tags) for metric in METRICS}
     named = set(re.findall(r"\bairflow_\w+", text))
@@ -115,7 +114,7 @@ def test_the_rules_lead_to_the_entry_of_their_alert() -> None:
     assert anchors <= {condition.name for condition in CONDITIONS}
 
 
-def test_the_airflow_commands_of_the_docs_are_ones_that_airflow_has(airflow: Installation) -> None:
+def test_airflow_has_the_airflow_commands_of_the_docs(airflow: Installation) -> None:
     found = []
     for page in DOCS.glob("*.md"):
         text = page.read_text().replace("\\\n", " ")

@@ -1,4 +1,4 @@
-"""How alerts are told: once, at least; a notifier that fails is tried again; one failure hides no other."""
+"""How alerts are sent: once, at least; a notifier that fails is tried again; one failure hides no other."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -62,7 +62,7 @@ def counts(watchdog: Watchdog) -> list[str]:
     return [alert.what.partition("could not be applied: ")[2] for alert in watchdog.sent]
 
 
-def test_a_flood_behind_a_few_is_told_again(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_flood_behind_a_few_is_sent_again(feed: Feed, watchdog: Watchdog) -> None:
     for more in (3, 26, 1, 200):
         rejected(feed, more)
         watchdog.watch()
@@ -106,7 +106,7 @@ def test_a_notifier_that_fails_is_tried_again_by_the_next_watch(feed: Feed, watc
     assert rows(watchdog) == [("unchecked", True, False)]
 
 
-def test_an_all_clear_that_cannot_be_told_is_tried_again_too(feed: Feed, watchdog: Watchdog) -> None:
+def test_an_all_clear_that_cannot_be_sent_is_tried_again_too(feed: Feed, watchdog: Watchdog) -> None:
     watchdog.watch(later=AN_HOUR)
     assert watchdog.watch(notify=refuse).failures
     assert rows(watchdog) == [("unchecked", True, False)]
@@ -116,7 +116,7 @@ def test_an_all_clear_that_cannot_be_told_is_tried_again_too(feed: Feed, watchdo
     assert rows(watchdog) == [("unchecked", True, True)]
 
 
-def test_one_message_that_is_refused_does_not_hold_up_the_others(feed: Feed, watchdog: Watchdog) -> None:
+def test_one_refused_message_does_not_hold_up_the_others(feed: Feed, watchdog: Watchdog) -> None:
     def picky(alert: Alert) -> None:
         if alert.condition == "dormant":
             refuse(alert)
@@ -127,7 +127,7 @@ def test_one_message_that_is_refused_does_not_hold_up_the_others(feed: Feed, wat
     assert len(watched.failures) == 1
 
 
-def test_an_alert_that_nobody_heard_of_needs_no_all_clear(feed: Feed, watchdog: Watchdog) -> None:
+def test_an_alert_that_was_never_sent_needs_no_all_clear(feed: Feed, watchdog: Watchdog) -> None:
     watchdog.watch(later=AN_HOUR, notify=refuse)
     watchdog.watch()
     assert watchdog.messages == []
@@ -141,14 +141,14 @@ def test_without_a_notifier_alerts_wait_for_one(feed: Feed, watchdog: Watchdog) 
     assert watchdog.messages == [("unchecked", False)]
 
 
-def test_a_condition_that_comes_back_is_told_again(feed: Feed, watchdog: Watchdog) -> None:
+def test_a_condition_that_comes_back_is_sent_again(feed: Feed, watchdog: Watchdog) -> None:
     for _ in range(2):
         watchdog.watch(later=AN_HOUR)
         watchdog.watch()
     assert watchdog.messages == [("unchecked", False), ("unchecked", True)] * 2
 
 
-def test_an_archive_that_cannot_be_read_hides_no_other_condition(
+def test_an_unreadable_archive_hides_no_other_condition(
     feed: Feed, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Unreadable:
@@ -165,7 +165,7 @@ def test_an_archive_that_cannot_be_read_hides_no_other_condition(
     )
 
 
-def test_the_log_tells_each_open_alert_with_its_next_step(
+def test_the_log_has_each_open_alert_with_its_next_step(
     feed: Feed, watchdog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -199,9 +199,9 @@ def test_a_channel_that_nobody_reads_has_a_lag_that_grows(feed: Feed, watchdog: 
 
 def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdog: Watchdog) -> None:
     feed.says("Update", at=datetime.now(UTC) - timedelta(hours=3))
-    fetched = fetch(feed.steps, batch_size=100)
-    assert fetched
-    load(feed.steps, fetched)
+    ref = fetch(feed.context, batch_size=100)
+    assert ref
+    load(feed.context, ref)
     assert minutes(watchdog.watch()) == (180, 0)
     feed.catch_up()
     assert minutes(watchdog.watch()) == (0, 0)
@@ -209,12 +209,13 @@ def test_the_lag_is_the_age_of_the_oldest_unconfirmed_change(feed: Feed, watchdo
 
 def test_of_a_channel_that_never_answered_no_lag_is_known(feed: Feed, watchdog: Watchdog) -> None:
     feed.sql("TRUNCATE change_sets, channels")
-    with transaction(feed.steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [feed.steps.channel])
+    with transaction(feed.context.warehouse) as connection:
+        ledger.upsert_channels(connection, [feed.context.channel])
     assert minutes(watchdog.watch(later=timedelta(minutes=30))) == (None, 30)
 
 
-def test_a_warehouse_of_another_version_is_told_with_the_command(watchdog: Watchdog) -> None:
+def test_a_warehouse_of_another_version_is_an_alert(watchdog: Watchdog) -> None:
+    """The alert has the command."""
     with transaction(watchdog.warehouse) as connection:
         connection.execute(text("UPDATE schema_version SET version_num = '0000'"))
     with pytest.raises(SchemaMismatch, match="airflow dags trigger asset_changes_discovery"):
@@ -234,7 +235,7 @@ def test_a_threshold_out_of_range_is_refused_by_name(value: str) -> None:
         WatchSettings.from_environment({"ASSET_CHANGES_WATCH_LAG_MINUTES": value})
 
 
-def test_what_a_notifier_says_of_its_failure_is_in_the_log_alone(
+def test_the_error_of_a_notifier_is_in_the_log_alone(
     feed: Feed, watchdog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
     def post(alert: Alert) -> None:

@@ -101,10 +101,10 @@ def change(number: int, lifecycle: str = "New") -> dict[str, Any]:
 
 
 def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [steps.channel])
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [context.channel])
         connection.execute(text("UPDATE channels SET discovered_at = now() - interval '2 hours'"))
 
     assert [watch(mailing), watch(mailing)] == ["success", "success"]
@@ -114,19 +114,19 @@ def test_one_mail_when_a_condition_comes_and_one_when_it_goes(
     assert "has given no answer for 2 hours" in text_of(letter)
     assert "What to do: Open the channel&#x27;s DAG" in text_of(letter)
 
-    with transaction(steps.warehouse) as connection:
-        ledger.mark_checked(connection, steps.channel, is_caught_up=True, gap=timedelta(hours=1))
+    with transaction(context.warehouse) as connection:
+        ledger.mark_checked(connection, context.channel, is_caught_up=True, gap=timedelta(hours=1))
     assert [watch(mailing), watch(mailing)] == ["success", "success"]
     assert [each["Subject"] for each in mail.letters[1:]] == ["All clear: No answer, Channel 3001 (Editorial Image)"]
 
 
 def test_mail_that_was_refused_arrives_with_the_next_watch(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
     mail.is_away = True
-    with transaction(steps.warehouse) as connection:
+    with transaction(context.warehouse) as connection:
         ledger.retire_channels(connection, [])
-        ledger.upsert_channels(connection, [steps.channel])
+        ledger.upsert_channels(connection, [context.channel])
         ledger.retire_channels(connection, [3001])
     job = mailing.start(inside.run_dag, "watch.py", "asset_changes_watch")
     state, _ = job.result()
@@ -139,11 +139,11 @@ def test_mail_that_was_refused_arrives_with_the_next_watch(
 
 
 def test_a_message_leads_to_the_channel_on_the_status_page(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
     mailing.environment["AIRFLOW__API__BASE_URL"] = "https://airflow.example.com/"
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [steps.channel])
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [context.channel])
         ledger.retire_channels(connection, [3001])
     assert watch(mailing) == "success"
     (letter,) = mail.letters
@@ -152,9 +152,10 @@ def test_a_message_leads_to_the_channel_on_the_status_page(
     assert "More: docs/operations.md#vanished" in text_of(letter)
 
 
-def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_note(
+def test_a_delisted_channel_is_an_alert_until_it_is_noted(
     mailing: Installation, mail: MailServer, sandbox: Sandbox
 ) -> None:
+    """Getty takes it off its list; the alert ends when somebody takes note."""
     mailing.test_dag("asset_changes_discovery")
     sandbox.retire(3001)
     mailing.test_dag(CHANNEL)  # Getty does not know it either
@@ -174,11 +175,11 @@ def test_a_channel_that_getty_takes_off_its_list_is_told_until_somebody_takes_no
     ]
 
 
-def test_a_channel_that_the_variable_has_lost_is_let_go_by_taking_note(
-    mailing: Installation, mail: MailServer, steps: ChannelContext
+def test_a_channel_lost_from_the_variable_ends_by_taking_note(
+    mailing: Installation, mail: MailServer, context: ChannelContext
 ) -> None:
-    with transaction(steps.warehouse) as connection:
-        ledger.upsert_channels(connection, [replace(steps.channel, channel_id=3009)])
+    with transaction(context.warehouse) as connection:
+        ledger.upsert_channels(connection, [replace(context.channel, channel_id=3009)])
         connection.execute(text("UPDATE channels SET discovered_at = now() - interval '2 hours'"))
     assert watch(mailing) == "success"
     assert [take_note(mailing, 3009)[0], watch(mailing)] == ["success", "success"]
@@ -217,9 +218,8 @@ def test_a_finding_is_dismissed_by_the_watchdogs_parameter(
         (SMTP.replace("alert.", "alarm."), "never names the alert"),
     ],
 )
-def test_a_notifier_that_cannot_work_is_refused_before_anything_breaks(
-    notifier: str, says: str, installed: Installation
-) -> None:
+def test_a_notifier_that_cannot_work_is_refused_early(notifier: str, says: str, installed: Installation) -> None:
+    """It is refused before anything breaks."""
     job = installed.start(inside.run_dag, "watch.py", "asset_changes_watch", ASSET_CHANGES_NOTIFIER=notifier)
     assert job.result()[0] == "failed"
     assert says in job.log
@@ -245,9 +245,10 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
+def test_a_warehouse_that_is_down_is_sent_once(
     mailing: Installation, mail: MailServer, own_postgres: EmbeddedPostgres
 ) -> None:
+    """That it is back is sent once, too."""
     url = own_postgres.create_database("warehouse")
     engine = connect(url, schema="getty_images")
     migrate(engine, schema="getty_images")
@@ -274,9 +275,10 @@ def test_a_warehouse_that_is_down_is_told_once_and_once_that_it_is_back(
     assert [each["Subject"] for each in mail.letters[2:]] == ["Watchdog blind"]
 
 
-def test_a_warehouse_that_hangs_is_told_when_the_time_of_the_watchdog_is_over(
+def test_a_warehouse_that_hangs_is_sent_after_the_timeout(
     mailing: Installation, mail: MailServer, warehouse: Engine
 ) -> None:
+    """The timeout is that of the watchdog."""
     with transaction(warehouse) as connection:
         connection.execute(text("LOCK TABLE channels IN ACCESS EXCLUSIVE MODE"))
         assert mailing.run(inside.watch_briefly, 4) == "failed"
@@ -286,7 +288,7 @@ def test_a_warehouse_that_hangs_is_told_when_the_time_of_the_watchdog_is_over(
     assert [each["Subject"] for each in mail.letters[1:]] == ["All clear: Watchdog blind"]
 
 
-def test_that_the_watchdog_is_blind_is_tried_again_until_it_is_told(
+def test_a_failure_of_the_watchdog_is_tried_until_it_is_sent(
     mailing: Installation, mail: MailServer, warehouse: Engine
 ) -> None:
     def set_version(number: str) -> None:
@@ -312,9 +314,9 @@ def test_that_the_watchdog_is_blind_is_tried_again_until_it_is_told(
     assert subjects() == ["Watchdog blind", "All clear: Watchdog blind"]
 
 
-def test_of_a_blindness_that_nobody_heard_of_nobody_hears_that_it_is_over(
-    mailing: Installation, mail: MailServer
-) -> None:
+def test_a_failure_that_was_never_sent_needs_no_all_clear(mailing: Installation, mail: MailServer) -> None:
+    """The failure is that of the watchdog itself."""
+
     def watch_blindly(**environment: str) -> str:
         run = (inside.run_dag, "watch.py", "asset_changes_watch")
         return str(mailing.run(*run, ASSET_CHANGES_WATCH_LAG_MINUTES="soon", **environment)[0])
@@ -331,8 +333,8 @@ def test_consumers_wake_when_something_was_loaded(installed: Installation, sandb
 
     def follow() -> dict[str, Any]:
         _, run_id = installed.run(inside.run_dag, "example_downstream.py", "asset_changes_example_downstream")
-        ((told,),) = metadata(installed, f"SELECT value FROM xcom WHERE run_id = '{run_id}' AND key = 'return_value'")
-        return dict(json.loads(told))
+        ((result,),) = metadata(installed, f"SELECT value FROM xcom WHERE run_id = '{run_id}' AND key = 'return_value'")
+        return dict(json.loads(result))
 
     def numbers() -> list[int]:
         with transaction(warehouse) as connection:
@@ -386,7 +388,7 @@ def test_a_nightly_replay_leaves_word_of_what_it_changed(
         connection.execute(text("DELETE FROM asset_states"))
     installed.run(inside.nightly_replay, 3001)
     assert left() == 1
-    installed.run(inside.nightly_replay, 3001, 2)  # what the first try mended is no more to be found
+    installed.run(inside.nightly_replay, 3001, 2)  # what the first try repaired is not found again
     assert left() == 1
     installed.run(inside.nightly_replay, 3001)
     assert left() == 0
@@ -419,12 +421,13 @@ def test_a_nightly_replay_that_is_red_is_not_completed(
     assert completed_at() is not None
 
 
-def test_every_metric_of_the_table_reaches_the_backend_of_airflow_with_its_tags(
+def test_every_metric_reaches_the_backend_with_its_tags(
     airflow: Installation,
 ) -> None:
+    """The metrics are those of the table, the backend is Airflow's."""
     sent = airflow.run(inside.sent_metrics, "loaded") + airflow.run(inside.sent_metrics, "watched")
-    told = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
-    assert told == {(each.name, each.kind, each.tags) for each in METRICS}
+    metrics = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
+    assert metrics == {(each.name, each.kind, each.tags) for each in METRICS}
     assert ("counter", "asset_changes.changes_loaded", 3, {"channel_id": "3001", "outcome": "new"}) in sent
     alerts = {tags["condition"]: value for _, name, value, tags in sent if name == "asset_changes.alert"}
     assert alerts == {each.name: float(each.name == "silent") for each in CONDITIONS}
@@ -445,7 +448,7 @@ def test_a_run_sends_what_it_loaded(installed: Installation, sandbox: Sandbox, w
         assert ("gauge", "asset_changes.channel_seq", seq, channel) in half
 
 
-def test_the_watchdog_sends_the_alerts_of_every_channel_whether_it_was_ever_read_or_not(
+def test_the_watchdog_sends_the_alerts_of_every_channel(
     installed: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     """3001 vanished, 3002 never answered, 3003 is caught up."""
@@ -473,7 +476,7 @@ def test_the_watchdog_sends_the_alerts_of_every_channel_whether_it_was_ever_read
     assert unchecked == {"3002", "3003", "3004"}
 
 
-def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
+def test_the_mail_settings_of_the_docs_are_tested_here() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
     block = page.split("<!-- smtp -->\n```\n")[1].split("\n```")[0]
     assert json.loads(block.partition("=")[2].strip("'")) == json.loads(SMTP)
@@ -487,25 +490,25 @@ def test_the_settings_of_mail_in_the_docs_are_those_of_this_test() -> None:
         ("/run/postgres", None, "postgres://localhost:5432"),
     ],
 )
-def test_openlineage_is_told_of_the_archive_that_was_read_and_of_each_table_that_was_written(
+def test_lineage_has_the_archive_read_and_the_tables_written(
     airflow: Installation, host: str, port: int | None, place: str
 ) -> None:
-    told = airflow.run(inside.lineage, host, port)
+    lineage = airflow.run(inside.lineage, host, port)
     tables = ("asset_states", "asset_changes", "deletions", "rejected_changes")
-    assert told == {
+    assert lineage == {
         "read": [f"file://{airflow.home}/archive/channel_id=3001"],
         "written": [f"{place}/copy/getty_images/{table}" for table in tables],
     }
 
 
-def test_load_and_catch_up_both_tell_openlineage_what_they_read_and_wrote(
+def test_load_and_catch_up_both_report_their_lineage(
     installed: Installation, sandbox: Sandbox, warehouse: Engine
 ) -> None:
     sandbox.append(3001, [change(1), change(2)])
     installed.environment["ASSET_CHANGES_BATCH_SIZE"] = "1"
-    told = installed.run(inside.lineage_of_run, "channels.py", CHANNEL)
+    lineage = installed.run(inside.lineage_of_run, "channels.py", CHANNEL)
     written = f"postgres://localhost:5432/{warehouse.url.database}/getty_images"
-    assert told == {
+    assert lineage == {
         "read": {f"file://{installed.home}/archive/channel_id=3001": 2},
         "written": {
             f"{written}/{table}": 2 for table in ("asset_states", "asset_changes", "deletions", "rejected_changes")
@@ -513,7 +516,7 @@ def test_load_and_catch_up_both_tell_openlineage_what_they_read_and_wrote(
     }
 
 
-def test_a_collector_receives_every_metric_by_its_name_with_its_tags(airflow: Installation) -> None:
+def test_a_collector_receives_every_metric_with_its_tags(airflow: Installation) -> None:
     with Collector() as collector:
         environment = base_environment(airflow.home) | {
             "AIRFLOW__METRICS__OTEL_ON": "True",

@@ -1,4 +1,4 @@
-"""The steps of a channel: archive first, commit once, confirm last, whatever happens in between."""
+"""The pipeline of a channel: archive first, commit once, confirm last, whatever happens in between."""
 
 import json
 import logging
@@ -32,17 +32,17 @@ from tests.core.doubles import (
     ScriptedGetty,
     at,
     body_of,
+    change,
     delivery,
     execute,
     ledger_row,
     live,
     rows,
     states,
-    told,
     value,
 )
 
-SET = body_of("7", told("1", "New", 0), told("2", "New", 1), told("2", "Delete", 2), told("", "New", 3))
+SET = body_of("7", change("1", "New", 0), change("2", "New", 1), change("2", "Delete", 2), change("", "New", 3))
 
 
 @pytest.fixture
@@ -52,28 +52,28 @@ def getty() -> ScriptedGetty:
 
 
 @pytest.fixture
-def steps(getty: ScriptedGetty, archive: Archive, warehouse: Engine) -> ChannelContext:
-    """The steps of channel 3001 with a scripted Getty."""
+def context(getty: ScriptedGetty, archive: Archive, warehouse: Engine) -> ChannelContext:
+    """Channel 3001 with a scripted Getty."""
     return ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
 
 
-def fetched(steps: ChannelContext) -> ChangeSetRef:
-    found = fetch(steps, batch_size=2200)
-    assert found is not None
-    return found
+def fetch_ref(context: ChannelContext) -> ChangeSetRef:
+    ref = fetch(context, batch_size=2200)
+    assert ref is not None
+    return ref
 
 
-def by_task(steps: ChannelContext) -> None:
+def by_task(context: ChannelContext) -> None:
     """Do what the tasks of one run do, but for catch_up."""
-    found = fetch(steps, batch_size=2200)
-    if found is not None:
-        load(steps, found)
-        confirm(steps, found)
+    ref = fetch(context, batch_size=2200)
+    if ref is not None:
+        load(context, ref)
+        confirm(context, ref)
 
 
-def at_once(steps: ChannelContext) -> None:
+def at_once(context: ChannelContext) -> None:
     """Do what the task catch_up does."""
-    catch_up(steps, batch_size=2200, minutes=1)
+    catch_up(context, batch_size=2200, minutes=1)
 
 
 BOTH_WAYS = pytest.mark.parametrize("run", [by_task, at_once])
@@ -83,9 +83,9 @@ BOTH_WAYS = pytest.mark.parametrize("run", [by_task, at_once])
 
 
 @BOTH_WAYS
-def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
+def test_the_load_is_visible_before_getty_is_asked_to_confirm(
     run: Callable[[ChannelContext], None],
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     archive: Archive,
@@ -98,7 +98,7 @@ def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
         assert archive.read_one(row["archive_uri"]) == SET
 
     getty.on_confirm, getty.deliveries = look, [delivery(SET)]
-    run(steps)
+    run(context)
     assert seen == [(True, True, None, ["1"])]
     assert ledger_row(warehouse, "7")["confirmed_at"] is not None
 
@@ -106,12 +106,12 @@ def test_when_getty_is_told_the_load_is_there_for_everybody_to_see(
 @pytest.mark.usefixtures("own_database")
 @BOTH_WAYS
 def test_a_load_that_fails_is_not_confirmed(
-    run: Callable[[ChannelContext], None], steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None], context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     execute(warehouse, "ALTER TABLE asset_states ADD CONSTRAINT refused CHECK (asset_id <> '1')")
     getty.deliveries = [delivery(SET)]
     with pytest.raises(Exception, match="refuses a statement"):
-        run(steps)
+        run(context)
     assert getty.confirmed == []
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 0
     assert value(warehouse, "SELECT count(*) FROM change_sets WHERE loaded_at IS NOT NULL") == 0
@@ -119,19 +119,19 @@ def test_a_load_that_fails_is_not_confirmed(
 
 @pytest.mark.usefixtures("own_database")
 def test_the_body_is_archived_before_the_ledger_knows_of_it(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     execute(warehouse, "ALTER TABLE change_sets ADD CONSTRAINT refused CHECK (change_set_id <> '7')")
     getty.deliveries = [delivery(SET)]
     with pytest.raises(Exception, match="refuses a statement"):
-        fetch(steps, batch_size=5)
+        fetch(context, batch_size=5)
     [found] = archive.sets(3001)
     assert archive.read(found.uri) == [Delivery(body=SET, received_at=NOON)]
 
 
-def test_a_run_counts_what_the_set_came_to(steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine) -> None:
+def test_a_run_counts_what_the_set_came_to(context: ChannelContext, getty: ScriptedGetty, warehouse: Engine) -> None:
     getty.deliveries = [delivery(SET)]
-    by_task(steps)
+    by_task(context)
     row = ledger_row(warehouse, "7")
     counts = [row[f"{name}_count"] for name in ("change", "new", "update", "delete", "superseded", "rejected")]
     assert counts == [4, 1, 0, 1, 1, 1]
@@ -141,12 +141,12 @@ def test_a_run_counts_what_the_set_came_to(steps: ChannelContext, getty: Scripte
     assert row["loaded_at"] < row["committed_at"] <= row["confirmed_at"]
 
 
-def test_the_last_line_of_a_load_tells_its_story(
-    steps: ChannelContext, getty: ScriptedGetty, caplog: pytest.LogCaptureFixture
+def test_the_last_line_of_a_load_has_its_numbers(
+    context: ChannelContext, getty: ScriptedGetty, caplog: pytest.LogCaptureFixture
 ) -> None:
     getty.deliveries = [delivery(SET)]
     with caplog.at_level(logging.INFO):
-        load(steps, fetched(steps))
+        load(context, fetch_ref(context))
     assert (
         "Loaded change set 7: channel=3001 changes=4 new=1 updates=0 deletes=1 superseded=1 rejected=1" in caplog.text
     )
@@ -154,10 +154,10 @@ def test_the_last_line_of_a_load_tells_its_story(
 
 
 def test_caught_up_says_so_once_and_stamps_the_channel(
-    steps: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
+    context: ChannelContext, warehouse: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        assert fetch(steps, batch_size=5) is None
+        assert fetch(context, batch_size=5) is None
     assert [r.message for r in caplog.records if "Caught up" in r.message] == [
         "Caught up: channel=3001 has no change to hand out"
     ]
@@ -168,10 +168,10 @@ def test_caught_up_says_so_once_and_stamps_the_channel(
 
 @BOTH_WAYS
 def test_a_set_without_changes_goes_all_the_way(
-    run: Callable[[ChannelContext], None], steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
+    run: Callable[[ChannelContext], None], context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     getty.deliveries = [delivery(body_of("7"))]
-    run(steps)
+    run(context)
     assert getty.confirmed == ["7"]
     assert ledger_row(warehouse, "7")["change_count"] == 0
 
@@ -179,29 +179,29 @@ def test_a_set_without_changes_goes_all_the_way(
 # What is refused.
 
 
-def test_a_set_that_is_not_loaded_is_never_confirmed(steps: ChannelContext, getty: ScriptedGetty) -> None:
+def test_a_set_that_is_not_loaded_is_never_confirmed(context: ChannelContext, getty: ScriptedGetty) -> None:
     getty.deliveries = [delivery(SET)]
-    found = fetched(steps)
+    ref = fetch_ref(context)
     with pytest.raises(NotLoaded, match="is not loaded, so it is not confirmed"):
-        confirm(steps, found)
+        confirm(context, ref)
     with pytest.raises(NotLoaded):
-        confirm(steps, replace(found, change_set_id="8"))
+        confirm(context, replace(ref, change_set_id="8"))
     assert getty.confirmed == []
 
 
-def test_a_set_that_the_ledger_does_not_know_is_not_loaded(steps: ChannelContext, getty: ScriptedGetty) -> None:
+def test_a_set_that_the_ledger_does_not_know_is_not_loaded(context: ChannelContext, getty: ScriptedGetty) -> None:
     getty.deliveries = [delivery(SET)]
     with pytest.raises(NotLoaded, match="run the channel again from `fetch`"):
-        load(steps, replace(fetched(steps), change_set_id="8"))
+        load(context, replace(fetch_ref(context), change_set_id="8"))
 
 
 @pytest.mark.usefixtures("own_database")
 @pytest.mark.parametrize("version", [None, "0000", "9999"])
 @pytest.mark.parametrize("run", [by_task, at_once])
-def test_another_schema_version_is_refused_before_getty_is_asked(
+def test_another_schema_version_is_refused_before_any_call(
     run: Callable[[ChannelContext], None],
     version: str | None,
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
 ) -> None:
@@ -211,7 +211,7 @@ def test_another_schema_version_is_refused_before_getty_is_asked(
     with pytest.raises(
         SchemaMismatch, match=rf"version {version or 'none'}.*`airflow dags trigger asset_changes_discovery`"
     ):
-        run(steps)
+        run(context)
     assert getty.asked == 0
 
 
@@ -220,40 +220,40 @@ NOT_UNDERSTOOD = [b"[]", b"7", b'"text"', b'{"status": "ok"}', b'{"change_set_id
 
 @BOTH_WAYS
 @pytest.mark.parametrize("body", NOT_UNDERSTOOD)
-def test_a_structure_that_is_not_understood_is_kept_and_not_confirmed(
+def test_an_unknown_structure_is_archived_and_not_confirmed(
     body: bytes,
     run: Callable[[ChannelContext], None],
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     tmp_path: Path,
 ) -> None:
     getty.deliveries = [delivery(body)]
     with pytest.raises(UnreadableChangeSet, match=r"Channel 3001: .*\.unreadable\.gz") as caught:
-        run(steps)
+        run(context)
     [path] = tmp_path.rglob("*.gz")
     assert str(path) in str(caught.value)
-    assert steps.archive.read_one(str(caught.value).rpartition(" ")[2]) == body
+    assert context.archive.read_one(str(caught.value).rpartition(" ")[2]) == body
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
     assert value(warehouse, "SELECT archive_uri FROM archive_findings WHERE kind = 'unreadable'").endswith(path.name)
     assert getty.confirmed == []
 
 
 def test_a_warehouse_that_is_away_hides_no_unreadable_body(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, tmp_path: Path
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, tmp_path: Path
 ) -> None:
     """Its finding cannot be written: the task still fails with the body's own error, and the archive has the body."""
     getty.deliveries = [delivery(b"[]")]
     away = connect(warehouse.url.set(host="127.0.0.1", port=free_port(), query={}), schema="getty_images")
     with pytest.raises(UnreadableChangeSet, match=r"Channel 3001: .*\.unreadable\.gz"):
-        request_and_archive(replace(steps, warehouse=away), batch_size=5)
+        request_and_archive(replace(context, warehouse=away), batch_size=5)
     assert len([*tmp_path.rglob("*.unreadable.gz")]) == 1
 
 
-def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
+def test_with_confirm_off_a_set_is_loaded_and_stays_with_getty(
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
-    looking = replace(steps, confirms=False)
+    looking = replace(context, confirms=False)
     getty.deliveries = [delivery(SET)]
     by_task(looking)
     assert catch_up(looking, batch_size=5, minutes=1).sets == 0
@@ -266,27 +266,28 @@ def test_looking_without_consuming_loads_and_leaves_the_set_with_getty(
 
 
 def test_what_is_confirmed_is_not_confirmed_again(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
     getty.deliveries = [delivery(SET)]
-    found = fetched(steps)
-    load(steps, found)
-    assert confirm(steps, found) is True
+    ref = fetch_ref(context)
+    load(context, ref)
+    assert confirm(context, ref) is True
     before = ledger_row(warehouse, "7")
-    assert confirm(steps, found) is False
+    assert confirm(context, ref) is False
     assert getty.confirmed == ["7"]
     assert ledger_row(warehouse, "7") == before
 
 
 @BOTH_WAYS
-def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_not_loaded_again(
-    run: Callable[[ChannelContext], None], steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
+def test_a_confirmed_set_that_comes_again_is_confirmed_again(
+    run: Callable[[ChannelContext], None], context: ChannelContext, getty: ScriptedGetty, warehouse: Engine
 ) -> None:
+    """It is not loaded again."""
     getty.deliveries = [delivery(SET)]
-    run(steps)
+    run(context)
     before, row = states(warehouse), ledger_row(warehouse, "7")
     getty.deliveries = [delivery(SET, status=200, received_at=NOON + timedelta(hours=1))]
-    run(steps)
+    run(context)
     assert getty.confirmed == ["7", "7"]
     assert states(warehouse) == before
     again = ledger_row(warehouse, "7")
@@ -296,26 +297,27 @@ def test_a_set_that_comes_again_after_its_confirmation_is_confirmed_again_and_no
 
 @pytest.mark.parametrize(("tries", "earlier_try", "warns"), [(1, False, True), (2, False, False), (1, True, False)])
 @BOTH_WAYS
-def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
+def test_an_unknown_set_counts_as_confirmed(
     run: Callable[[ChannelContext], None],
     tries: int,
     earlier_try: bool,
     warns: bool,
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """It warns where nobody here tried to confirm it."""
     getty.deliveries = [delivery(SET)]
     if earlier_try:
         getty.on_confirm = lambda change_set_id: (_ for _ in ()).throw(ConnectionError("lost"))
         with pytest.raises(ConnectionError):
-            run(steps)
+            run(context)
         assert ledger_row(warehouse, "7")["confirm_tried_at"] is not None
         getty.on_confirm, getty.deliveries = lambda change_set_id: None, [delivery(SET, status=200)]
     getty.answers = [Confirmation(is_known=False, tries=tries)]
     with caplog.at_level(logging.WARNING):
-        run(steps)
+        run(context)
     row = ledger_row(warehouse, "7")
     assert row["confirmed_at"] is not None
     assert row["is_confirm_implied"] is warns
@@ -323,20 +325,20 @@ def test_an_unknown_set_counts_as_confirmed_and_warns_where_nobody_here_tried(
 
 
 @pytest.mark.parametrize(
-    "following", [delivery(body_of("8", told("9", "New", 5))), None], ids=["another set", "nothing"]
+    "following", [delivery(body_of("8", change("9", "New", 5))), None], ids=["another set", "nothing"]
 )
 @BOTH_WAYS
-def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
+def test_the_next_answer_proves_a_confirmation_that_was_lost(
     run: Callable[[ChannelContext], None],
     following: object,
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
 ) -> None:
     getty.deliveries = [delivery(SET)]
-    load(steps, fetched(steps))
+    load(context, fetch_ref(context))
     getty.deliveries = [following] if following else []  # type: ignore[list-item]
-    run(steps)
+    run(context)
     row = ledger_row(warehouse, "7")
     assert row["confirmed_at"] is not None
     assert row["is_confirm_implied"] is True
@@ -344,18 +346,19 @@ def test_the_next_answer_proves_a_confirmation_whose_stamp_was_lost(
 
 
 @BOTH_WAYS
-def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
+def test_a_set_that_another_consumer_confirmed_is_loaded(
     run: Callable[[ChannelContext], None],
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """It is loaded from the archive."""
     getty.deliveries = [delivery(SET)]
-    fetched(steps)
-    getty.deliveries = [delivery(body_of("8", told("9", "New", 5)))]
+    fetch_ref(context)
+    getty.deliveries = [delivery(body_of("8", change("9", "New", 5)))]
     with caplog.at_level(logging.WARNING):
-        run(steps)
+        run(context)
     assert live(warehouse) == ["1", "9"]
     assert ledger_row(warehouse, "7")["is_confirm_implied"] is True
     assert getty.confirmed == ["8"]
@@ -365,29 +368,28 @@ def test_a_set_that_somebody_else_confirmed_is_loaded_from_the_archive(
 # Redeliveries.
 
 
-def loaded(steps: ChannelContext, getty: ScriptedGetty, body: bytes, **more: object) -> None:
+def loaded(context: ChannelContext, getty: ScriptedGetty, body: bytes, **more: object) -> None:
     """Let a body be fetched and loaded."""
     getty.deliveries = [delivery(body, **more)]  # type: ignore[arg-type]
-    load(steps, fetched(steps))
+    load(context, fetch_ref(context))
 
 
-def test_loading_again_returns_the_ledgers_counts_and_changes_nothing(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine
-) -> None:
+def test_loading_again_changes_nothing(context: ChannelContext, getty: ScriptedGetty, warehouse: Engine) -> None:
+    """It returns the counts of the ledger."""
     getty.deliveries = [delivery(SET)]
-    found = fetched(steps)
-    first = load(steps, found)
+    ref = fetch_ref(context)
+    first = load(context, ref)
     tables = ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets")
     before = {name: rows(warehouse, f"SELECT * FROM {name}") for name in tables}
-    again = load(steps, found)
+    again = load(context, ref)
     assert again.counts == first.counts
     assert {name: rows(warehouse, f"SELECT * FROM {name}") for name in tables} == before
 
 
 def test_the_same_set_in_another_spelling_changes_nothing(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
-    plain = body_of("7", told("1", "New", 0), told("2", "Delete", 1))
+    plain = body_of("7", change("1", "New", 0), change("2", "Delete", 1))
     camel = json.dumps(
         {
             "changeSetId": 7,
@@ -397,9 +399,9 @@ def test_the_same_set_in_another_spelling_changes_nothing(
             ],
         }
     ).encode()
-    loaded(steps, getty, plain)
+    loaded(context, getty, plain)
     before = states(warehouse)
-    loaded(steps, getty, camel, status=200, received_at=NOON + timedelta(minutes=9))
+    loaded(context, getty, camel, status=200, received_at=NOON + timedelta(minutes=9))
     assert states(warehouse) == before
     row = ledger_row(warehouse, "7")
     assert (row["redelivered_count"], row["change_count"]) == (1, 2)
@@ -408,23 +410,23 @@ def test_the_same_set_in_another_spelling_changes_nothing(
 
 
 @pytest.mark.parametrize("was_loaded", [True, False])
-def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
+def test_a_longer_delivery_adds_messages_at_the_next_positions(
     was_loaded: bool,
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     archive: Archive,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    one, two, three = told("1", "New", 0), told("2", "New", 1), told("", "New", 2)
+    one, two, three = change("1", "New", 0), change("2", "New", 1), change("", "New", 2)
     if was_loaded:
-        loaded(steps, getty, body_of("7", one))
+        loaded(context, getty, body_of("7", one))
     else:
         getty.deliveries = [delivery(body_of("7", one))]
-        fetched(steps)
+        fetch_ref(context)
     before = ledger_row(warehouse, "7")["channel_seq"]
     with caplog.at_level(logging.WARNING):
-        loaded(steps, getty, body_of("7", one, two, three), status=200, received_at=NOON + timedelta(minutes=9))
+        loaded(context, getty, body_of("7", one, two, three), status=200, received_at=NOON + timedelta(minutes=9))
     assert "with 2 messages more" in caplog.text
     assert rows(warehouse, "SELECT position, asset_id, fetched_at FROM asset_changes ORDER BY position") == [
         {"position": 0, "asset_id": "1", "fetched_at": NOON},
@@ -439,13 +441,13 @@ def test_a_longer_delivery_adds_its_messages_at_the_next_positions(
 
 
 def test_a_shorter_delivery_takes_nothing_away(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
-    one, two = told("1", "New", 0), told("2", "New", 1)
-    loaded(steps, getty, body_of("7", one, two))
+    one, two = change("1", "New", 0), change("2", "New", 1)
+    loaded(context, getty, body_of("7", one, two))
     before = ledger_row(warehouse, "7")["channel_seq"]
-    loaded(steps, getty, body_of("7", two), status=200)
-    loaded(steps, getty, body_of("7"), status=200)
+    loaded(context, getty, body_of("7", two), status=200)
+    loaded(context, getty, body_of("7"), status=200)
     assert live(warehouse) == ["1", "2"]
     row = ledger_row(warehouse, "7")
     assert (row["change_count"], row["redelivered_count"], row["channel_seq"]) == (2, 2, before)
@@ -454,24 +456,24 @@ def test_a_shorter_delivery_takes_nothing_away(
 
 
 def test_deliveries_that_differ_again_and_again_add_up(
-    steps: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
+    context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
-    asset = [told(str(number), "New", number) for number in range(5)]
+    asset = [change(str(number), "New", number) for number in range(5)]
     for held in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
-        loaded(steps, getty, body_of("7", *(asset[number] for number in held)), status=200)
+        loaded(context, getty, body_of("7", *(asset[number] for number in held)), status=200)
     assert live(warehouse) == ["0", "1", "2", "3", "4"]
     assert value(warehouse, "SELECT string_agg(asset_id, '' ORDER BY position) FROM asset_changes") == "01234"
     assert ledger_row(warehouse, "7")["change_count"] == 5
 
 
 def test_an_object_that_the_archive_lost_is_written_again(
-    steps: ChannelContext, getty: ScriptedGetty, archive: Archive, caplog: pytest.LogCaptureFixture
+    context: ChannelContext, getty: ScriptedGetty, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loaded(steps, getty, SET)
+    loaded(context, getty, SET)
     [kept] = archive.sets(3001)
     archive.remove(kept.uri)
     with caplog.at_level(logging.WARNING):
-        loaded(steps, getty, SET, status=200)
+        loaded(context, getty, SET, status=200)
     assert "was lost or damaged: it is written again" in caplog.text
     assert archive.read(kept.uri) == [Delivery(body=SET, received_at=NOON)]
 
@@ -479,7 +481,7 @@ def test_an_object_that_the_archive_lost_is_written_again(
 @BOTH_WAYS
 def test_what_a_worker_left_in_the_archive_when_it_died_is_used(
     run: Callable[[ChannelContext], None],
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     archive: Archive,
@@ -488,7 +490,7 @@ def test_what_a_worker_left_in_the_archive_when_it_died_is_used(
     uri = archive.uri_for(3001, "7", fetched_at=earlier)
     archive.write(uri, SET)
     getty.deliveries = [delivery(SET, status=200, received_at=earlier + timedelta(minutes=5))]
-    run(steps)
+    run(context)
     row = ledger_row(warehouse, "7")
     assert (row["archive_uri"], row["fetched_at"]) == (uri, earlier)
     assert len(list(archive.sets(3001))) == 1
@@ -504,9 +506,9 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
 
         def work() -> None:
             client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
-            steps = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
+            context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
             start.wait()
-            catch_up(steps, batch_size=100, minutes=1)
+            catch_up(context, batch_size=100, minutes=1)
 
         with ThreadPoolExecutor(2) as workers:
             for done in [workers.submit(work) for _ in range(2)]:
@@ -525,10 +527,10 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
 
 
 @pytest.mark.parametrize(("status", "fetched_at"), [(200, NOON), (201, NOON + timedelta(seconds=1))])
-def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
+def test_a_worker_that_was_overtaken_in_its_fetch_adds_nothing(
     status: int,
     fetched_at: datetime,
-    steps: ChannelContext,
+    context: ChannelContext,
     getty: ScriptedGetty,
     warehouse: Engine,
     archive: Archive,
@@ -543,15 +545,15 @@ def test_a_worker_that_was_overtaken_while_it_fetched_adds_nothing(
         def write(self, uri: str, body: bytes, **more: Any) -> None:
             super().write(uri, body, **more)
             rival = ScriptedGetty([delivery(SET, status=status, received_at=NOON + timedelta(seconds=1))])
-            other = replace(steps, source=rival)
-            load(other, fetched(other))
+            other = replace(context, source=rival)
+            load(other, fetch_ref(other))
 
     getty.deliveries = [delivery(SET)]
-    slow = replace(steps, archive=Overtaken(UPath(f"file://{tmp_path}/archive")))
-    found = fetched(slow)
-    assert load(slow, found).counts.changes == 4
+    slow = replace(context, archive=Overtaken(UPath(f"file://{tmp_path}/archive")))
+    ref = fetch_ref(slow)
+    assert load(slow, ref).counts.changes == 4
     row = ledger_row(warehouse, "7")
     assert (row["fetched_at"], row["redelivered_count"]) == (fetched_at, 1)
-    assert found.archive_uri == row["archive_uri"]
+    assert ref.archive_uri == row["archive_uri"]
     assert [each.uri for each in archive.sets(3001)] == [row["archive_uri"]]
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3

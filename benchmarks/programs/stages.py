@@ -42,9 +42,7 @@ STAGES = (
     ("log line", "pipeline.load", "log_loaded"),
 )
 _INSERT = re.compile(r"(?i)\b(INSERT) INTO (\w+)")
-_STATEMENT = re.compile(
-    r"(?is)^\s*(?:(UPDATE) (\w+)|(SELECT).*?\bFROM\s+(\w+)|(COPY) (\w+)|(\w+)(?:\s+(\w+))?)"
-)
+_STATEMENT = re.compile(r"(?is)^\s*(?:(UPDATE) (\w+)|(SELECT).*?\bFROM\s+(\w+)|(COPY) (\w+)|(\w+)(?:\s+(\w+))?)")
 
 
 class Inner(threading.local):

@@ -6,6 +6,7 @@ again, one guard by time alone, nothing known of what was live before: a crash o
 
 import gzip
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,10 @@ SELECT channel_id, change_set_id, position, asset_id, changed_at, is_time_inferr
 FROM asset_changes WHERE {_THE_SET} AND asset_lifecycle = 'Delete'
 """
 _LEDGER = """
-INSERT INTO change_sets (channel_id, change_set_id, archive_uri, content_hash, fetched_at, loaded_at, change_count)
-VALUES (%(channel_id)s, %(change_set_id)s, %(archive_uri)s, '', %(fetched_at)s, clock_timestamp(), %(change_count)s)
+INSERT INTO change_sets (channel_id, change_set_id, archive_uri, content_hash, fetched_at, loaded_at,
+    change_count, new_count, update_count, delete_count)
+VALUES (%(channel_id)s, %(change_set_id)s, %(archive_uri)s, '', %(fetched_at)s, clock_timestamp(),
+    %(changes)s, %(New)s, %(Update)s, %(Delete)s)
 """
 
 
@@ -80,7 +83,8 @@ def setup(settings: dict[str, Any]) -> DoSets:
                 "change_set_id": change_set_id,
                 "fetched_at": fetched_at,
                 "archive_uri": str(path),
-                "change_count": len(assets),
+                "changes": len(assets),
+                **Counter(asset["asset_lifecycle"] for asset in assets),
             }
             start = f"{fetched_at.isoformat()},{channel_id},{change_set_id}"
             with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""One run of a channel's DAG against as many empty tasks, on the same real stack."""
+"""One run of a channel's DAG against as many tasks that each push one XCom, on the same real stack."""
 
 import json
 import subprocess
@@ -27,8 +27,8 @@ def measure(bench: Bench) -> None:
         finally:
             EmbeddedPostgres(Path(name) / "state" / "postgres").remove()
     runs = json.loads(output.splitlines()[-1])
-    ours, empty = ([run for run in runs if run["dag_id"] == dag_id][1:] for dag_id in DAGS)
-    _report(bench, ours, empty)
+    ours, pushes = ([run for run in runs if run["dag_id"] == dag_id][1:] for dag_id in DAGS)
+    _report(bench, ours, pushes)
 
 
 def _output_of_stack(settings: str) -> str:
@@ -43,18 +43,18 @@ def _output_of_stack(settings: str) -> str:
     return output
 
 
-def _report(bench: Bench, ours: list[dict[str, Any]], empty: list[dict[str, Any]]) -> None:
+def _report(bench: Bench, ours: list[dict[str, Any]], pushes: list[dict[str, Any]]) -> None:
     add = bench.results.add
     add("one run of a channel's DAG, one full set", [_duration(run["run"]) for run in ours], "s")
-    add("one run of as many empty tasks", [_duration(run["run"]) for run in empty], "s")
-    ratio = [_duration(one["run"]) / _duration(other["run"]) for one, other in zip(ours, empty, strict=True)]
-    add("one run of a channel's DAG / empty tasks", ratio, "x", Budget(at_most=1.3))
+    add("one run of as many tasks that each push one XCom", [_duration(run["run"]) for run in pushes], "s")
+    ratio = [_duration(one["run"]) / _duration(other["run"]) for one, other in zip(ours, pushes, strict=True)]
+    add("one run of a channel's DAG / as many tasks that each push one XCom", ratio, "x", Budget(at_most=1.3))
     for number, task in enumerate(ours[0]["tasks"]):
         add(f"channel DAG, {task['task_id']}: waited", [_waited(run, number) for run in ours], "s")
         add(f"channel DAG, {task['task_id']}: ran", [_ran(run, number) for run in ours], "s")
-    count = len(empty[0]["tasks"])
-    add("empty DAG, each task: waited", [_waited(run, number) for run in empty for number in range(count)], "s")
-    add("empty DAG, each task: ran", [_ran(run, number) for run in empty for number in range(count)], "s")
+    count = len(pushes[0]["tasks"])
+    add("DAG of XComs, each task: waited", [_waited(run, number) for run in pushes for number in range(count)], "s")
+    add("DAG of XComs, each task: ran", [_ran(run, number) for run in pushes for number in range(count)], "s")
 
 
 def _waited(run: dict[str, Any], number: int) -> float:

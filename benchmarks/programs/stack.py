@@ -1,4 +1,4 @@
-"""A real stack that runs a channel's DAG and a DAG of empty tasks in turns; prints what Airflow reports of the runs.
+"""A real stack that runs a channel's DAG and that of xcom_tasks.py in turns; prints what Airflow reports of the runs.
 
 `python -m benchmarks.programs.stack <settings as JSON>`: `folder`, `pairs`, `feed` (as in feed.py).
 A program of its own, because a stack takes the signals of its process.
@@ -27,7 +27,7 @@ from benchmarks.feed import bodies
 from benchmarks.measuring import PROJECT
 
 CHANNEL_ID = 3001
-DAGS = ("asset_changes_editorial_image_3001", "asset_changes_empty_tasks")
+DAGS = ("asset_changes_editorial_image_3001", "asset_changes_xcom_tasks")
 _ENDED = ("success", "failed")
 _TIMEOUT_SECONDS = 180
 
@@ -62,10 +62,10 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Copy the DAGs, with the empty ones among them, and schedule no run but ours."""
+    """Copy the DAGs, with the one of the XComs among them, and schedule no run but ours."""
     dags = folder / "dags"
     shutil.copytree(PROJECT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "benchmarks" / "empty_tasks.py", dags)
+    shutil.copy(PROJECT / "benchmarks" / "xcom_tasks.py", dags)
     return {"AIRFLOW__CORE__DAGS_FOLDER": str(dags), "ASSET_CHANGES_SCHEDULE": "0 0 1 1 *"}
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import psycopg
@@ -21,27 +22,27 @@ import psycopg
 from benchmarks.programs import ours
 from benchmarks.programs.rounds import DoSets, Timed, serve
 
-# Stage and function; one that the core no longer has is skipped.
+# Stage, module and function.
 STAGES = (
-    ("call PUT", "asset_changes.getty_api.client", "AssetChangesClient.get_change_set"),
-    ("call PUT: read JSON", "asset_changes.getty_api.responses", "_document"),
-    ("call DELETE", "asset_changes.getty_api.client", "AssetChangesClient.confirm_change_set"),
-    ("parse", "asset_changes.getty_api.parsing", "parse_change_set"),
-    ("prepare: other", "asset_changes.pipeline.transform", "prepare"),
-    ("prepare: assess", "asset_changes.pipeline.transform", "assess"),
-    ("prepare: rows as CSV", "asset_changes.pipeline.transform", "_csv"),
-    ("archive", "asset_changes.archive", "Archive.write"),
-    ("archive: durable write", "asset_changes.archive", "_write_durably"),
-    ("waiting for the archive", "asset_changes.pipeline.fetch", "InHand.wait_until_archived"),
-    ("Python of settle", "asset_changes.pipeline.steps", "settle"),
-    ("Python of record", "asset_changes.pipeline.steps", "record"),
-    ("Python of load_in", "asset_changes.pipeline.steps", "load_in"),
-    ("Python of load_set", "asset_changes.warehouse.loader", "load_set"),
-    ("log line", "asset_changes.pipeline.steps", "log_loaded"),
+    ("call PUT", "getty_api.client", "AssetChangesClient.get_change_set"),
+    ("call PUT: read JSON", "getty_api.responses", "document"),
+    ("call DELETE", "getty_api.client", "AssetChangesClient.confirm_change_set"),
+    ("parse", "getty_api.parsing", "parse_change_set"),
+    ("parse: content hash", "getty_api.content", "content_hash"),
+    ("transform: other", "pipeline.transform", "transform"),
+    ("transform: assess", "pipeline.transform", "assess"),
+    ("transform: rows as CSV", "pipeline.transform", "_csv"),
+    ("archive", "archive", "Archive.write"),
+    ("archive: durable write", "archive", "_write_durably"),
+    ("Python of request_and_archive", "pipeline.fetch", "request_and_archive"),
+    ("Python of record_in_ledger", "pipeline.fetch", "record_in_ledger"),
+    ("Python of load_in_transaction", "pipeline.load", "load_in_transaction"),
+    ("Python of load_first", "warehouse.loader", "load_first"),
+    ("Python of send_confirmation", "pipeline.confirm", "send_confirmation"),
+    ("log line", "pipeline.load", "log_loaded"),
 )
-_STATEMENT = re.compile(
-    r"(?is)^\s*(?:(INSERT) INTO (\w+)|(UPDATE) (\w+)|(SELECT).*?\bFROM\s+(\w+)|(COPY) (\w+)|(\w+)(?:\s+(\w+))?)"
-)
+_INSERT = re.compile(r"(?i)\b(INSERT) INTO (\w+)")
+_STATEMENT = re.compile(r"(?is)^\s*(?:(UPDATE) (\w+)|(SELECT).*?\bFROM\s+(\w+)|(COPY) (\w+)|(\w+)(?:\s+(\w+))?)")
 
 
 class Inner(threading.local):
@@ -81,12 +82,12 @@ class StageTimes:
     def install(self) -> None:
         """Put a timer into each stage, into each statement and each commit."""
         for stage, module, path in STAGES:
-            owner: Any = importlib.import_module(module)
+            owner: Any = importlib.import_module(f"asset_changes.{module}")
             *owners, name = path.split(".")
             for each in owners:
-                owner = getattr(owner, each, None)
-            if function := getattr(owner, name, None):
-                _replace(function, self.timed(function, lambda *_, stage=stage: stage), owner)
+                owner = getattr(owner, each)
+            function = getattr(owner, name)
+            _replace(function, self.timed(function, lambda *_, stage=stage: stage), owner)
         cursor: Any = psycopg.Cursor
         for owner, attribute, label in (
             (cursor, "execute", lambda _cursor, query, *_: statement(query)),
@@ -94,13 +95,15 @@ class StageTimes:
             (psycopg.Copy, "write", lambda *_: "SQL: COPY, sending"),
             (psycopg.Copy, "finish", lambda *_: "SQL: COPY, finishing"),
             (psycopg.Connection, "commit", lambda *_: "SQL: COMMIT"),
+            (Future, "result", lambda *_: "futures: waiting for the archive"),
         ):
             setattr(owner, attribute, self.timed(getattr(owner, attribute), label))
 
 
 def statement(query: Any) -> str:
     """Return a statement's verb and table."""
-    found = _STATEMENT.match(query if isinstance(query, str) else str(query))
+    sent = query.decode() if isinstance(query, bytes) else str(query)
+    found = _INSERT.search(sent) or _STATEMENT.match(sent)
     words = [each for each in found.groups() if each] if found else ["other"]
     return f"SQL: {' '.join(words)}"
 
@@ -143,7 +146,7 @@ def _stages(times: StageTimes, sets: int, total: float) -> str:
     rows = sorted([*times.seconds.items(), ("everything else", rest)], key=lambda row: -row[1])
     lines = [
         f"{seconds / sets * 1000:8.2f} ms {seconds / total:6.1%} {times.calls.get(stage, 0) / sets:6.2f} calls  {stage}"
-        f"{' (in_background the others)' if stage in in_background else ''}"
+        f"{' (meanwhile, in a thread)' if stage in in_background else ''}"
         for stage, seconds in rows
     ]
     return "\n".join([f"{total / sets * 1000:8.2f} ms per set of 2,200, stages by their own time", *lines, ""])

@@ -20,7 +20,7 @@ from asset_changes.warehouse.engine import transaction
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, execute, live, rows, told, value
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows, value
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def was_read_by_older_code(warehouse: Engine, change_set_id: str, *, hours_late:
 
 @pytest.mark.parametrize("is_loop", [False, True])
 def test_a_redelivery_mends_what_was_misread(is_loop: bool, context: ChannelContext, warehouse: Engine) -> None:
-    body = body_of("1", told("a", "New", 0), told("b", "Delete", 1))
+    body = body_of("1", change("a", "New", 0), change("b", "Delete", 1))
     run(context, body)
     was_read_by_older_code(warehouse, "1", hours_late=5)
     if is_loop:
@@ -66,9 +66,9 @@ def test_a_redelivery_mends_what_was_misread(is_loop: bool, context: ChannelCont
 def test_tombstones_get_their_own_channel_back(context: ChannelContext, warehouse: Engine) -> None:
     """Older code read other ids in channel 3001; what is left of these today are Deletes of channel 3003."""
     numbers = range(500)
-    body = body_of("1", *(told(f"b{each}", "New", 0) for each in numbers))
+    body = body_of("1", *(change(f"b{each}", "New", 0) for each in numbers))
     run(context, body)
-    deletes = [told(f"a{each}", "Delete", 1, asset_type="Film") for each in numbers]
+    deletes = [change(f"a{each}", "Delete", 1, asset_type="Film") for each in numbers]
     run(context, body_of("2", *deletes), channel=EDITORIAL_FILM)
     for statement in (
         "UPDATE change_sets SET content_hash = '1:x' WHERE change_set_id = '1'",
@@ -95,7 +95,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def test_a_new_reading_waits_for_what_another_channel_says(context: ChannelContext, warehouse: Engine) -> None:
     """Newer code reads an id that nobody knew, while a load that is not committed deletes that asset."""
-    body = body_of("1", told("a", "New", 0))
+    body = body_of("1", change("a", "New", 0))
     run(context, body)
     for statement in (
         "UPDATE change_sets SET content_hash = '1:x'",
@@ -104,7 +104,7 @@ def test_a_new_reading_waits_for_what_another_channel_says(context: ChannelConte
     ):
         execute(warehouse, statement)
     film = replace(
-        context, channel=EDITORIAL_FILM, source=ScriptedGetty([delivery(body_of("2", told("a", "Delete", 1)))])
+        context, channel=EDITORIAL_FILM, source=ScriptedGetty([delivery(body_of("2", change("a", "Delete", 1)))])
     )
     ref = fetch(film, batch_size=9)
     assert ref is not None
@@ -123,11 +123,11 @@ def test_a_replay_reads_a_waiting_set_anew_before_it_counts_as_loaded(
     context: ChannelContext, warehouse: Engine
 ) -> None:
     """Older code misread a set; newer code was handed a longer one and died before its load."""
-    messages = [told("a", "New", 0), told("b", "New", 1)]
+    messages = [change("a", "New", 0), change("b", "New", 1)]
     run(context, body_of("1", *messages))
     was_read_by_older_code(warehouse, "1", hours_late=5)
     longer = delivery(
-        body_of("1", *messages, told("a", "Delete", 2)), status=200, received_at=NOON + timedelta(minutes=9)
+        body_of("1", *messages, change("a", "Delete", 2)), status=200, received_at=NOON + timedelta(minutes=9)
     )
     fetch(replace(context, source=ScriptedGetty([longer])), batch_size=9)
     replay(EDITORIAL_IMAGES, archive=context.archive, warehouse=warehouse)

@@ -14,7 +14,7 @@ from asset_changes.pipeline.replay import replay
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, delivery, execute, live, rows, told
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows
 
 CONTENT = "asset_states, asset_changes, deletions, rejected_changes, change_sets, channels"
 LATER = NOON + timedelta(minutes=9)
@@ -25,8 +25,8 @@ def test_a_rebuild_that_is_completed_later_claims_no_first_removal(
     damaged: str, archive: Archive, warehouse: Engine, tmp_path: Path
 ) -> None:
     """One of two objects of a set cannot be read at the rebuild, and is brought back afterwards."""
-    messages = [told("a", "New", 0), told("b", "Delete", 1)]
-    longer = delivery(body_of("1", *messages, told("c", "Delete", 2)), status=200, received_at=LATER)
+    messages = [change("a", "New", 0), change("b", "Delete", 1)]
+    longer = delivery(body_of("1", *messages, change("c", "Delete", 2)), status=200, received_at=LATER)
     for each in (delivery(body_of("1", *messages)), longer):
         context = ChannelContext(
             channel=EDITORIAL_IMAGES, source=ScriptedGetty([each]), archive=archive, warehouse=warehouse
@@ -56,7 +56,7 @@ def test_an_object_that_is_written_again_keeps_the_times(
     """What a delivery says that came hours after the first is no time of the future, whichever object holds it."""
     context = ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
     word = "Update" if is_longer_lost else "Delete"  # the evidence would tell when the longer delivery came
-    messages = [told("a", "New", 0), told("a", word, 200), told("b", "New", 210)]
+    messages = [change("a", "New", 0), change("a", word, 200), change("b", "New", 210)]
 
     def comes(*some: object, hours: int) -> None:
         again = delivery(body_of("1", *some), status=200, received_at=NOON + timedelta(hours=hours))

@@ -391,7 +391,7 @@ def test_a_redelivery_makes_no_delete_look_younger(way: str, context: ChannelCon
 def test_a_misread_time_is_taken_back_when_its_set_comes_again(
     way: str, context: ChannelContext, warehouse: Engine
 ) -> None:
-    body = body_of("1", told("a", "New", 0), told("b", "Delete", 1))
+    body = body_of("1", change("a", "New", 0), change("b", "Delete", 1))
     run(replace(context, confirms=False), body)
     wrong = "'2026-03-01T17:00Z'"
     as_older_code_read_it(

@@ -68,10 +68,9 @@ _ADD_DELETIONS = """
             WHERE delivered.change_set_id = deletes.change_set_id AND first_position <= position
             ORDER BY first_position DESC, received_at DESC LIMIT 1),
            applied_at,
-           CASE WHEN is_new THEN EXISTS (
-               SELECT FROM ended WHERE ended.asset_id = deletes.asset_id AND upserted_at <= changed_at) END,
+           CASE WHEN is_new THEN coalesce(upserted_at <= changed_at, false) END,
            NOT is_new
-    FROM deletes CROSS JOIN clock
+    FROM deletes LEFT JOIN ended USING (asset_id) CROSS JOIN clock
     ON CONFLICT DO NOTHING"""
 _IS_ADDED = """(change_set_id, position) IN (
             SELECT * FROM unnest(CAST(:new_ids AS text[]), CAST(:new_positions AS integer[])))"""

@@ -66,8 +66,8 @@ _RETURN_WRITTEN = """RETURNING asset_id, was_live, upserted_at, deleted_at, upse
               delete_change_set_id
 )
 SELECT count(*) AS row_count,
-       array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_ids,
-       array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS ended_upserted_at,
+       CAST(array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS text) AS ended_ids,
+       CAST(array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS text) AS ended_upserted_at,
        array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
 FROM written
 """
@@ -156,11 +156,12 @@ class WrittenStates:
     """What one statement wrote: how many rows, and whose registers it set.
 
     `ended` are the assets that it took from live to dead, with the time of their upserts: the values
-    `ended_ids` and `ended_upserted_at` of the statement that writes evidence.
+    `ended_ids` and `ended_upserted_at` of the statement that writes evidence, as Postgres spells arrays: no Python
+    reads them.
     """
 
     rows: int
-    ended: dict[str, Any]
+    ended: dict[str, str]
     change_set_ids: frozenset[str]
 
 
@@ -190,6 +191,6 @@ def _written(connection: Connection, statement: TextClause, values: dict[str, An
     row = connection.execute(statement, values).one()
     return WrittenStates(
         rows=row.row_count,
-        ended={"ended_ids": row.ended_ids or [], "ended_upserted_at": row.ended_upserted_at or []},
+        ended={"ended_ids": row.ended_ids or "{}", "ended_upserted_at": row.ended_upserted_at or "{}"},
         change_set_ids=frozenset(filter(None, row.change_set_ids or [])),
     )

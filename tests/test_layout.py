@@ -31,7 +31,7 @@ PLAIN_FOLDERS = (
 CORE_LAYERS = (
     {"pipeline", "lookup", "removal", "monitoring"},
     {"warehouse", "getty_api", "archive"},
-    {"channel_registry", "clock", "errors", "metrics", "models", "settings"},
+    {"archived_sets", "channel_registry", "clock", "errors", "metrics", "models", "settings"},
 )
 # The watchdog looks for archived sets that the ledger lacks with the function of the replay that loads them.
 CORE_EXCEPTIONS = {("monitoring", "pipeline")}

@@ -235,7 +235,7 @@ def test_a_new_installation_without_tables_is_no_failure(
     mailing.set_channels(json.dumps([ENTRY]))
     assert watch(mailing) == "failed"
     (letter,) = mail.letters
-    assert "The warehouse&#x27;s schema has version none" in text_of(letter)
+    assert "The warehouse has no schema &#x27;getty_images&#x27;, so its version is none" in text_of(letter)
 
 
 @pytest.fixture

@@ -121,12 +121,12 @@ def _vanish(feed: Feed) -> None:
 
 def _miss(feed: Feed) -> None:
     """One list lacks the channel."""
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         ledger.mark_missing(connection, [3001])
 
 
 def _retire_noted(feed: Feed) -> None:
-    with transaction(feed.steps.warehouse) as connection:
+    with transaction(feed.context.warehouse) as connection:
         ledger.retire_channels(connection, [3001])
     _take_note(feed)
 

@@ -98,13 +98,14 @@ WITH written AS (
 
 # What the log has of the assets, and the registers that other sets wrote: an owner may have dropped old partitions.
 _LOG_OF_ASSETS = """
-        SELECT asset_id, asset_lifecycle, asset_type, channel_id, changed_at, change_set_id, position
+        SELECT asset_id, asset_lifecycle, asset_type, channel_id, changed_at, change_set_id, position, fetched_at
         FROM asset_changes JOIN pg_temp.reread_assets USING (asset_id)
         UNION ALL
-        SELECT asset_id, asset_lifecycle, asset_type, channel_id, upserted_at, upsert_change_set_id, upsert_position
+        SELECT asset_id, asset_lifecycle, asset_type, channel_id, upserted_at, upsert_change_set_id, upsert_position,
+               NULL
         FROM asset_states JOIN pg_temp.reread_assets USING (asset_id) WHERE upsert_change_set_id <> :change_set_id
         UNION ALL
-        SELECT asset_id, 'Delete', asset_type, channel_id, deleted_at, delete_change_set_id, delete_position
+        SELECT asset_id, 'Delete', asset_type, channel_id, deleted_at, delete_change_set_id, delete_position, NULL
         FROM asset_states JOIN pg_temp.reread_assets USING (asset_id) WHERE delete_change_set_id <> :change_set_id"""
 # An asset that has no row gets one that says nothing yet: else what another channel writes of it meanwhile, and has not
 # committed, would be neither seen nor waited for.

@@ -27,14 +27,14 @@ def handed_out_again(warehouse: Engine, **more: Any) -> None:
     seeds.change_set(warehouse, "9", at=NOW - 3 * DAY, redelivered_count=1, **more)
 
 
-def test_a_delete_rejected_today_of_an_old_set_speaks_against_today(warehouse: Engine) -> None:
+def test_a_delete_rejected_today_speaks_against_today(warehouse: Engine) -> None:
     handed_out_again(warehouse, rejected=1)
     seeds.rejected(warehouse, "9", 0, reason="unusable_id", asset_lifecycle="Delete")
     assert found(warehouse) == [("rejected", 1)]
     assert found(warehouse, THREE_DAYS_AGO) == [("rejected", 1)]  # which of the deliveries held it is not kept
 
 
-def test_what_a_rebuild_rejects_speaks_against_its_own_day_alone(warehouse: Engine) -> None:
+def test_what_a_rebuild_rejects_speaks_against_its_day(warehouse: Engine) -> None:
     handed_out_again(warehouse, rejected=1, rebuilt_at=NOW)
     seeds.rejected(warehouse, "9", 0, reason="unusable_id", asset_lifecycle="Delete")
     assert found(warehouse) == []

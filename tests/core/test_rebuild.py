@@ -21,7 +21,7 @@ LATER = NOON + timedelta(minutes=9)
 
 
 @pytest.mark.parametrize("damaged", ["first", "longer"])
-def test_a_rebuild_that_is_completed_later_claims_no_first_removal(
+def test_a_rebuild_completed_later_claims_no_first_removal(
     damaged: str, archive: Archive, warehouse: Engine, tmp_path: Path
 ) -> None:
     """One of two objects of a set cannot be read at the rebuild, and is brought back afterwards."""

@@ -47,7 +47,7 @@ def was_read_by_older_code(warehouse: Engine, change_set_id: str, *, hours_late:
 
 
 @pytest.mark.parametrize("is_loop", [False, True])
-def test_a_redelivery_mends_what_was_misread(is_loop: bool, context: ChannelContext, warehouse: Engine) -> None:
+def test_a_redelivery_repairs_what_was_misread(is_loop: bool, context: ChannelContext, warehouse: Engine) -> None:
     body = body_of("1", change("a", "New", 0), change("b", "Delete", 1))
     run(context, body)
     was_read_by_older_code(warehouse, "1", hours_late=5)
@@ -119,9 +119,7 @@ def test_a_new_reading_waits_for_what_another_channel_says(context: ChannelConte
     assert rows(warehouse, "SELECT asset_id FROM deleted_assets") == [{"asset_id": "a"}]
 
 
-def test_a_replay_reads_a_waiting_set_anew_before_it_counts_as_loaded(
-    context: ChannelContext, warehouse: Engine
-) -> None:
+def test_a_replay_reads_a_waiting_set_anew_before_it_is_loaded(context: ChannelContext, warehouse: Engine) -> None:
     """Older code misread a set; newer code was handed a longer one and died before its load."""
     messages = [change("a", "New", 0), change("b", "New", 1)]
     run(context, body_of("1", *messages))

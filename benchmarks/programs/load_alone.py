@@ -9,25 +9,25 @@ from asset_changes.pipeline.fetch import fetch
 from asset_changes.pipeline.load import load
 from asset_changes.pipeline.transform import transform_archived
 
-from benchmarks.programs.ours import steps_of
+from benchmarks.programs.ours import context_of
 from benchmarks.programs.rounds import DoSets, Timed, serve
 
 
 def setup(settings: dict[str, Any]) -> DoSets:
     """Return the loop of fetch, transform, load (timed) and confirm."""
     logging.basicConfig(filename=settings["log"], level=logging.INFO)
-    channel_steps = steps_of(settings)
+    context = context_of(settings)
 
     def run(sets: int) -> Timed:
         changes, seconds = 0, 0.0
         for _ in range(sets):
-            fetched = fetch(channel_steps, batch_size=2200)
+            fetched = fetch(context, batch_size=2200)
             assert fetched is not None
-            prepared = transform_archived(channel_steps, fetched)
+            prepared = transform_archived(context, fetched)
             started = time.perf_counter()
-            row = load(channel_steps, fetched, prepared)
+            row = load(context, fetched, prepared)
             seconds += time.perf_counter() - started
-            confirm(channel_steps, fetched)
+            confirm(context, fetched)
             changes += row.counts.changes
         return Timed(changes, seconds)
 

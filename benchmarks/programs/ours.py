@@ -17,8 +17,8 @@ from upath import UPath
 from benchmarks.programs.rounds import DoSets, serve
 
 
-def steps_of(settings: dict[str, Any]) -> ChannelContext:
-    """Return the steps of one channel."""
+def context_of(settings: dict[str, Any]) -> ChannelContext:
+    """Return what the steps of one channel work with."""
     credentials = Credentials(
         api_key=settings["api_key"],
         secret="benchmark",  # noqa: S106 - the server of the benchmarks asks for none
@@ -36,11 +36,11 @@ def steps_of(settings: dict[str, Any]) -> ChannelContext:
 def setup(settings: dict[str, Any]) -> DoSets:
     """Return a catch-up that stops after so many sets."""
     logging.basicConfig(filename=settings["log"], level=logging.INFO)
-    steps = steps_of(settings)
+    context = context_of(settings)
 
     def run(sets: int) -> int:
         asked = iter(range(sets + 1))
-        done = catch_up(steps, batch_size=2200, minutes=600, stops=lambda: next(asked) >= sets)
+        done = catch_up(context, batch_size=2200, minutes=600, stops=lambda: next(asked) >= sets)
         if done.sets != sets:
             raise RuntimeError(f"{done.sets} sets instead of {sets} were caught up with")
         return done.counts.changes

@@ -6,19 +6,23 @@ from typing import Any
 
 from asset_changes.pipeline.replay import replay
 
-from benchmarks.programs.ours import steps_of
+from benchmarks.programs.ours import context_of
 from benchmarks.programs.rounds import DoSets, serve
 
 
 def setup(settings: dict[str, Any]) -> DoSets:
     """Return the replay; the number of sets it is asked for is what it must find."""
     logging.basicConfig(filename=settings["log"], level=logging.INFO)
-    steps = steps_of(settings)
+    context = context_of(settings)
 
     def run(sets: int) -> int:
         now = datetime.now(UTC)
         done = replay(
-            steps.channel, archive=steps.archive, warehouse=steps.warehouse, since=now - timedelta(days=3), until=now
+            context.channel,
+            archive=context.archive,
+            warehouse=context.warehouse,
+            since=now - timedelta(days=3),
+            until=now,
         )
         if done.sets != sets:
             raise RuntimeError(f"{done.sets} sets instead of {sets} were replayed")

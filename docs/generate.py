@@ -8,7 +8,7 @@ import re
 import tempfile
 import textwrap
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ def with_generated(page: str, text: str) -> str:
 
 def _rows(kind: type[Any], prefix: str) -> list[tuple[str, str, str]]:
     meanings = _field_docs(kind)
-    return [(prefix + each.name.upper(), _default(each.default), meanings[each.name]) for each in fields(kind)]
+    return [(prefix + field.name.upper(), _default(field), meanings[field.name]) for field in fields(kind)]
 
 
 def _field_docs(kind: type[Any]) -> dict[str, str]:
@@ -157,10 +157,12 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
     }
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, bool):
-        return "`on`" if value else "`off`"
-    return f"`{value}`" if value != "" else "must be set"
+def _default(field: "Field[Any]") -> str:
+    if isinstance(field.default, bool):
+        return "`on`" if field.default else "`off`"
+    if field.default == "":
+        return "must be set" if field.name == "archive_uri" else "empty"
+    return f"`{field.default}`"
 
 
 def _table(rows: list[Any], head: tuple[str, ...] = ("variable", "default", "meaning")) -> list[str]:

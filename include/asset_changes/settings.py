@@ -11,6 +11,7 @@ from asset_changes.models import MAX_BATCH_SIZE
 
 PREFIX = "ASSET_CHANGES_"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _ARCHIVE_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
 
 
@@ -35,6 +36,18 @@ class Settings:
     """`off`: look but do not consume; one set per channel is loaded and nothing is confirmed."""
     gap_minutes: float = 60
     """How long a channel may go unread before that is kept in `feed_gaps`: more than its schedule's interval."""
+    metadata: bool = True
+    """`off`: no asset is looked up; what is stored of assets stays until a Delete removes it."""
+    language: str = "en-US"
+    """In which language Getty is asked what an asset is."""
+    lookup_conn_id: str = ""
+    """Connection with a second API key for all lookups; empty: each channel's own connection."""
+    lookups_per_second: float = 1
+    """Most lookups per second and connection, above 0 and at most 1000."""
+    lookups_per_day: int = 10_000
+    """Most lookups per day (UTC) and connection."""
+    lookup_minutes: float = 50
+    """How long one run looks assets up before it leaves the rest to the next one."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -47,6 +60,12 @@ class Settings:
             catch_up_minutes=_minutes(environment, "CATCH_UP_MINUTES", default=cls.catch_up_minutes),
             confirm=_switch(environment, "CONFIRM", default=cls.confirm),
             gap_minutes=_minutes(environment, "GAP_MINUTES", default=cls.gap_minutes, most=14 * 24 * 60),
+            metadata=_switch(environment, "METADATA", default=cls.metadata),
+            language=_matching(environment, "LANGUAGE", _LANGUAGE, default=cls.language),
+            lookup_conn_id=environment.get(f"{PREFIX}LOOKUP_CONN_ID", "").strip(),
+            lookups_per_second=_number(environment, "LOOKUPS_PER_SECOND", default=cls.lookups_per_second, most=1000),
+            lookups_per_day=int(_number(environment, "LOOKUPS_PER_DAY", default=cls.lookups_per_day, most=100_000_000)),
+            lookup_minutes=_minutes(environment, "LOOKUP_MINUTES", default=cls.lookup_minutes),
         )
 
 
@@ -89,16 +108,18 @@ def _archive_uri(environment: Mapping[str, str]) -> str:
 
 
 def _minutes(environment: Mapping[str, str], name: str, *, default: float, most: float = 24 * 60) -> float:
+    return _number(environment, name, default=default, most=most, of=" of minutes")
+
+
+def _number(environment: Mapping[str, str], name: str, *, default: float, most: float, of: str = "") -> float:
     text = environment.get(PREFIX + name, "").strip()
     try:
-        minutes = float(text) if text else default
+        number = float(text) if text else default
     except ValueError:
-        minutes = -1.0
-    if not 0 < minutes <= most:
-        raise ConfigurationError(
-            f"{PREFIX}{name} is {_short(text)}: give a number of minutes above 0 and at most {most:g}."
-        )
-    return minutes
+        number = -1.0
+    if not 0 < number <= most:
+        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: give a number{of} above 0 and at most {most:g}.")
+    return number
 
 
 def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:

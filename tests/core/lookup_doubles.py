@@ -61,12 +61,17 @@ class KnowingGetty:
     expires_at: datetime = LATER
     meanwhile: Callable[[], object] = lambda: None
     before_call: Callable[[], None] = lambda: None
-    asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    asked: list[tuple[str | None, tuple[str, ...]]] = field(default_factory=list)
     without: list[frozenset[str]] = field(default_factory=list)
     is_closed: bool = False
 
     def look_up(
-        self, asset_ids: Sequence[str], *, asset_type: str, language: str = "en-US", without: Collection[str] = ()
+        self,
+        asset_ids: Sequence[str],
+        *,
+        asset_type: str | None,
+        language: str = "en-US",
+        without: Collection[str] = (),
     ) -> Found:
         self.before_call()
         self.asked.append((asset_type, tuple(asset_ids)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited, RequestRefused
+from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited
 from asset_changes.lookup.enqueue import Enqueued, enqueue
 from asset_changes.lookup.look_up import LeaseHeld, LookedUp, look_up
 from asset_changes.models import Channel
@@ -460,31 +460,6 @@ def test_a_failed_connection_stops_no_other(warehouse: Engine, feed: Feed) -> No
     with pytest.raises(ApiUnavailable):
         look_up(context, minutes=1)
     assert known(warehouse) == {"b": "caption of b"}
-
-
-def test_one_bad_id_holds_up_no_other(warehouse: Engine, feed: Feed) -> None:
-    ids = [f"a{n}" for n in range(100)]
-    feed("1", *(change(each, "New", 0) for each in ids))
-    getty = KnowingGetty(captions(*ids))
-    original = getty.look_up
-
-    def refuse_a_bad_id(asset_ids: Any, **more: Any) -> Any:
-        if "a77" in asset_ids:
-            raise RequestRefused("400")
-        return original(asset_ids, **more)
-
-    getty.look_up = refuse_a_bad_id  # type: ignore[method-assign]
-    done = run(warehouse, getty)
-    assert (done.found, done.unanswered, queue(warehouse)) == (99, 1, ["a77"])
-
-
-def test_when_everything_is_refused_it_ends(warehouse: Engine, feed: Feed) -> None:
-    feed("1", *(change(f"a{n}", "New", 0) for n in range(100)))
-    getty = KnowingGetty(errors=[RequestRefused("400")] * 999)
-    with pytest.raises(RequestRefused):
-        run(warehouse, getty)
-    assert len(getty.asked) == 11
-    assert len(queue(warehouse)) > 90
 
 
 def test_refused_fields_are_remembered(warehouse: Engine, feed: Feed) -> None:

@@ -26,14 +26,6 @@ class Chunk:
         """The ids, in the order of the queue."""
         return [asset.asset_id for asset in self.assets]
 
-    def halves(self) -> tuple["Chunk", "Chunk"]:
-        """Return two chunks of half the size."""
-        middle = len(self.assets) // 2
-        return (
-            Chunk(asset_type=self.asset_type, assets=self.assets[:middle]),
-            Chunk(asset_type=self.asset_type, assets=self.assets[middle:]),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerCounts:

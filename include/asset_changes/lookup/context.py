@@ -45,7 +45,12 @@ class LookupSource(Protocol):
         ...
 
     def look_up(
-        self, asset_ids: Sequence[str], *, asset_type: str, language: str = "en-US", without: Collection[str] = ()
+        self,
+        asset_ids: Sequence[str],
+        *,
+        asset_type: str | None,
+        language: str = "en-US",
+        without: Collection[str] = (),
     ) -> Answer:
         """Ask about at most 100 assets of one type, without these fields."""
         ...

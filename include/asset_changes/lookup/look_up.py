@@ -15,7 +15,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from asset_changes.errors import AssetChangesError, RateLimited, RequestRefused, TerminalError, WarehouseUnavailable
+from asset_changes.errors import AssetChangesError, RateLimited, TerminalError, WarehouseUnavailable
 from asset_changes.lookup.answers import AnswerCounts, Chunk, chunks_of, write_answer
 from asset_changes.lookup.context import Answer, LookupContext, LookupSource
 from asset_changes.lookup.limits import DailyLimitReached, RateLimit
@@ -31,8 +31,6 @@ MAX_IDS = 100
 CHUNKS_READ_AT_ONCE = 10
 FRESH_SECONDS = 30
 """How long a chunk that was read may wait for its call; then the queue is read again."""
-REFUSALS_IN_A_ROW = 10
-"""So often a refused chunk is halved: more than one bad id among a hundred needs."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _RENEW_SECONDS = 15.0, 300.0, 60.0
 
 
@@ -103,7 +101,7 @@ class ConnectionLoop:
         self._limit = RateLimit(context.calls_per_second, sleep=context.sleep, monotonic=context.monotonic)
         self._started = context.monotonic()
         self._seconds, self._stops = minutes * 60, stops
-        self._pauses = self._refusals = 0
+        self._pauses = 0
         self._lease: Lease
 
     def run(self) -> str | None:
@@ -155,24 +153,17 @@ class ConnectionLoop:
         try:
             answer: Answer = source.look_up(
                 chunk.asset_ids,
-                asset_type=chunk.asset_type or "Image",
+                asset_type=chunk.asset_type,
                 language=self._context.language,
                 without=self._lease.refused_fields,
             )
         except RateLimited as error:
             self._pause(error)
             return
-        except RequestRefused as error:
-            self._refusals += 1
-            if self._refusals > REFUSALS_IN_A_ROW:
-                self._mark_failed(error)
-                raise
-            self._isolate(source, chunk, error)
-            return
         except TerminalError as error:
             self._mark_failed(error)
             raise
-        self._pauses = self._refusals = 0
+        self._pauses = 0
         self._limit.speed_up()
         self._write(chunk, answer, refused_fields=source.refused_fields)
 
@@ -212,17 +203,6 @@ class ConnectionLoop:
             connection, self._lease, at=received_at, found_count=counts.found, refused_fields=refused_fields
         )
         return counts
-
-    def _isolate(self, source: LookupSource, chunk: Chunk, error: RequestRefused) -> None:
-        """Ask about the halves of a chunk that was refused; one id alone waits, so that it holds up no other."""
-        if len(chunk.assets) > 1:
-            for half in chunk.halves():
-                self._ask(source, half)
-            return
-        log.warning("Getty refuses to say anything of asset %r, it is asked again later: %s", chunk.asset_ids[0], error)
-        work = partial(lookup_queue.postpone, assets=chunk.assets, until=self._context.clock())
-        in_transaction(self._context.warehouse, work)
-        self.counts += AnswerCounts(asked=1, unanswered=1)
 
     def _before_call(self) -> None:
         """Wait until the next call may be made and count it, before it is made."""

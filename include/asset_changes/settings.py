@@ -11,7 +11,7 @@ from asset_changes.models import MAX_BATCH_SIZE
 
 PREFIX = "ASSET_CHANGES_"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})*")
 _ARCHIVE_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
 
 
@@ -36,16 +36,17 @@ class Settings:
     """`off`: look but do not consume; one set per channel is loaded and nothing is confirmed."""
     gap_minutes: float = 60
     """How long a channel may go unread before that is kept in `feed_gaps`: more than its schedule's interval."""
+
     metadata: bool = True
-    """`off`: no asset is looked up; what is stored of assets stays until a Delete removes it."""
+    """`off`: no asset is looked up and no metadata is stored."""
     language: str = "en-US"
-    """In which language Getty is asked what an asset is."""
+    """The language of titles, captions and keywords, as `Accept-Language` of the API spells it."""
     lookup_conn_id: str = ""
-    """Connection with a second API key for all lookups; empty: each channel's own connection."""
+    """A connection of its own for lookups, with a key of its own; empty: each channel's connection."""
     lookups_per_second: float = 1
-    """Most lookups per second and connection, above 0 and at most 1000."""
+    """Most lookup calls per second and connection, for 100 assets each; ask Getty what the key may do."""
     lookups_per_day: int = 10_000
-    """Most lookups per day (UTC) and connection."""
+    """Most lookup calls per connection and day (UTC)."""
     lookup_minutes: float = 50
     """How long one run looks assets up before it leaves the rest to the next one."""
 
@@ -64,7 +65,7 @@ class Settings:
             language=_matching(environment, "LANGUAGE", _LANGUAGE, default=cls.language),
             lookup_conn_id=environment.get(f"{PREFIX}LOOKUP_CONN_ID", "").strip(),
             lookups_per_second=_number(environment, "LOOKUPS_PER_SECOND", default=cls.lookups_per_second, most=1000),
-            lookups_per_day=int(_number(environment, "LOOKUPS_PER_DAY", default=cls.lookups_per_day, most=100_000_000)),
+            lookups_per_day=int(_number(environment, "LOOKUPS_PER_DAY", default=cls.lookups_per_day, is_whole=True)),
             lookup_minutes=_minutes(environment, "LOOKUP_MINUTES", default=cls.lookup_minutes),
         )
 
@@ -108,17 +109,26 @@ def _archive_uri(environment: Mapping[str, str]) -> str:
 
 
 def _minutes(environment: Mapping[str, str], name: str, *, default: float, most: float = 24 * 60) -> float:
-    return _number(environment, name, default=default, most=most, of=" of minutes")
+    return _number(environment, name, default=default, most=most, unit="number of minutes")
 
 
-def _number(environment: Mapping[str, str], name: str, *, default: float, most: float, of: str = "") -> float:
+def _number(
+    environment: Mapping[str, str],
+    name: str,
+    *,
+    default: float,
+    most: float = 10_000_000,
+    unit: str = "number",
+    is_whole: bool = False,
+) -> float:
     text = environment.get(PREFIX + name, "").strip()
     try:
         number = float(text) if text else default
     except ValueError:
         number = -1.0
-    if not 0 < number <= most:
-        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: give a number{of} above 0 and at most {most:g}.")
+    if not 0 < number <= most or (is_whole and number != int(number)):
+        kind = f"whole {unit}" if is_whole else unit
+        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: give a {kind} above 0 and at most {most:.10g}.")
     return number
 
 

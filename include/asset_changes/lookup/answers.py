@@ -6,9 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from asset_changes.lookup.context import Answer
+from asset_changes.getty_api.lookup import LookupAnswer
+from asset_changes.lookup.metadata import MetadataRow
 from asset_changes.warehouse import asset_metadata, lookup_queue
-from asset_changes.warehouse.asset_metadata import LiveAsset, Metadata
+from asset_changes.warehouse.asset_metadata import LiveAsset
 from asset_changes.warehouse.lookup_queue import QueuedAsset
 
 _VIDEO_WORDS = {"video", "film"}
@@ -66,8 +67,8 @@ def write_answer(
     connection: Connection,
     *,
     chunk: Chunk,
-    answer: Answer,
-    read: Mapping[str, Metadata],
+    answer: LookupAnswer,
+    read: Mapping[str, MetadataRow],
     received_at: datetime,
     language: str,
 ) -> AnswerCounts:
@@ -106,7 +107,7 @@ def _store(
     connection: Connection,
     found: Sequence[QueuedAsset],
     live: Mapping[str, LiveAsset],
-    read: Mapping[str, Metadata],
+    read: Mapping[str, MetadataRow],
     *,
     as_of: datetime,
     received_at: datetime,

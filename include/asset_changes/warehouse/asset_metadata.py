@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from asset_changes.warehouse.schema import METADATA_COLUMNS, asset_metadata
 
@@ -31,11 +32,11 @@ _LOCK_LIVE = text(f"""
     WHERE asset_id = ANY (:asset_ids) AND {IS_LIVE}
     ORDER BY asset_id
     FOR SHARE OF s""")
+_JSON_COLUMNS = {name for name, kind in METADATA_COLUMNS.items() if kind is JSONB}
 _COLUMNS = ", ".join(asset_metadata.columns.keys())
-# As text: of json Postgres reads each member once, where jsonb would be built of the whole first.
 _STORE = text(f"""
     INSERT INTO asset_metadata AS known ({_COLUMNS})
-    SELECT {_COLUMNS} FROM json_populate_recordset(CAST(NULL AS asset_metadata), CAST(:rows AS json))
+    SELECT {_COLUMNS} FROM jsonb_populate_recordset(CAST(NULL AS asset_metadata), CAST(:rows AS jsonb))
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO UPDATE SET ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
@@ -69,7 +70,7 @@ class Metadata(Protocol):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """Values by the names of METADATA_COLUMNS; empty ones may be missing."""
+        """Values by the names of METADATA_COLUMNS, those of type jsonb as JSON text; empty ones may be missing."""
         ...
 
     @property
@@ -124,7 +125,10 @@ def store_unchanged(connection: Connection, asset_ids: Sequence[str], *, as_of: 
 
 
 def _row(asset_id: str, metadata: Metadata, common: Mapping[str, str]) -> str:
-    """Return a row as JSON; the object that Getty sent is JSON already and only pasted in."""
-    typed = {name: value for name in METADATA_COLUMNS if (value := metadata.values.get(name)) is not None}
-    row = {**typed, **common, "asset_id": asset_id, "content_hash": metadata.content_hash}
-    return f'{json.dumps(row, ensure_ascii=False, default=datetime.isoformat)[:-1]}, "raw": {metadata.raw}}}'
+    """Return a row as JSON; what is JSON already is only pasted in."""
+    found = {name: value for name in METADATA_COLUMNS if (value := metadata.values.get(name)) is not None}
+    plain = {name: value for name, value in found.items() if name not in _JSON_COLUMNS}
+    row = {**plain, **common, "asset_id": asset_id, "content_hash": metadata.content_hash}
+    pasted = {"raw": metadata.raw} | {name: found[name] for name in _JSON_COLUMNS & found.keys()}
+    parts = [json.dumps(row, ensure_ascii=False, default=datetime.isoformat)[1:-1]]
+    return f"{{{', '.join([*parts, *(f'{json.dumps(name)}: {value}' for name, value in pasted.items())])}}}"

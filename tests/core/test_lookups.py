@@ -13,13 +13,16 @@ from asset_changes.archive import Archive
 from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited
 from asset_changes.lookup.enqueue import Enqueued, enqueue
 from asset_changes.lookup.look_up import LeaseHeld, LookedUp, look_up
+from asset_changes.lookup.metadata import TYPES
 from asset_changes.models import Channel
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
 from asset_changes.pipeline.load import load
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.lookup_connections import take_lease
+from asset_changes.warehouse.schema import METADATA_COLUMNS, asset_metadata
 from sqlalchemy import Engine, event, text
+from sqlalchemy.dialects.postgresql import dialect
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
 from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows, value
@@ -156,6 +159,21 @@ def test_counts_of_calls_are_kept_for_90_days(warehouse: Engine) -> None:
 
 
 # What an answer comes to.
+
+
+def test_the_table_has_every_column_that_is_read() -> None:
+    columns = {name: asset_metadata.c[name].type.compile(dialect=dialect()).lower() for name in TYPES}
+    assert columns == {name: kind.replace("timestamptz", "timestamp with time zone") for name, kind in TYPES.items()}
+    assert list(METADATA_COLUMNS) == list(TYPES)
+
+
+def test_long_captions_and_bad_text_are_stored(warehouse: Engine, feed: Feed) -> None:
+    bad = {"caption": "x" * 1_000_000, "title": "a\0b", "city": "\ud800", "keywords": None, "people": {"a": 1}}
+    feed("1", *(change(f"a{n}", "New", n) for n in range(40)))
+    done = run(warehouse, KnowingGetty({f"a{n}": bad for n in range(40)}))
+    assert (done.found, done.waiting) == (40, 0)
+    assert value(warehouse, "SELECT sum(length(caption)) FROM asset_metadata") == 40_000_000
+    assert value(warehouse, "SELECT count(*) FROM asset_metadata WHERE raw ->> 'city' = U&'\\FFFD'") == 40
 
 
 def test_an_equal_answer_writes_its_time_alone(warehouse: Engine, feed: Feed) -> None:

@@ -6,7 +6,7 @@ locks. So a row is either seen by the load that ends its asset, or never written
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -40,6 +40,7 @@ _STORE = text(f"""
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO UPDATE SET ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
+_LONGEST_STATEMENT = 16_000_000  # a jsonb takes 256 MB, and a hundred assets may have captions of megabytes
 _STORE_UNCHANGED = text("""
     UPDATE asset_metadata SET as_of = :as_of, fetched_at = :fetched_at
     WHERE asset_id = ANY (:asset_ids) AND as_of <= :as_of""")
@@ -113,8 +114,8 @@ def store(
     """Write the metadata of assets that `lock_live` has locked; what is stored of a newer answer stays."""
     if metadata:
         common = {"as_of": as_of.isoformat(), "fetched_at": fetched_at.isoformat(), "language": language}
-        rows = [_row(asset_id, each, common) for asset_id, each in metadata.items()]
-        connection.execute(_STORE, {"rows": f"[{','.join(rows)}]"})
+        for rows in _in_parts(_row(asset_id, each, common) for asset_id, each in sorted(metadata.items())):
+            connection.execute(_STORE, {"rows": f"[{','.join(rows)}]"})
 
 
 def store_unchanged(connection: Connection, asset_ids: Sequence[str], *, as_of: datetime, fetched_at: datetime) -> None:
@@ -122,6 +123,19 @@ def store_unchanged(connection: Connection, asset_ids: Sequence[str], *, as_of: 
     if asset_ids:
         values = {"asset_ids": [*asset_ids], "as_of": as_of, "fetched_at": fetched_at}
         connection.execute(_STORE_UNCHANGED, values)
+
+
+def _in_parts(rows: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    length = 0
+    for row in rows:
+        if part and length + len(row) > _LONGEST_STATEMENT:
+            yield part
+            part, length = [], 0
+        part.append(row)
+        length += len(row)
+    if part:
+        yield part
 
 
 def _row(asset_id: str, metadata: Metadata, common: Mapping[str, str]) -> str:

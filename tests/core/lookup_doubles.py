@@ -1,43 +1,16 @@
 """A Getty for lookups that is passed in: what it knows is a dictionary, what goes wrong is said in advance."""
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from asset_changes.getty_api.lookup import LookupAnswer
 from asset_changes.lookup.context import LookupContext
 from sqlalchemy import Engine
 
 LATER = datetime(2026, 3, 2, tzinfo=UTC)
 """When Getty answers, unless a test says otherwise: after all changes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """One answer."""
-
-    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    not_found: frozenset[str] = frozenset()
-    as_of: datetime = LATER
-    expires_at: datetime = LATER
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadCaption:
-    """What the tests read of an object: its caption."""
-
-    values: Mapping[str, Any]
-    raw: str
-    content_hash: str
-
-
-def read_caption(found: Mapping[str, Any]) -> ReadCaption:
-    """Read an object of the doubles."""
-    raw = json.dumps(found)
-    values = {name: found[name] for name in ("caption", "people", "keywords", "date_created") if name in found}
-    return ReadCaption(values=values, raw=raw, content_hash=hashlib.sha256(raw.encode()).hexdigest())
 
 
 def captions(*asset_ids: str) -> dict[str, Mapping[str, Any]]:
@@ -72,7 +45,7 @@ class KnowingGetty:
         asset_type: str | None,
         language: str = "en-US",
         without: Collection[str] = (),
-    ) -> Found:
+    ) -> LookupAnswer:
         self.before_call()
         self.asked.append((asset_type, tuple(asset_ids)))
         self.without.append(frozenset(without))
@@ -83,7 +56,10 @@ class KnowingGetty:
         found = {id_: self.known[id_] for id_ in asset_ids if id_ in self.known and (id_ in self.videos) == is_video}
         not_found = frozenset(asset_ids) - frozenset(found) - self.unanswered
         found = {id_: each for id_, each in found.items() if id_ not in self.unanswered}
-        return Found(found=found, not_found=not_found, as_of=self.as_of, expires_at=self.expires_at)
+        unanswered = frozenset(asset_ids) - frozenset(found) - not_found
+        return LookupAnswer(
+            found=found, not_found=not_found, unanswered=unanswered, as_of=self.as_of, expires_at=self.expires_at
+        )
 
     def close(self) -> None:
         self.is_closed = True
@@ -122,4 +98,4 @@ def lookups(
         "sleep": time.sleep,
         "monotonic": time.monotonic,
     }
-    return LookupContext(warehouse=warehouse, read_metadata=read_caption, **(given | more))
+    return LookupContext(warehouse=warehouse, **(given | more))

@@ -13,13 +13,16 @@ from asset_changes.archive import Archive
 from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited
 from asset_changes.lookup.enqueue import Enqueued, enqueue
 from asset_changes.lookup.look_up import LeaseHeld, LookedUp, look_up
+from asset_changes.lookup.metadata import TYPES
 from asset_changes.models import Channel
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
 from asset_changes.pipeline.load import load
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.lookup_connections import take_lease
+from asset_changes.warehouse.schema import METADATA_COLUMNS, asset_metadata
 from sqlalchemy import Engine, event, text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
 from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows, value
@@ -158,6 +161,22 @@ def test_counts_of_calls_are_kept_for_90_days(warehouse: Engine) -> None:
 # What an answer comes to.
 
 
+def test_the_table_has_every_column_that_is_read() -> None:
+    postgres = PGDialect()  # type: ignore[no-untyped-call]
+    columns = {name: asset_metadata.c[name].type.compile(dialect=postgres).lower() for name in TYPES}
+    assert columns == {name: kind.replace("timestamptz", "timestamp with time zone") for name, kind in TYPES.items()}
+    assert list(METADATA_COLUMNS) == list(TYPES)
+
+
+def test_long_captions_and_bad_text_are_stored(warehouse: Engine, feed: Feed) -> None:
+    bad = {"caption": "x" * 1_000_000, "title": "a\0b", "city": "\ud800", "keywords": None, "people": {"a": 1}}
+    feed("1", *(change(f"a{n}", "New", n) for n in range(40)))
+    done = run(warehouse, KnowingGetty({f"a{n}": bad for n in range(40)}))
+    assert (done.found, done.waiting) == (40, 0)
+    assert value(warehouse, "SELECT sum(length(caption)) FROM asset_metadata") == 40_000_000
+    assert value(warehouse, "SELECT count(*) FROM asset_metadata WHERE raw ->> 'city' = U&'\\FFFD'") == 40
+
+
 def test_an_equal_answer_writes_its_time_alone(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a")))
@@ -202,6 +221,15 @@ def test_what_is_not_found_is_asked_as_the_other_type(warehouse: Engine, feed: F
     assert getty.asked == [("Image", ("b", "a")), ("Video", ("b", "a"))]
     assert (done.found, done.not_found, done.waiting) == (1, 1, 0)
     assert known(warehouse) == {"a": "caption of a"}
+
+
+@pytest.mark.parametrize(("word", "other"), [("Footage", "Image"), ("Film", "Image"), (None, "Video")])
+def test_any_word_for_a_video_has_an_other_type(word: str | None, other: str, warehouse: Engine, feed: Feed) -> None:
+    feed("1", change("a", "New", 0))
+    execute(warehouse, f"UPDATE asset_states SET asset_type = {f"'{word}'" if word else 'NULL'}")
+    getty = KnowingGetty()
+    run(warehouse, getty)
+    assert [asset_type for asset_type, _ in getty.asked] == [word, other]
 
 
 def test_what_was_known_stays_when_it_is_not_found(warehouse: Engine, feed: Feed) -> None:

@@ -1,1 +1,1 @@
-"""Asking Getty about assets: `enqueue` says which, `look_up` asks and keeps the answers."""
+"""Asking Getty what assets are: `enqueue` says which, `look_up` asks and keeps the answers."""

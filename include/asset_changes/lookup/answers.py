@@ -6,12 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from asset_changes.lookup.context import Answer
+from asset_changes.getty_api.lookup import LookupAnswer, is_video
+from asset_changes.lookup.metadata import MetadataRow
 from asset_changes.warehouse import asset_metadata, lookup_queue
-from asset_changes.warehouse.asset_metadata import LiveAsset, Metadata
+from asset_changes.warehouse.asset_metadata import LiveAsset
 from asset_changes.warehouse.lookup_queue import QueuedAsset
-
-_VIDEO_WORDS = {"video", "film"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +65,8 @@ def write_answer(
     connection: Connection,
     *,
     chunk: Chunk,
-    answer: Answer,
-    read: Mapping[str, Metadata],
+    answer: LookupAnswer,
+    read: Mapping[str, MetadataRow],
     received_at: datetime,
     language: str,
 ) -> AnswerCounts:
@@ -89,7 +88,7 @@ def write_answer(
     mistyped = [each for each in not_found if each.asset_type == live[each.asset_id].asset_type]
     lookup_queue.postpone(connection, stale, until=answer.expires_at)
     lookup_queue.postpone(connection, unanswered, until=received_at)
-    lookup_queue.ask_as(connection, mistyped, asset_type=_other_type(chunk.asset_type))
+    lookup_queue.ask_as(connection, mistyped, asset_type="Image" if is_video(chunk.asset_type) else "Video")
     kept = {each.asset_id for each in (*stale, *mistyped)}
     lookup_queue.remove(connection, [each for each in (*ended, *found, *not_found) if each.asset_id not in kept])
     return AnswerCounts(
@@ -106,7 +105,7 @@ def _store(
     connection: Connection,
     found: Sequence[QueuedAsset],
     live: Mapping[str, LiveAsset],
-    read: Mapping[str, Metadata],
+    read: Mapping[str, MetadataRow],
     *,
     as_of: datetime,
     received_at: datetime,
@@ -123,7 +122,3 @@ def _store(
     asset_metadata.store(connection, new, as_of=as_of, fetched_at=received_at, language=language)
     asset_metadata.store_unchanged(connection, unchanged, as_of=as_of, fetched_at=received_at)
     return len(new)
-
-
-def _other_type(asset_type: str | None) -> str:
-    return "Image" if (asset_type or "").casefold() in _VIDEO_WORDS else "Video"

@@ -3,37 +3,12 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Engine
 
 from asset_changes.clock import Clock, system_clock
-from asset_changes.warehouse.asset_metadata import Metadata
-
-
-class Answer(Protocol):
-    """What Getty says of the assets of one call."""
-
-    @property
-    def found(self) -> Mapping[str, Mapping[str, Any]]:
-        """The objects as received, by id as it was asked."""
-        ...
-
-    @property
-    def not_found(self) -> frozenset[str]:
-        """What was said to be not found; what is in neither was not answered."""
-        ...
-
-    @property
-    def as_of(self) -> datetime:
-        """Of when the answer is."""
-        ...
-
-    @property
-    def expires_at(self) -> datetime:
-        """Until when Getty gives the same answer again."""
-        ...
+from asset_changes.getty_api.lookup import LookupAnswer
 
 
 class LookupSource(Protocol):
@@ -51,7 +26,7 @@ class LookupSource(Protocol):
         asset_type: str | None,
         language: str = "en-US",
         without: Collection[str] = (),
-    ) -> Answer:
+    ) -> LookupAnswer:
         """Ask about at most 100 assets of one type, without these fields."""
         ...
 
@@ -71,7 +46,6 @@ class LookupContext:
 
     warehouse: Engine
     client: Callable[[str, Callable[[], None]], LookupSource]
-    read_metadata: Callable[[Mapping[str, Any]], Metadata]
     connections: Mapping[str, frozenset[int]]
     holder: str
     language: str = "en-US"

@@ -16,18 +16,18 @@ from functools import partial
 from sqlalchemy import Connection
 
 from asset_changes.errors import AssetChangesError, RateLimited, TerminalError, WarehouseUnavailable
+from asset_changes.getty_api.lookup import MAX_IDS, LookupAnswer
 from asset_changes.lookup.answers import AnswerCounts, Chunk, chunks_of, write_answer
-from asset_changes.lookup.context import Answer, LookupContext, LookupSource
+from asset_changes.lookup.context import LookupContext, LookupSource
 from asset_changes.lookup.limits import DailyLimitReached, RateLimit
+from asset_changes.lookup.metadata import MetadataRow, read_metadata
 from asset_changes.warehouse import lookup_connections, lookup_queue
-from asset_changes.warehouse.asset_metadata import Metadata
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.lookup_connections import Holder, Lease, LeaseLost
 from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
 
-MAX_IDS = 100
 CHUNKS_READ_AT_ONCE = 10
 FRESH_SECONDS = 30
 """How long a chunk that was read may wait for its call; then the queue is read again."""
@@ -151,7 +151,7 @@ class ConnectionLoop:
     def _ask(self, source: LookupSource, chunk: Chunk) -> None:
         """Ask about a chunk and keep the answer; where Getty asks for fewer calls, pause and leave it in the queue."""
         try:
-            answer: Answer = source.look_up(
+            answer = source.look_up(
                 chunk.asset_ids,
                 asset_type=chunk.asset_type,
                 language=self._context.language,
@@ -167,10 +167,10 @@ class ConnectionLoop:
         self._limit.speed_up()
         self._write(chunk, answer, refused_fields=source.refused_fields)
 
-    def _write(self, chunk: Chunk, answer: Answer, *, refused_fields: frozenset[str]) -> None:
+    def _write(self, chunk: Chunk, answer: LookupAnswer, *, refused_fields: frozenset[str]) -> None:
         """Read the objects, then store what they say in one transaction."""
         received_at = self._context.clock()
-        read = {id_: self._context.read_metadata(answer.found[id_]) for id_ in chunk.asset_ids if id_ in answer.found}
+        read = {id_: read_metadata(answer.found[id_]) for id_ in chunk.asset_ids if id_ in answer.found}
         work = partial(
             self._write_in_transaction,
             chunk=chunk,
@@ -186,8 +186,8 @@ class ConnectionLoop:
         connection: Connection,
         *,
         chunk: Chunk,
-        answer: Answer,
-        read: dict[str, Metadata],
+        answer: LookupAnswer,
+        read: dict[str, MetadataRow],
         received_at: datetime,
         refused_fields: frozenset[str],
     ) -> AnswerCounts:

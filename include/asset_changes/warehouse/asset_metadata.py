@@ -6,12 +6,13 @@ locks. So a row is either seen by the load that ends its asset, or never written
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from asset_changes.warehouse.schema import METADATA_COLUMNS, asset_metadata
 
@@ -31,14 +32,15 @@ _LOCK_LIVE = text(f"""
     WHERE asset_id = ANY (:asset_ids) AND {IS_LIVE}
     ORDER BY asset_id
     FOR SHARE OF s""")
+_JSON_COLUMNS = {name for name, kind in METADATA_COLUMNS.items() if kind is JSONB}
 _COLUMNS = ", ".join(asset_metadata.columns.keys())
-# As text: of json Postgres reads each member once, where jsonb would be built of the whole first.
 _STORE = text(f"""
     INSERT INTO asset_metadata AS known ({_COLUMNS})
-    SELECT {_COLUMNS} FROM json_populate_recordset(CAST(NULL AS asset_metadata), CAST(:rows AS json))
+    SELECT {_COLUMNS} FROM jsonb_populate_recordset(CAST(NULL AS asset_metadata), CAST(:rows AS jsonb))
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO UPDATE SET ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
+_LONGEST_STATEMENT = 16_000_000  # a jsonb takes 256 MB, and a hundred assets may have captions of megabytes
 _STORE_UNCHANGED = text("""
     UPDATE asset_metadata SET as_of = :as_of, fetched_at = :fetched_at
     WHERE asset_id = ANY (:asset_ids) AND as_of <= :as_of""")
@@ -69,7 +71,7 @@ class Metadata(Protocol):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """Values by the names of METADATA_COLUMNS; empty ones may be missing."""
+        """Values by the names of METADATA_COLUMNS, those of type jsonb as JSON text; empty ones may be missing."""
         ...
 
     @property
@@ -112,8 +114,8 @@ def store(
     """Write the metadata of assets that `lock_live` has locked; what is stored of a newer answer stays."""
     if metadata:
         common = {"as_of": as_of.isoformat(), "fetched_at": fetched_at.isoformat(), "language": language}
-        rows = [_row(asset_id, each, common) for asset_id, each in metadata.items()]
-        connection.execute(_STORE, {"rows": f"[{','.join(rows)}]"})
+        for rows in _in_parts(_row(asset_id, each, common) for asset_id, each in sorted(metadata.items())):
+            connection.execute(_STORE, {"rows": f"[{','.join(rows)}]"})
 
 
 def store_unchanged(connection: Connection, asset_ids: Sequence[str], *, as_of: datetime, fetched_at: datetime) -> None:
@@ -123,8 +125,24 @@ def store_unchanged(connection: Connection, asset_ids: Sequence[str], *, as_of: 
         connection.execute(_STORE_UNCHANGED, values)
 
 
+def _in_parts(rows: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    length = 0
+    for row in rows:
+        if part and length + len(row) > _LONGEST_STATEMENT:
+            yield part
+            part, length = [], 0
+        part.append(row)
+        length += len(row)
+    if part:
+        yield part
+
+
 def _row(asset_id: str, metadata: Metadata, common: Mapping[str, str]) -> str:
-    """Return a row as JSON; the object that Getty sent is JSON already and only pasted in."""
-    typed = {name: value for name in METADATA_COLUMNS if (value := metadata.values.get(name)) is not None}
-    row = {**typed, **common, "asset_id": asset_id, "content_hash": metadata.content_hash}
-    return f'{json.dumps(row, ensure_ascii=False, default=datetime.isoformat)[:-1]}, "raw": {metadata.raw}}}'
+    """Return a row as JSON; what is JSON already is only pasted in."""
+    found = {name: value for name in METADATA_COLUMNS if (value := metadata.values.get(name)) is not None}
+    plain = {name: value for name, value in found.items() if name not in _JSON_COLUMNS}
+    row = {**plain, **common, "asset_id": asset_id, "content_hash": metadata.content_hash}
+    pasted = {"raw": metadata.raw} | {name: found[name] for name in _JSON_COLUMNS & found.keys()}
+    parts = [json.dumps(row, ensure_ascii=False, default=datetime.isoformat)[1:-1]]
+    return f"{{{', '.join([*parts, *(f'{json.dumps(name)}: {value}' for name, value in pasted.items())])}}}"

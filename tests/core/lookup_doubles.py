@@ -18,6 +18,16 @@ def captions(*asset_ids: str) -> dict[str, Mapping[str, Any]]:
     return {asset_id: {"id": asset_id, "caption": f"caption of {asset_id}"} for asset_id in asset_ids}
 
 
+class EveryAsset(dict[str, Mapping[str, Any]]):
+    """Knows every id."""
+
+    def __contains__(self, asset_id: object) -> bool:
+        return True
+
+    def __missing__(self, asset_id: str) -> Mapping[str, Any]:
+        return captions(asset_id)[asset_id]
+
+
 @dataclass
 class KnowingGetty:
     """Finds what it knows, of the type that it is; the rest is not found, or not answered.

@@ -226,7 +226,8 @@ def test_what_is_not_found_is_asked_as_the_other_type(warehouse: Engine, feed: F
 @pytest.mark.parametrize(("word", "other"), [("Footage", "Image"), ("Film", "Image"), (None, "Video")])
 def test_any_word_for_a_video_has_an_other_type(word: str | None, other: str, warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
-    execute(warehouse, f"UPDATE asset_states SET asset_type = {f"'{word}'" if word else 'NULL'}")
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE asset_states SET asset_type = :word"), {"word": word})
     getty = KnowingGetty()
     run(warehouse, getty)
     assert [asset_type for asset_type, _ in getty.asked] == [word, other]

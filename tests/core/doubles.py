@@ -1,4 +1,4 @@
-"""Small doubles that are passed in: an API made of canned answers, a source of scripted deliveries."""
+"""Small doubles that are passed in: an API made of canned answers, a source of scripted deliveries; their steps."""
 
 import http.server
 import io
@@ -6,19 +6,27 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import requests
 import urllib3
+from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.getty_api.parsing import parse_change_set
-from asset_changes.models import ChangeSet, Confirmation, Delivery
+from asset_changes.models import ChangeSet, ChangeSetRef, Confirmation, Delivery
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from local_stack.postgres import EmbeddedPostgres
 from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, text
+
+from tests.conftest import EDITORIAL_IMAGES
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When the deliveries of these tests arrive, unless a test says otherwise."""
@@ -79,6 +87,26 @@ class ScriptedGetty:
         self.confirmed.append(change_set_id)
         self.on_confirm(change_set_id)
         return self.answers.pop(0) if self.answers else Confirmation(is_known=True, tries=1)
+
+
+@pytest.fixture
+def quiet_context(archive: Archive, warehouse: Engine) -> ChannelContext:
+    """Channel 3001 with a Getty that hands out nothing; a module makes it its own by `context = quiet_context`."""
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
+
+
+def fetch_delivery(context: ChannelContext, body: bytes, **given: Any) -> ChangeSetRef:
+    """Return what the first task of a run leaves to the next of this delivery."""
+    ref = fetch(replace(context, source=ScriptedGetty([delivery(body, **given)])), batch_size=2200)
+    assert ref is not None
+    return ref
+
+
+def run(context: ChannelContext, body: bytes, **given: Any) -> None:
+    """Do what the tasks of one run do with this delivery."""
+    ref = fetch_delivery(context, body, **given)
+    load(context, ref)
+    confirm(context, ref)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class ScriptedGetty:
 
     deliveries: list[Delivery] = field(default_factory=list)
     answers: list[Confirmation] = field(default_factory=list)
-    on_confirm: Callable[[str], None] = lambda change_set_id: None
+    on_confirm: Callable[[str], object] = lambda change_set_id: None
     asked: int = 0
     confirmed: list[str] = field(default_factory=list)
 

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Engine, text
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
 from tests.core.doubles import ScriptedGetty, body_of, change, delivery, live, rows, value
 
+LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 DEFAULTS = {
     "search_path": "public",
     "synchronous_commit": "off",
@@ -29,9 +30,7 @@ DEFAULTS = {
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
     "default_transaction_deferrable": "on",
-    "statement_timeout": "100ms",
-    "lock_timeout": "100ms",
-    "idle_in_transaction_session_timeout": "100ms",
+    **dict.fromkeys(LIMITS, "30s"),  # longer than the one statement may take that lifts them
 }
 
 
@@ -76,8 +75,7 @@ def test_a_set_is_loaded_whatever_the_roles_defaults(warehouse: Engine, archive:
 
 def test_a_wait_is_not_cut_by_the_roles_limits(warehouse: Engine) -> None:
     with transaction(warehouse) as connection:
-        connection.execute(text("SELECT pg_sleep(0.3)"))
-        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "0"
+        assert [connection.scalar(text(f"SHOW {limit}")) for limit in LIMITS] == ["0", "0", "0"]
 
 
 def test_the_next_transaction_has_the_same_settings(warehouse: Engine) -> None:
@@ -94,6 +92,6 @@ def test_a_connection_closed_while_idle_is_replaced(warehouse: Engine) -> None:
         with transaction(warehouse) as connection:
             pids.append(connection.scalar(text("SELECT pg_backend_pid()")))
         other = connect(warehouse.url, schema=SCHEMA)
-        value(other, f"SELECT pg_terminate_backend({pids[-1]}, 5000)")
+        value(other, f"SELECT pg_terminate_backend({pids[-1]}, 60000)")
         other.dispose()
     assert pids[0] != pids[1]

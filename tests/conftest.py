@@ -77,7 +77,7 @@ def credentials_for(sandbox: Sandbox, **changes: object) -> Credentials:
         "secret": sandbox.client_secret,
         "api_url": sandbox.url,
         "token_url": sandbox.token_url,
-        "timeout_seconds": 5.0,
+        "timeout_seconds": 60.0,
     }
     return Credentials(**(given | changes))  # type: ignore[arg-type]
 
@@ -88,8 +88,8 @@ EDITORIAL_FILM = Channel(channel_id=3003, asset_family="Editorial", asset_type="
 
 @pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[AssetChangesClient]:
-    """A client of the sandbox that gives up soon."""
-    client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+    """A client of the sandbox."""
+    client = AssetChangesClient(credentials_for(sandbox))
     yield client
     client.close()
 

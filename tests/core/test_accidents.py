@@ -87,7 +87,7 @@ def test_a_damaged_object_is_replaced_by_the_next_delivery(
 def test_two_deployments_with_own_archives_share_a_warehouse(warehouse: Engine, tmp_path: Path) -> None:
     def read(number: int) -> None:
         archive = Archive(UPath(f"file://{tmp_path}/archive-{number}"))
-        client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+        client = AssetChangesClient(credentials_for(sandbox), retry_seconds=60)
         context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
         while not catch_up(context, batch_size=50, minutes=1).is_caught_up:
             pass

@@ -102,7 +102,7 @@ def test_a_fault_that_happens_once_costs_nothing(
     mode: str, operation: str, feed: Sandbox, archive: Archive, warehouse: Engine
 ) -> None:
     feed.fail_next(mode, operation=operation)
-    context = steps_of(feed, archive, warehouse, retry_seconds=5)
+    context = steps_of(feed, archive, warehouse, retry_seconds=60)
     if operation == CHANNELS:
         assert isinstance(context.source, AssetChangesClient)
         assert len(context.source.get_channels()) == 4
@@ -128,7 +128,7 @@ def test_a_lasting_fault_ends_the_run_and_the_next_run_finishes(
             catch_up(context, batch_size=2, minutes=1)
         # What is loaded is right already, and nothing is confirmed that is not loaded.
         assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NOT NULL") == 0
-    assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up
+    assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=60), batch_size=2, minutes=1).is_caught_up
     assert_in_step(warehouse, feed)
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 
@@ -138,7 +138,7 @@ def test_a_redirect_in_a_circle_is_terminal(feed: Sandbox, archive: Archive, war
     circle = f"{feed.url}/v3/asset-changes/change-sets?channel_id=3001&batch_size=2"
     feed.fail_next("redirect", operation=PUT, location=circle, times=9)
     with pytest.raises(UnexpectedRedirect, match="more than 3 redirects"):
-        catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1)
+        catch_up(steps_of(feed, archive, warehouse, retry_seconds=60), batch_size=2, minutes=1)
     assert [request.fault for request in feed.requests if request.method == "PUT"] == ["redirect"] * 4
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
 
@@ -148,9 +148,9 @@ def test_a_redirect_to_another_host_is_terminal(feed: Sandbox, archive: Archive,
     with Sandbox(changes_per_channel=0) as other:
         feed.fail_next("redirect", operation=PUT, location=f"{other.url}/v3/asset-changes/change-sets?channel_id=3001")
         with pytest.raises(UnexpectedRedirect, match="another address"):
-            catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1)
+            catch_up(steps_of(feed, archive, warehouse, retry_seconds=60), batch_size=2, minutes=1)
         assert other.requests == []
-    assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=5), batch_size=2, minutes=1).is_caught_up
+    assert catch_up(steps_of(feed, archive, warehouse, retry_seconds=60), batch_size=2, minutes=1).is_caught_up
     assert_in_step(warehouse, feed)
 
 
@@ -211,7 +211,7 @@ def test_an_archive_that_may_not_be_written_is_an_error(
     way: Callable[..., object], feed: Sandbox, folder: Path, warehouse: Engine
 ) -> None:
     """Nothing is loaded or confirmed."""
-    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=60)
     with forbidden(folder, 0o555), pytest.raises(ArchiveUnavailable, match=r"cannot be written.*Permission denied"):
         way(context, batch_size=2)
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
@@ -222,7 +222,7 @@ def test_an_archive_that_may_not_be_written_is_an_error(
 
 def test_an_archive_that_may_not_be_read_is_an_error(feed: Sandbox, folder: Path, warehouse: Engine) -> None:
     """Nothing is loaded from it."""
-    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=5)
+    context = steps_of(feed, Archive(UPath(f"file://{folder}")), warehouse, retry_seconds=60)
     ref = fetch(context, batch_size=2)
     assert ref is not None
     with forbidden(folder, 0o000), pytest.raises(ArchiveUnavailable, match=r"cannot be read.*Permission denied"):
@@ -249,7 +249,7 @@ def test_a_crash_of_postgres_in_mid_load_costs_one_try(way: str, mortal: Embedde
     warehouse.dispose()
     inject_into(warehouse, perils)
     with Sandbox(changes_per_channel=60) as sandbox:
-        context = steps_of(sandbox, archive, warehouse, retry_seconds=5)
+        context = steps_of(sandbox, archive, warehouse, retry_seconds=60)
         ref = fetch(context, batch_size=20)
         assert ref is not None
         do = partial(load, context, ref) if way == "load" else catching_up(context)

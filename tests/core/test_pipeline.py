@@ -505,7 +505,7 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
         start = threading.Barrier(2)
 
         def work() -> None:
-            client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+            client = AssetChangesClient(credentials_for(sandbox), retry_seconds=60)
             context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
             start.wait()
             catch_up(context, batch_size=100, minutes=1)

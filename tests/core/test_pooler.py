@@ -32,7 +32,7 @@ def bare(postgres: EmbeddedPostgres) -> URL:
 
 def read_everything(channel: Channel, sandbox: Sandbox, archive: Archive, engine: Engine) -> int:
     """Catch one channel up, as a task of its own would, and return the sets."""
-    client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+    client = AssetChangesClient(credentials_for(sandbox), retry_seconds=60)
     context = ChannelContext(channel=channel, source=client, archive=archive, warehouse=engine)
     try:
         return catch_up(context, batch_size=5, minutes=1).sets
@@ -117,7 +117,7 @@ def test_a_pooler_without_its_server_is_a_passing_fault(bare: URL) -> None:
 
 
 def test_a_pooler_that_cannot_log_in_to_its_server_is_refused(bare: URL) -> None:
-    with pgbouncer(bare.set(username="nobody_at_all"), query_wait_timeout=3) as url:
+    with pgbouncer(bare.set(username="nobody_at_all"), query_wait_timeout=60) as url:
         engine = connect(url, schema="public")
         with pytest.raises(WarehouseRefused, match="nobody_at_all"), transaction(engine):
             pass

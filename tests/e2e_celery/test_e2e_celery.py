@@ -24,6 +24,7 @@ from local_stack.services import marked_processes
 from local_stack.stack import free_port
 from sqlalchemy import URL, Engine, create_engine, text
 
+from tests import waiting
 from tests.cluster import compose_file
 from tests.cluster.container import Container
 from tests.cluster.postgres import TcpPostgres
@@ -281,7 +282,4 @@ def warehouse_of(outside: Outside) -> Iterator[Engine]:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Wait for what must come."""
-    ends = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < ends, f"{what} did not come in {TIMEOUT_SECONDS} seconds"
-        time.sleep(0.5)
+    waiting.wait_until(condition, what=what, seconds=TIMEOUT_SECONDS, pause=0.5)

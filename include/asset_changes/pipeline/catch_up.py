@@ -105,7 +105,6 @@ def catch_up(
         return CaughtUp(sets=0, counts=Counts(), is_caught_up=False, channel_seq=None)
     with transaction(context.warehouse) as connection:
         check_version(connection)
-    gc.freeze()  # what is imported stays: the collector need not look through it again at every set
     progress = Progress(context, every_seconds=report_every_seconds)
     asked_at = _read_sets(
         context, progress, batch_size=batch_size, is_over=lambda: stops() or progress.seconds >= minutes * 60
@@ -126,8 +125,6 @@ def _read_sets(
     context: ChannelContext, progress: Progress, *, batch_size: int, is_over: Callable[[], bool]
 ) -> datetime | None:
     """Read set by set; return when Getty was asked and had nothing more, None where it stopped before."""
-    from asset_changes.pipeline.transform import transform  # late: pandas takes a second, and most runs find nothing
-
     pending: PendingConfirmation | None = None
     repeats = empty_sets = 0
     archive_executor = ThreadPoolExecutor(1, thread_name_prefix="archive")
@@ -141,18 +138,25 @@ def _read_sets(
                 return asked_at
             repeats = repeats + 1 if pending and pending.change_set_id == received.ref.change_set_id else 0
             if repeats > 1:
-                raise ApiUnavailable(_comes_again(received))
+                raise ApiUnavailable(
+                    f"Getty hands out change set {received.ref.change_set_id} of channel {received.ref.channel_id} "
+                    "again and again although it took its confirmation, and so nothing newer. If this lasts, report "
+                    "it to Getty; a proxy that answers in its place would look the same."
+                )
             if is_first:  # later on, this loop itself has confirmed the set before
                 reconcile_confirmations(context, received, asked_at=asked_at)
-            prepared = transform(received.deliveries, channel=context.channel, ref=received.ref)
+            prepared = None if received.is_loaded else _prepared(context, received)
             load = partial(_load, context=context, received=received, prepared=prepared, pending=pending)
             row = in_transaction(context.warehouse, load)
             committed_at, pending = context.clock(), None
             log_loaded(row, now=committed_at)
-            change_set_id = row.ref.change_set_id
-            is_ours = send_confirmation(context, change_set_id, was_tried=row.confirm_tried_at is not None)
-            pending = PendingConfirmation(change_set_id=change_set_id, is_ours=is_ours, committed_at=committed_at)
+            is_ours = send_confirmation(context, row)
+            pending = PendingConfirmation(
+                change_set_id=row.ref.change_set_id, is_ours=is_ours, committed_at=committed_at
+            )
             progress.add(row)
+            if is_first:
+                gc.freeze()  # what is imported by now stays: the collector need not look through it at every set
             empty_sets = 0 if row.counts.changes else empty_sets + 1
             if empty_sets > 1:  # a new id with nothing in it, and again: this is how Getty says that there is nothing
                 return asked_at
@@ -163,12 +167,18 @@ def _read_sets(
     return None
 
 
+def _prepared(context: ChannelContext, received: ReceivedSet) -> PreparedSet:
+    from asset_changes.pipeline.transform import transform  # late: pandas takes a second, and most runs find no new set
+
+    return transform(received.deliveries, channel=context.channel, ref=received.ref)
+
+
 def _load(
     connection: Connection,
     *,
     context: ChannelContext,
     received: ReceivedSet,
-    prepared: PreparedSet,
+    prepared: PreparedSet | None,
     pending: PendingConfirmation | None,
 ) -> LedgerRow:
     """Record a delivery, load its set, and write the confirmation of the set before, in one transaction."""
@@ -196,12 +206,4 @@ def _mark_confirmed(connection: Connection, *, context: ChannelContext, pending:
         pending.change_set_id,
         is_ours=pending.is_ours,
         committed_at=pending.committed_at,
-    )
-
-
-def _comes_again(received: ReceivedSet) -> str:
-    return (
-        f"Getty hands out change set {received.ref.change_set_id} of channel {received.ref.channel_id} again and again "
-        "although it took its confirmation, and so nothing newer. If this lasts, report it to Getty; a proxy that "
-        "answers in its place would look the same."
     )

@@ -17,7 +17,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from asset_changes.errors import ApiUnavailable
-from asset_changes.models import Counts, PreparedSet
+from asset_changes.models import ChangeSetRef, Counts, PreparedSet
 from asset_changes.pipeline.confirm import send_confirmation
 from asset_changes.pipeline.context import ChannelContext, DeliveryKind, ReceivedSet
 from asset_changes.pipeline.fetch import reconcile_confirmations, record_in_ledger, request_and_archive
@@ -44,7 +44,7 @@ class CaughtUp:
 class PendingConfirmation:
     """A confirmation that Getty took and the ledger does not know of yet: it rides in the next transaction."""
 
-    change_set_id: str
+    ref: ChangeSetRef
     is_ours: bool
     committed_at: datetime
 
@@ -136,7 +136,7 @@ def _read_sets(
             )
             if received is None:
                 return asked_at
-            repeats = repeats + 1 if pending and pending.change_set_id == received.ref.change_set_id else 0
+            repeats = repeats + 1 if pending and pending.ref.change_set_id == received.ref.change_set_id else 0
             if repeats > 1:
                 raise ApiUnavailable(
                     f"Getty hands out change set {received.ref.change_set_id} of channel {received.ref.channel_id} "
@@ -151,9 +151,7 @@ def _read_sets(
             committed_at, pending = context.clock(), None
             log_loaded(row, now=committed_at)
             is_ours = send_confirmation(context, row)
-            pending = PendingConfirmation(
-                change_set_id=row.ref.change_set_id, is_ours=is_ours, committed_at=committed_at
-            )
+            pending = PendingConfirmation(ref=row.ref, is_ours=is_ours, committed_at=committed_at)
             progress.add(row)
             if is_first:
                 gc.freeze()  # what is imported by now stays: the collector need not look through it at every set
@@ -163,7 +161,7 @@ def _read_sets(
     finally:
         archive_executor.shutdown()
         if pending:
-            in_transaction(context.warehouse, partial(_mark_confirmed, context=context, pending=pending))
+            in_transaction(context.warehouse, partial(_mark_confirmed, pending=pending))
     return None
 
 
@@ -184,8 +182,8 @@ def _load(
     """Record a delivery, load its set, and write the confirmation of the set before, in one transaction."""
     recorded = record_in_ledger(connection, context=context, received=received)  # locks the channel's row first
     assert recorded is not None  # noqa: S101 - a set was received
-    if pending and pending.change_set_id != recorded.ref.change_set_id:  # what comes again is not confirmed
-        _mark_confirmed(connection, context=context, pending=pending)
+    if pending and pending.ref.change_set_id != recorded.ref.change_set_id:  # what comes again is not confirmed
+        _mark_confirmed(connection, pending)
     row = load_in_transaction(
         connection,
         context=context,
@@ -194,16 +192,10 @@ def _load(
         new_row=recorded.row if recorded.kind is DeliveryKind.NEW else None,
         wait_until_archived=recorded.wait_until_archived,
     )
-    ledger.mark_confirm_tried(connection, row.ref.channel_id, row.ref.change_set_id)
+    ledger.mark_confirm_tried(connection, row.ref)
     recorded.wait_until_archived()
     return row
 
 
-def _mark_confirmed(connection: Connection, *, context: ChannelContext, pending: PendingConfirmation) -> None:
-    ledger.mark_confirmed(
-        connection,
-        context.channel.channel_id,
-        pending.change_set_id,
-        is_ours=pending.is_ours,
-        committed_at=pending.committed_at,
-    )
+def _mark_confirmed(connection: Connection, pending: PendingConfirmation) -> None:
+    ledger.mark_confirmed(connection, pending.ref, is_ours=pending.is_ours, committed_at=pending.committed_at)

@@ -26,7 +26,7 @@ def confirm(context: ChannelContext, ref: ChangeSetRef) -> bool:
                 "the `load` task of this run, or run the channel again."
             )
         if context.confirms and row.confirmed_at is None:
-            ledger.mark_confirm_tried(connection, channel_id, change_set_id)
+            ledger.mark_confirm_tried(connection, row.ref)
     if not context.confirms:
         log.info("Not confirmed: ASSET_CHANGES_CONFIRM=off; Getty hands change set %s out again", change_set_id)
         return False
@@ -36,7 +36,7 @@ def confirm(context: ChannelContext, ref: ChangeSetRef) -> bool:
     committed_at = context.clock()
     is_ours = send_confirmation(context, row)
     with transaction(context.warehouse) as connection:
-        ledger.mark_confirmed(connection, channel_id, change_set_id, is_ours=is_ours, committed_at=committed_at)
+        ledger.mark_confirmed(connection, row.ref, is_ours=is_ours, committed_at=committed_at)
     log.info("Confirmed change set %s: channel=%d", change_set_id, channel_id)
     return True
 

@@ -156,7 +156,7 @@ def record_in_ledger(
         received = merge_with_ledger(connection, context, received)
         content_hash = received.content_hash
     row = received.row
-    ledger.mark_redelivered(connection, received.ref.channel_id, received.ref.change_set_id)
+    ledger.mark_redelivered(connection, received.ref)
     if row is not None and content_hash != row.content_hash and not is_read_by_newer_parser(row.content_hash):
         # It has more messages than before, or this version reads them otherwise: it is loaded again.
         ledger.reopen(connection, received.ref, content_hash=content_hash)

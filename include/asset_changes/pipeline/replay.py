@@ -53,13 +53,7 @@ class Replayed:
     waited: int = 0
 
     def __add__(self, other: "Replayed") -> "Replayed":
-        return Replayed(
-            sets=self.sets + other.sets,
-            changes=self.changes + other.changes,
-            changed=self.changed + other.changed,
-            rebuilt=self.rebuilt + other.rebuilt,
-            waited=self.waited + other.waited,
-        )
+        return Replayed(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
     def __str__(self) -> str:
         return f"sets={self.sets} changes={self.changes} changed={self.changed} rebuilt={self.rebuilt}"
@@ -230,7 +224,7 @@ def _load_due(connection: Connection, ready: Ready, row: LedgerRow | None, *, la
         # Getty hands out a set only after it confirmed the one before.
         is_other = last is not None and ref.change_set_id != last.change_set_id
         is_confirmed = last is not None and is_other and ref.fetched_at < last.objects[-1].first_at
-        ledger.mark_rebuilt(connection, ref.channel_id, ref.change_set_id, is_confirmed=is_confirmed)
+        ledger.mark_rebuilt(connection, ref, is_confirmed=is_confirmed)
     return is_first
 
 

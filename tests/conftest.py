@@ -23,7 +23,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A real server; without fsync, which no test can tell from a durable one."""
+    """A real server; without fsync: no test sees the difference."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
     with server:
         yield server
@@ -65,7 +65,7 @@ def archive(tmp_path: Path) -> Archive:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A local Getty with four channels and nothing to tell."""
+    """A local Getty with four channels and no changes."""
     with Sandbox(changes_per_channel=0) as sandbox:
         yield sandbox
 

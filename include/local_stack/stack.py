@@ -113,7 +113,7 @@ def attribute_to_postgres(postgres: EmbeddedPostgres) -> Iterator[None]:
         if failure := postgres.failure_since_start():
             noticed_by = str(error).partition(". ")[0]
             raise StackError(
-                f"{failure} Noticed by: {noticed_by}.\nStart again: it goes on where it stopped."
+                f"{failure} Noticed by: {noticed_by}.\nStart again: it continues where it stopped."
             ) from error
         raise
 

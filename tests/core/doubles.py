@@ -119,7 +119,7 @@ class Answer:
 
 
 class CannedApi(HTTPAdapter):
-    """Stands where requests would open a connection: answers in turn, remembers what was asked.
+    """Takes the place of the part of requests that opens a connection: answers in turn, remembers what was asked.
 
     A token is handed out on each POST unless `tokens` says otherwise; an exception in the list is
     raised in place of an answer. The last answer is given again when all are used up.

@@ -1,4 +1,4 @@
-"""What another worker, another deployment or an accident left behind: the channel goes on, and nothing is wrong."""
+"""What another worker, another deployment or an accident left behind: the channel continues, and nothing is wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -459,8 +459,8 @@ def test_deliveries_that_differ_again_and_again_add_up(
     context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     asset = [change(str(number), "New", number) for number in range(5)]
-    for held in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
-        loaded(context, getty, body_of("7", *(asset[number] for number in held)), status=200)
+    for numbers in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
+        loaded(context, getty, body_of("7", *(asset[number] for number in numbers)), status=200)
     assert live(warehouse) == ["0", "1", "2", "3", "4"]
     assert value(warehouse, "SELECT string_agg(asset_id, '' ORDER BY position) FROM asset_changes") == "01234"
     assert ledger_row(warehouse, "7")["change_count"] == 5

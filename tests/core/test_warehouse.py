@@ -64,9 +64,9 @@ def shape(found: MetaData) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_a_migrated_warehouse_is_what_the_code_takes_it_for(warehouse: Engine) -> None:
-    held = MetaData()
-    held.reflect(warehouse)
-    assert shape(held) == shape(metadata)
+    reflected = MetaData()
+    reflected.reflect(warehouse)
+    assert shape(reflected) == shape(metadata)
 
 
 @pytest.mark.usefixtures("own_database")

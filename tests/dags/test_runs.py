@@ -245,6 +245,18 @@ def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installati
     assert len(sandbox.confirmed_ids(3001)) == 1
 
 
+def test_a_catch_up_transforms_no_set_that_is_loaded(connected: Installation, sandbox: Sandbox) -> None:
+    """A run died before it confirmed; Getty hands the same set out again."""
+    sandbox.append(3001, [change("1")])
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    connected.run(inside.do_task, CHANNEL, "load", connected.run(inside.do_task, CHANNEL, "transform", ref))
+
+    imported = connected.run_afresh("imports_of_catch_up", CHANNEL)
+
+    assert imported == []
+    assert len(sandbox.confirmed_ids(3001)) == 1
+
+
 @pytest.mark.parametrize("channel_ids", [[3001], ["3001"]])
 def test_a_replay_takes_its_channels_as_numbers_or_as_lines(connected: Installation, channel_ids: list[object]) -> None:
     """A command gives numbers, the form gives lines."""

@@ -181,7 +181,7 @@ class Watch:
         return False
 
     def is_caught_up(self) -> bool:
-        """Whether all four channels are, and no run goes on."""
+        """Whether all four channels are, and no run is running."""
         self.cluster.check()
         at_end = [each.is_caught_up(self.since) for each in self.warehouse.channels()] == [True] * 4
         return at_end and not any(self.airflow.active_runs(each.dag_id) for each in self.warehouse.channels())

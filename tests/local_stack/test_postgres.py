@@ -109,7 +109,7 @@ def test_a_failure_after_a_killed_server_names_postgres(tmp_path: Path) -> None:
             raise StackError("scheduler died (exit status 1). See its log: and so on")
     assert str(caught.value) == (
         f"PostgreSQL is gone: it was killed, or died. See its log: {postgres.log}. "
-        "Noticed by: scheduler died (exit status 1).\nStart again: it goes on where it stopped."
+        "Noticed by: scheduler died (exit status 1).\nStart again: it continues where it stopped."
     )
 
 

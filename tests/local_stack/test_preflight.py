@@ -84,7 +84,7 @@ def test_a_silent_getty_is_a_warning_in_one_line(sandbox: Sandbox) -> None:
     warn_if_getty_is_silent(getty(sandbox.url, token_address=silent), screen)
     assert len(screen.lines) == 2
     for line in screen.lines:
-        assert line.startswith(f"Getty does not answer yet at {silent} (Connection refused); Airflow goes on trying.")
+        assert line.startswith(f"Getty does not answer yet at {silent} (Connection refused); Airflow keeps trying.")
         assert "AIRFLOW_CONN_GETTY_IMAGES_DEFAULT" in line
         assert "hush" not in line
 

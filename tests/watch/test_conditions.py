@@ -235,7 +235,7 @@ CASES = (
         "rejected",
         _reject,
         "sent changes that could not be applied: 1 (unknown_lifecycle)",
-        seen_after=25 * HOURS,  # it may be a Delete, and time does not settle that
+        seen_after=25 * HOURS,  # it may be a Delete, and time does not resolve that
         goes=_dismiss_rejected,
     ),
     Case("rejected", _reject_upsert, "could not be applied: 1 (no_time)", over_after=25 * HOURS),
@@ -311,7 +311,7 @@ def test_an_alert_arrives_once_and_clears_once(case: Case, feed: Feed, watchdog:
 def test_a_channel_silent_longer_than_ever_is_an_alert(
     hours_ago: tuple[int, ...], silent_after: int, unread_feed: Feed, watchdog: Watchdog
 ) -> None:
-    """Getty's feed has stopped before; the channel goes on answering that there is nothing."""
+    """Getty's feed has stopped before; the channel keeps answering that there is nothing."""
     feed, now = unread_feed, datetime.now(UTC)
     watchdog.settings = WatchSettings(
         unchecked_minutes=9_999, replay_hours=9_999

@@ -223,7 +223,7 @@ def reread(
     """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
     The registers of its old and new assets are computed again from the log. Evidence stays: what is no
-    longer read as a Delete gets a correction beside it. `is_rebuild` says that the tables may have held
+    longer read as a Delete gets a row in `deletion_corrections`. `is_rebuild` says that the tables may have held
     before what they lack now: what was live then cannot be known.
     """
     key = _key(ref)

@@ -83,15 +83,12 @@ def _begin_on(connection: Connection, *, schema: str, application_name: str) -> 
     driver: Any = connection.connection.driver_connection
     if not driver.autocommit:
         driver.autocommit = True  # for the driver alone: its own BEGIN would be a round trip more
-    cursor = driver.execute(_statement(schema, application_name, has_transaction_timeout=_is_17_or_newer(driver)))
+    is_17_or_newer = driver.info.server_version >= 170000
+    cursor = driver.execute(_statement(schema, application_name, has_transaction_timeout=is_17_or_newer))
     cursor.set_result(-1)  # that of the SELECT
     connection.info[_HAS_BEGUN] = True
     found: tuple[Any, ...] = cursor.fetchone()
     return found
-
-
-def _is_17_or_newer(driver: Any) -> bool:
-    return bool(driver.info.server_version >= 170000)
 
 
 @cache

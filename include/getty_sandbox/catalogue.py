@@ -90,19 +90,19 @@ class Catalogue:
         return handed_out, whole
 
     def _refresh(self) -> None:
-        """Reads what came since the last question: every message once by itself, and once in its set."""
+        """Reads what came since the last question: messages that were not handed out, and sets."""
         for channel_id, reading in self._readings.items():
             added = self._deliveries.since(
                 channel_id, message_count=reading.message_count, confirmed_count=reading.confirmed_count
             )
-            if added.message_count:
+            reading.message_count = added.message_count
+            if added.unread:
                 self._read_count += 1
                 set_id = str(_LATER_THAN_ALL_SETS + self._read_count)
                 for change in _changes(read_set(replace(added.published, change_set_id=set_id))):
-                    position = reading.message_count + change.position
+                    position = added.unread[change.position]
                     reading.unread[position] = change
                     self._positions[change.asset_id].append((channel_id, position))
-                reading.message_count += added.message_count
             for first, delivered in added.confirmed:
                 of_set = reading.of_outstanding if delivered == reading.outstanding else {}
                 for asset_id, registers in (of_set or _read_handed_out(reading, first, delivered)).items():

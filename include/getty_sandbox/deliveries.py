@@ -36,8 +36,9 @@ class Delivery:
 class Additions:
     """What came to a channel's feed: messages, read as one set, and sets with the position of their first message."""
 
-    published: DeliveredSet
-    message_count: int
+    message_count: int  # of the whole feed
+    unread: list[int]  # the positions of new messages that were not handed out
+    published: DeliveredSet  # these messages
     confirmed: list[tuple[int, DeliveredSet]]
     outstanding: tuple[int, DeliveredSet] | None
 
@@ -265,11 +266,14 @@ class Deliveries:
         with self._lock:
             feed = self._feed(channel_id)
             confirmed, outstanding = feed.confirmed[confirmed_count:], feed.outstanding
-            messages = feed.messages[message_count:]
-            published = DeliveredSet(feed.channel, "", self._options.clock(), _array(messages))
+            sets = [*confirmed, outstanding] if outstanding else confirmed
+            handed_out = {position for s in sets for position in range(s.first, s.first + s.size)}
+            unread = [n for n in range(message_count, len(feed.messages)) if n not in handed_out]
+            messages = _array(feed.messages[n] for n in unread)
             return Additions(
-                published,
-                len(messages),
+                len(feed.messages),
+                unread,
+                DeliveredSet(feed.channel, "", self._options.clock(), messages),
                 [(s.first, self._delivered(feed, s)) for s in confirmed],
                 (outstanding.first, self._delivered(feed, outstanding)) if outstanding else None,
             )

@@ -103,10 +103,11 @@ def encode_metadata(account: Account, fields: frozenset[str], *, asset_id: str, 
     own, number = _own_members(account, asset_id, version)
     shared, keywords = _encoded_members(account, fields, family, number)
     named = named_members(fields, account.kind)
-    text = _to_text({name: value for name, value in own.items() if name in named and name != "keywords"})
+    parts = [_to_text({name: value for name, value in own.items() if name in named and name != "keywords"}), shared]
     if "keywords" in named:
-        text = f'{text[:-1]},"keywords":{_to_text(own["keywords"])[:-1]},{keywords[1:]}}}'
-    return f"{text[:-1]},{shared[1:]}".encode("utf-8", "surrogatepass")
+        parts.append(f'{{"keywords":{_to_text(own["keywords"])[:-1]},{keywords[1:]}}}')
+    members = ",".join(part[1:-1] for part in parts if part != "{}")
+    return f"{{{members}}}".encode("utf-8", "surrogatepass")
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from getty_sandbox.decode import Change, DeliveredSet, Rejected, read_set
@@ -144,7 +145,7 @@ class Catalogue:
             if count:
                 known = [(registers.upsert, each) for each, registers in self._confirmed.items() if registers.is_live]
                 known.sort(key=lambda pair: (pair[0] and pair[0].at, pair[1]), reverse=True)
-                wanted += [each for _, each in known if each not in wanted and self._asset(each)][:count]
+                wanted += [*islice((each for _, each in known if each not in wanted and self._asset(each)), count)]
             messages: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
             for asset_id in wanted:
                 _, whole = self._registers(asset_id)

@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from getty_sandbox.decode import Change, DeliveredSet, Rejected, read_set
+from getty_sandbox.decode import Change, Rejected, read_set
 from getty_sandbox.deliveries import Deliveries
 from getty_sandbox.encode import microseconds
 from getty_sandbox.options import Options, SandboxError
+from getty_sandbox.store import ChangeSet
 from getty_sandbox.truth import Registers
 
 _LATER_THAN_ALL_SETS = 10**18  # the id of what was not handed out yet: on equal times it counts as the newer
@@ -40,7 +41,7 @@ class _ChannelReading:
     message_count: int = 0
     confirmed_count: int = 0
     unread: dict[int, Change] = field(default_factory=dict)
-    outstanding: DeliveredSet | None = None
+    outstanding: ChangeSet | None = None
     of_outstanding: dict[str, Registers] = field(default_factory=dict)
 
 
@@ -97,23 +98,31 @@ class Catalogue:
                 channel_id, message_count=reading.message_count, confirmed_count=reading.confirmed_count
             )
             reading.message_count = added.message_count
-            if added.unread:
+            if added.published:
                 self._read_count += 1
                 set_id = str(_LATER_THAN_ALL_SETS + self._read_count)
                 for change in _changes(read_set(replace(added.published, change_set_id=set_id))):
                     position = added.unread[change.position]
                     reading.unread[position] = change
                     self._positions[change.asset_id].append((channel_id, position))
-            for first, delivered in added.confirmed:
-                of_set = reading.of_outstanding if delivered == reading.outstanding else {}
-                for asset_id, registers in (of_set or _read_handed_out(reading, first, delivered)).items():
+            for confirmed in added.confirmed:
+                is_read = replace(confirmed, confirmed_at=None) == reading.outstanding
+                of_set = reading.of_outstanding if is_read else self._read(reading, confirmed)
+                for asset_id, registers in of_set.items():
                     self._confirmed[asset_id] = _merged(self._confirmed[asset_id], registers)
             reading.confirmed_count += len(added.confirmed)
-            if added.outstanding is None:
-                reading.outstanding, reading.of_outstanding = None, {}
-            elif added.outstanding[1] != reading.outstanding:
-                reading.of_outstanding = _read_handed_out(reading, *added.outstanding)
-                reading.outstanding = added.outstanding[1]
+            if added.outstanding != reading.outstanding:
+                reading.of_outstanding = self._read(reading, added.outstanding) if added.outstanding else {}
+                reading.outstanding = added.outstanding
+
+    def _read(self, reading: _ChannelReading, change_set: ChangeSet) -> dict[str, Registers]:
+        """What a set says of its assets; its messages are no longer unread."""
+        for position in range(change_set.first, change_set.first + change_set.size):
+            reading.unread.pop(position, None)
+        registers: defaultdict[str, Registers] = defaultdict(Registers)
+        for change in _changes(read_set(self._deliveries.delivered(change_set))):
+            registers[change.asset_id] = registers[change.asset_id].with_change(change)
+        return registers
 
     def vanish(self, asset_ids: Iterable[str], *, back: bool = False) -> list[str]:
         """From now on lookups do not find these, though no Delete is sent; `back` ends that."""
@@ -164,17 +173,6 @@ def _changes(entries: Iterable[Change | Rejected]) -> list[Change]:
 def _merged(registers: Registers, others: Registers) -> Registers:
     for change in others:
         registers = registers.with_change(change) if change else registers
-    return registers
-
-
-def _read_handed_out(reading: _ChannelReading, first: int, delivered: DeliveredSet) -> dict[str, Registers]:
-    """What a set says of its assets; its messages are no longer unread."""
-    entries = read_set(delivered)
-    for position in range(first, first + len(entries)):
-        reading.unread.pop(position, None)
-    registers: defaultdict[str, Registers] = defaultdict(Registers)
-    for change in _changes(entries):
-        registers[change.asset_id] = registers[change.asset_id].with_change(change)
     return registers
 
 

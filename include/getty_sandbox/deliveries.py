@@ -34,13 +34,13 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Additions:
-    """What came to a channel's feed: messages, read as one set, and sets with the position of their first message."""
+    """What came to a channel's feed: messages, as if they were one set, and sets."""
 
     message_count: int  # of the whole feed
     unread: list[int]  # the positions of new messages that were not handed out
-    published: DeliveredSet  # these messages
-    confirmed: list[tuple[int, DeliveredSet]]
-    outstanding: tuple[int, DeliveredSet] | None
+    published: DeliveredSet | None  # these messages
+    confirmed: list[ChangeSet]
+    outstanding: ChangeSet | None
 
 
 class Deliveries:
@@ -266,17 +266,19 @@ class Deliveries:
         with self._lock:
             feed = self._feed(channel_id)
             confirmed, outstanding = feed.confirmed[confirmed_count:], feed.outstanding
+            if len(feed.messages) == message_count:
+                return Additions(message_count, [], None, confirmed, outstanding)
             sets = [*confirmed, outstanding] if outstanding else confirmed
             handed_out = {position for s in sets for position in range(s.first, s.first + s.size)}
             unread = [n for n in range(message_count, len(feed.messages)) if n not in handed_out]
             messages = _array(feed.messages[n] for n in unread)
-            return Additions(
-                len(feed.messages),
-                unread,
-                DeliveredSet(feed.channel, "", self._options.clock(), messages),
-                [(s.first, self._delivered(feed, s)) for s in confirmed],
-                (outstanding.first, self._delivered(feed, outstanding)) if outstanding else None,
-            )
+            published = DeliveredSet(feed.channel, "", self._options.clock(), messages)
+            return Additions(len(feed.messages), unread, published, confirmed, outstanding)
+
+    def delivered(self, change_set: ChangeSet) -> DeliveredSet:
+        """A set as it was handed out."""
+        with self._lock:
+            return self._delivered(self._feed(change_set.channel_id), change_set)
 
     def pending(self, channel_id: int) -> tuple[int, datetime | None]:
         """How many messages are unconfirmed, and when the oldest of them was published."""

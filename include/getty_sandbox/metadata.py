@@ -46,6 +46,7 @@ _NOT_IN_DETAIL = {
 }  # fmt: skip
 
 _STOCK = 997  # sets of shared members per family and kind
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _PEOPLE = ("Zoë Kravitz", "Søren Kierkegård", "Nguyễn Thị Ánh", "Łukasz Żak", "山田 太郎", "Ann O'Neill", "Ida Berg")
 _PLACES = (
     ("Zürich", "", "Switzerland"), ("São Paulo", "São Paulo", "Brazil"), ("London", "England", "United Kingdom"),
@@ -237,4 +238,4 @@ def _video_members(draw: _Draw) -> dict[str, Any]:
 
 
 def _to_text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

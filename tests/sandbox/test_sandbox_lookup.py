@@ -271,6 +271,19 @@ def test_what_was_lost_to_the_retention_still_happened(opened: OpenSandbox, chan
     assert (truth["1"], truth["2"] is not None) == (None, True)
 
 
+def test_what_a_set_says_counts_once_it_is_handed_out(opened: OpenSandbox, change: MakeChange) -> None:
+    """A time is missing: alone in its set the Update cannot be applied, in the whole feed it has neighbours."""
+    reader = opened()
+    day = "2026-01-01T00:00:0"
+    messages = [change("1", at=day + "1"), change("1", "Delete", at=day + "2"), change("2", at=day + "3")]
+    reader.sandbox.append(3001, [*messages, change("1", "Update", at=None)])
+    assert set(found(reader, "1", "2")) == {"1", "2"}
+    reader.read(batch_size=3)
+    assert set(found(reader, "1", "2")) == {"1", "2"}
+    reader.read(batch_size=1)
+    assert set(found(reader, "1", "2")) == {"2"} == set(reader.sandbox.truth()["metadata"])
+
+
 def test_an_answer_may_be_as_old_as_it_says(opened: OpenSandbox, change: MakeChange) -> None:
     now = [NOON]
     reader = opened(lookup_max_age=60, clock=lambda: now[0], start=NOON - timedelta(days=30), token_lifetime=9999)

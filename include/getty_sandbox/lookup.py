@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 from hashlib import blake2b
@@ -81,7 +82,8 @@ class Lookups:
         }
         not_found = [asset_id for asset_id in answered if asset_id not in found]
         if not found and len(not_found) == len(set(asked)) and self._options.none_found == "404":
-            return service_error(404, _NOT_FOUND[kind], "None of the assets was found")
+            none_found = service_error(404, _NOT_FOUND[kind], "None of the assets was found")
+            return replace(none_found, headers=self._headers(age))
         objects = [*found.values()]
         if adds_unasked:
             unasked = Asset(_UNASKED_ID, "Image" if kind == "images" else "Film", "Creative", 0)

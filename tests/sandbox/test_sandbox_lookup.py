@@ -129,6 +129,7 @@ def test_none_found_has_three_shapes(
     reader = opened(none_found=shape)
     answer = look_up(reader, "1", "2")
     assert answer.status_code == status
+    assert {"Date", "Cache-Control"} <= set(answer.headers)
     if status == 404:
         assert answer.json()["ErrorCode"] == "ImageNotFound"
         assert look_up(reader, "1", kind="videos").json()["ErrorCode"] == "VideosNotFound"

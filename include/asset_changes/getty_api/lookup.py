@@ -25,7 +25,7 @@ from asset_changes.getty_api.lookup_answer import LookupAnswer, read_answer, say
 from asset_changes.getty_api.retries import RETRY_SECONDS, Retries
 from asset_changes.getty_api.session import GettySession
 
-__all__ = ["IMAGE_FIELDS", "MAX_IDS", "VIDEO_FIELDS", "LookupAnswer", "LookupClient"]
+__all__ = ["IMAGE_FIELDS", "MAX_IDS", "VIDEO_FIELDS", "LookupAnswer", "LookupClient", "is_video"]
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class LookupClient:
         ids = list(dict.fromkeys(asset_ids))
         if len(ids) > MAX_IDS:
             raise ConfigurationError(f"{len(ids)} ids in one lookup: Getty allows {MAX_IDS}, so nothing was sent.")
-        kind = "videos" if (asset_type or "").strip().casefold() in _VIDEO_WORDS else "images"
+        kind = "videos" if is_video(asset_type) else "images"
         # A comma separates ids, however it is written.
         unusable = {asset_id for asset_id in ids if "," in asset_id or id_text(asset_id) != asset_id}
         if unusable:
@@ -222,6 +222,11 @@ class LookupClient:
         if ids:
             self._refused_ids.update(ids)
             log.warning("Getty refuses %d ids, which are not asked for again in this run: %s", len(ids), shown(ids))
+
+
+def is_video(asset_type: str | None) -> bool:
+    """Say whether an asset of this type, in any spelling, is asked for as a video; all others are images."""
+    return (asset_type or "").strip().casefold() in _VIDEO_WORDS
 
 
 def _by_length(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -31,7 +31,8 @@ _REFUSED_LOGIN = re.compile(
 _STATES_OF_POOLER = re.compile(r"08|28|3D000|53|57|25")
 _POOLER_REFUSES = {
     r"unsupported startup parameter": "Set ignore_startup_parameters in its configuration to what it names.",
-    r"no such database|database \"?\S+\"? is disabled|a database is required": "Add the database to its configuration.",
+    r"no such database|a database is required": "Add the database to its configuration.",
+    r"database \"?\S+\"? is disabled": "Somebody disabled the database there: run ENABLE in its console.",
     r"no such user|SASL authentication failed|\"trust\" authentication failed|login rejected"
     r"|PAM authentication failed|certificate authentication failed|^password authentication failed$"
     r"|FATAL:  password authentication failed$": "Correct user and password, there or in the connection.",
@@ -46,6 +47,7 @@ _POOLER_IS_BUSY = re.compile(
     r"|idle_transaction_timeout|no more connections allowed|server login has been failing|server_login_retry"
     r"|(pgbouncer )?cannot connect( to server)?$|server conn crashed|connect timeout|server idle timeout"
     r"|terminating connection due to administrator command \(pgbouncer\)|pooler is shut|database .* is (paused|closed)"
+    r"|FATAL:  database removed$|^database removed$|server DNS lookup failed"
 )
 
 

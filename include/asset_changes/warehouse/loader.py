@@ -21,9 +21,10 @@ _LOG = ", ".join(LOG_COLUMNS)
 _THE_SET = "channel_id = :channel_id AND change_set_id = :change_set_id"
 _IN_LOG = text(f"SELECT EXISTS ({LOG_OF_SET})")
 
-# A set that `load_again` leaves alone may be read anew in the same transaction.
+# A table of the name may be there: of another set in this transaction, or left by somebody else in a pooler's session.
 _STAGE = text(f"""
-    CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.staged ON COMMIT DROP AS
+    DROP TABLE IF EXISTS pg_temp.staged;
+    CREATE TEMPORARY TABLE pg_temp.staged ON COMMIT DROP AS
     SELECT {_LOG} FROM asset_changes WITH NO DATA""")
 _READ = "asset_id, asset_lifecycle, asset_type, changed_at, is_time_inferred"
 _COMPARE = text(f"""
@@ -86,6 +87,7 @@ _REJECT = text("""
     ON CONFLICT DO NOTHING""")
 _REMOVE_REJECTED = text(f"DELETE FROM rejected_changes WHERE {_THE_SET} AND position = ANY (:positions)")
 
+_REMOVE_OLD_LIST = text("DROP TABLE IF EXISTS pg_temp.reread_assets")
 _LIST_REREAD_ASSETS = text(f"""
     CREATE TEMPORARY TABLE pg_temp.reread_assets ON COMMIT DROP AS
     SELECT asset_id FROM ({LOG_OF_SET}) AS logged UNION SELECT asset_id FROM pg_temp.staged""")
@@ -227,9 +229,9 @@ def reread(
     before what they lack now: what was live then cannot be known.
     """
     key = _key(ref)
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged"))  # of a `load_again` before, in a live load
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
+    connection.execute(_REMOVE_OLD_LIST)
     connection.execute(_LIST_REREAD_ASSETS, key)
     states.lock_reread_assets(connection, key)
     logged_deletes = connection.scalars(_LOGGED_DELETES, key).all()

@@ -1,10 +1,13 @@
 """Nothing depends on what an administrator set for the role or the database."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
+from asset_changes.errors import WarehouseUnavailable
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect, transaction
@@ -97,3 +100,18 @@ def test_a_connection_closed_while_idle_is_replaced(warehouse: Engine) -> None:
         value(other, f"SELECT pg_terminate_backend({pids[-1]}, 5000)")
         other.dispose()
     assert pids[0] != pids[1]
+
+
+def test_a_standby_is_a_passing_fault(tmp_path: Path) -> None:
+    """After a failover the name may lead to the old primary for a while."""
+    server = EmbeddedPostgres(tmp_path, durable=False).start()
+    server.create_database("catalogue")
+    server.stop()
+    data = server.home / "data"
+    (data / "standby.signal").touch()
+    os.chown(data / "standby.signal", data.stat().st_uid, data.stat().st_gid)
+    engine = connect(server.start().url("catalogue"), schema=SCHEMA)
+    with pytest.raises(WarehouseUnavailable, match="is a standby.*target_session_attrs"), transaction(engine):
+        pass
+    engine.dispose()
+    server.remove()

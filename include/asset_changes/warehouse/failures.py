@@ -18,6 +18,7 @@ _CHECK_VIOLATION = "23514"
 _TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
 # A login: user or password, database, right to connect, a database that takes no connections.
 _REFUSED_STATES = re.compile(r"28|3D000|42501|55000|0A000")
+_NOT_SUPPORTED = "0A000"
 # Where there is no code: libpq's own words, which are always in English, and a server's in that language.
 _REFUSED_LOGIN = re.compile(
     r"password authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|authentication failed for user"
@@ -86,6 +87,11 @@ def warehouse_error(error: DBAPIError) -> WarehouseRefused | WarehouseUnavailabl
         return WarehouseRefused(
             f"The warehouse refuses the login ({reason}). Correct user, password and "
             "database of connection warehouse_default, or what the server allows (pg_hba.conf, TLS, CONNECT)."
+        )
+    if error.statement == "BEGIN" and state == _NOT_SUPPORTED:  # READ WRITE, on a standby
+        return WarehouseUnavailable(
+            f"The warehouse's server is a standby, which is read only ({lines[0]}). If this lasts, name the primary in "
+            "connection warehouse_default, or all hosts with the extra target_session_attrs=read-write."
         )
     if error.connection_invalidated or not state or _TRANSIENT.match(state) or is_collision(error):
         return WarehouseUnavailable(

@@ -32,6 +32,7 @@ _SETTINGS = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "array_nulls": "on",
+    "row_security": "off",  # a policy that would hide rows is an error: evidence is never silently less
     # A role's limits are meant for people at a prompt: a rebuild or a wait for a lock may take longer.
     "statement_timeout": "0",
     "lock_timeout": "0",

@@ -111,7 +111,7 @@ def test_a_standby_is_a_passing_fault(tmp_path: Path) -> None:
     (data / "standby.signal").touch()
     os.chown(data / "standby.signal", data.stat().st_uid, data.stat().st_gid)
     engine = connect(server.start().url("catalogue"), schema=SCHEMA)
-    with pytest.raises(WarehouseUnavailable, match="is a standby.*target_session_attrs"), transaction(engine):
+    with pytest.raises(WarehouseUnavailable, match=r"is a standby.*target_session_attrs"), transaction(engine):
         pass
     engine.dispose()
     server.remove()

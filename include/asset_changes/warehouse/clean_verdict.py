@@ -14,7 +14,7 @@ MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
 ARCHIVE_CHECKED_WITHIN = "interval '1 day'"
 REPLAYED_WITHIN = "interval '36 hours'"
 
-# "No Delete was received" is nothing good of days on which nobody asked yet. The first and the last day count as a part.
+# "No Delete was received" is nothing good of days on which nobody asked yet. The first and the last day may be a part.
 OUTSIDE_RECORD = """
 WITH record AS (
     SELECT min(channel_id) AS channel_id,

@@ -172,17 +172,18 @@ def _load(
             ready = preparing.as_the_ledger_has_it(ready, row) or ready
         ref, prepared = ready.ref, ready.prepared
         total += Replayed(sets=1, changes=prepared.counts.changes)
+        before = row.counts.changes if row else 0
         if row is not None and row.loaded_at is not None:
             # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
             is_rebuild = group.is_rebuild or row.is_rebuilt or row.content_hash == prepared.content_hash
             known[ref.change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild, loaded_count=before))
             continue
         if row is None:
             ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
         if is_in_log(connection, ref):
             due[ref.change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None))
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None, loaded_count=before))
         else:
             # Whether a set without a row was never loaded or is forgotten, nobody can know.
             load_first(connection, ref, prepared, wait=already_archived, is_rebuild=row is None)
@@ -199,8 +200,9 @@ def _load(
     total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
     for change_set_id in sorted(done.differing & due.keys()):
         # It is marked as loaded, so it is read anew here: nobody may take an old reading for a whole load.
-        ready = due[change_set_id]
-        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived)
+        ready, row = due[change_set_id], rows.get(change_set_id)
+        before = row.counts.changes if row else 0
+        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived, loaded_count=before)
         total += Replayed(changed=rows_written, waited=rows_written)
     for change_set_id, ready in known.items():
         row = rows[change_set_id]
@@ -228,7 +230,14 @@ def _reread(
     current = preparing.as_the_ledger_has_it(ready, row)
     if row is None or row.loaded_at is None or current is None or is_read_by_newer_parser(row.content_hash):
         return Replayed()  # somebody else has it in work
-    rows_written = reread(connection, current.ref, current.prepared, wait=already_archived, is_rebuild=row.is_rebuilt)
+    rows_written = reread(
+        connection,
+        current.ref,
+        current.prepared,
+        wait=already_archived,
+        is_rebuild=row.is_rebuilt,
+        loaded_count=row.counts.changes,
+    )
     done = Replayed(changed=rows_written)
     ledger.recount(connection, current.ref, current.prepared)
     ledger.renumber(connection, current.ref)

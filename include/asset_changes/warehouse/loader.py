@@ -91,6 +91,7 @@ _REMOVE_OLD_LIST = text("DROP TABLE IF EXISTS pg_temp.reread_assets")
 _LIST_REREAD_ASSETS = text(f"""
     CREATE TEMPORARY TABLE pg_temp.reread_assets ON COMMIT DROP AS
     SELECT asset_id FROM ({LOG_OF_SET}) AS logged UNION SELECT asset_id FROM pg_temp.staged""")
+_LOGGED_POSITIONS = text(f"SELECT position FROM ({LOG_OF_SET}) AS logged")
 _LOGGED_DELETES = text(f"SELECT asset_id FROM ({LOG_OF_SET}) AS logged WHERE asset_lifecycle = 'Delete'")
 _REMOVE_FROM_LOG = text(f"DELETE FROM asset_changes WHERE fetched_at = :fetched_at AND {_THE_SET}")
 _NEW_DELETES = text("""
@@ -123,12 +124,14 @@ _CORRECT_DELETIONS = text(f"""
 class KnownSet:
     """A set that may be loaded already, as the archive says it.
 
-    `is_rebuild` says that its evidence is made anew, so that it cannot be known what was held.
+    `is_rebuild` says that its evidence is made anew, so that it cannot be known what was held. So it is with a message
+    among the first `loaded_count`, which were loaded before, that the tables have lost.
     """
 
     ref: ChangeSetRef
     prepared: PreparedSet
     is_rebuild: bool = False
+    loaded_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +197,8 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     wait()
     rebuilt = {each.ref.change_set_id for each in sets if each.is_rebuild}
     positions = zip(added.change_set_ids or [], added.positions or [], strict=True) if added else []
-    new = [(change_set_id, position) for change_set_id, position in positions if change_set_id not in rebuilt]
+    known = _loaded_before(connection, sets) if added and added.positions else set()
+    new = [each for each in positions if each[0] not in rebuilt and each not in known]
     deletions = connection.execute(
         _ADD_DELETIONS_FROM_STAGED,
         {
@@ -221,6 +225,7 @@ def reread(
     *,
     wait: Callable[[], None],
     is_rebuild: bool = False,
+    loaded_count: int = 0,
 ) -> int:
     """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
@@ -229,6 +234,10 @@ def reread(
     before what they lack now: what was live then cannot be known.
     """
     key = _key(ref)
+    known_set = KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild, loaded_count=loaded_count)
+    lost = _loaded_before(connection, [known_set]) - {
+        (ref.change_set_id, position) for position in connection.scalars(_LOGGED_POSITIONS, key)
+    }
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
     connection.execute(_REMOVE_OLD_LIST)
@@ -240,6 +249,7 @@ def reread(
     written = states.replace_from_log(connection, key)
     wait()
     new = [] if is_rebuild else connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
+    new = [row for row in new if (row.change_set_id, row.position) not in lost]
     deletions = connection.execute(
         _ADD_DELETIONS_FROM_STAGED,
         {
@@ -249,9 +259,20 @@ def reread(
             "new_positions": [row.position for row in new],
         },
     ).rowcount
-    rejected = _replace_rejected(connection, [KnownSet(ref=ref, prepared=prepared)])
+    rejected = _replace_rejected(connection, [known_set])
     corrected = connection.execute(_CORRECT_DELETIONS, key).rowcount
     return int(max(removed, added)) + written.rows + deletions + corrected + sum(rejected.values())
+
+
+def _loaded_before(connection: Connection, sets: Sequence[KnownSet]) -> set[tuple[str, int]]:
+    """Return set and position of the messages that were loaded once: whether their assets were live is not known now.
+
+    One that was rejected then has done nothing yet.
+    """
+    counts = {each.ref.change_set_id: each.loaded_count for each in sets}
+    values = {"channel_id": sets[0].ref.channel_id, "change_set_ids": [*counts]}
+    rejected = {(row.change_set_id, row.position) for row in connection.execute(_REJECTED, values)}
+    return {(set_id, position) for set_id, count in counts.items() for position in range(count)} - rejected
 
 
 def _replace_rejected(connection: Connection, sets: Sequence[KnownSet]) -> dict[str, int]:

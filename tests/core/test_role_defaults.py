@@ -12,6 +12,7 @@ from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
+from asset_changes.warehouse.session import IS_SNAPSHOT
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
@@ -89,6 +90,16 @@ def test_the_next_transaction_has_the_same_settings(warehouse: Engine) -> None:
     assert value(warehouse, "SHOW synchronous_commit") == "on"
     assert value(warehouse, "SHOW timezone") == "UTC"
     assert value(warehouse, "SELECT current_schema") == SCHEMA
+
+
+def test_queries_of_a_snapshot_see_the_same_commits(warehouse: Engine) -> None:
+    count = text("SELECT count(*) FROM channels")
+    with transaction(warehouse.execution_options(**{IS_SNAPSHOT: True})) as connection:
+        assert connection.scalar(count) == 0
+        with transaction(warehouse) as other:
+            other.execute(text("INSERT INTO channels (channel_id, asset_family, asset_type) VALUES (1, 'E', 'Image')"))
+        assert connection.scalar(count) == 0
+    assert value(warehouse, "SELECT count(*) FROM channels") == 1
 
 
 def test_a_connection_closed_while_idle_is_replaced(warehouse: Engine) -> None:

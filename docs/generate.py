@@ -124,7 +124,7 @@ def checks_table() -> str:
 
 def _said_in_general(check: Check) -> str:
     said = check.says or check.unknown
-    names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(what had stopped)"}
+    names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(the reason)"}
     return re.sub(r"\{(\w+)[^}]*\}", lambda found: names[found[1]], said)
 
 

@@ -385,3 +385,20 @@ def test_a_misread_time_is_taken_back_when_its_set_comes_again(
     assert value(warehouse, "SELECT upserted_at FROM asset_states WHERE asset_id = 'a'") == NOON
     assert value(warehouse, "SELECT changed_at FROM asset_changes WHERE asset_id = 'a'") == NOON
     assert len(deletions(warehouse)) == 1
+
+
+@pytest.mark.parametrize("is_misread", [False, True])
+def test_a_lost_delete_that_comes_again_is_unknown(
+    is_misread: bool, context: ChannelContext, warehouse: Engine
+) -> None:
+    """Tables lost what they had of a set, and Getty hands it out again with one Delete more."""
+    run(context, body_of("0", change("a", "New", 0)))
+    messages = [change("a", "Delete", 1), change("b", "New", 2)]
+    run(context, body_of("1", *messages))
+    execute(warehouse, "TRUNCATE deletions")
+    execute(warehouse, f"DELETE FROM asset_changes WHERE change_set_id = '1' {'AND position = 0' * is_misread}")
+    if is_misread:
+        execute(warehouse, "UPDATE asset_changes SET changed_at = changed_at - interval '1 h' WHERE asset_id = 'b'")
+    run(context, body_of("1", *messages, change("c", "Delete", 3)), status=200)
+    evidence = [(row["asset_id"], row["was_held"], row["is_rebuilt"]) for row in deletions(warehouse)]
+    assert evidence == [("a", None, True), ("c", False, False)]

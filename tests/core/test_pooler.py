@@ -10,6 +10,7 @@ from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.sandbox import Sandbox
@@ -17,7 +18,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import change, rows, value
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, rows, value
 from tests.core.pooler import pgbouncer
 
 CHANNELS = [EDITORIAL_IMAGES, EDITORIAL_FILM, Channel(channel_id=3002, asset_family="Creative", asset_type="Image")]
@@ -76,6 +77,25 @@ def test_a_download_is_streamed_behind_a_pooler(bare: URL) -> None:
         with transaction(engine) as connection:
             result = connection.execution_options(yield_per=100).execute(text("SELECT generate_series(1, 1000)"))
             assert sum(result.scalars()) == 500500
+        engine.dispose()
+
+
+def test_tables_left_in_a_poolers_session_do_no_harm(bare: URL, archive: Archive) -> None:
+    """The pooler resets nothing, and hands a replay the session of somebody who made tables of the same names."""
+    older = (
+        "UPDATE change_sets SET content_hash = '1:x'; UPDATE asset_changes SET changed_at = changed_at - interval '1 h'"
+    )
+    with pgbouncer(bare, pool_mode="transaction", default_pool_size=1, server_reset_query="") as url:
+        engine = connect(url, schema=SCHEMA)
+        migrate(engine, schema=SCHEMA)
+        getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 0)))])
+        context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+        catch_up(context, batch_size=5, minutes=1)
+        execute(engine, older)
+        for name in ("staged", "reread_assets", "asset_states", "asset_changes", "deletions"):
+            execute(engine, f"CREATE TEMPORARY TABLE {name} AS SELECT 'x' AS asset_id")
+        assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=engine).changed > 0
+        assert value(engine, "SELECT changed_at FROM asset_changes") == NOON
         engine.dispose()
 
 

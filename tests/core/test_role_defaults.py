@@ -1,14 +1,18 @@
 """Nothing depends on what an administrator set for the role or the database."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
+from asset_changes.errors import WarehouseUnavailable
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
+from asset_changes.warehouse.session import IS_SNAPSHOT
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
@@ -86,6 +90,16 @@ def test_the_next_transaction_has_the_same_settings(warehouse: Engine) -> None:
     assert value(warehouse, "SELECT current_schema") == SCHEMA
 
 
+def test_queries_of_a_snapshot_see_the_same_commits(warehouse: Engine) -> None:
+    count = text("SELECT count(*) FROM channels")
+    with transaction(warehouse.execution_options(**{IS_SNAPSHOT: True})) as connection:
+        assert connection.scalar(count) == 0
+        with transaction(warehouse) as other:
+            other.execute(text("INSERT INTO channels (channel_id, asset_family, asset_type) VALUES (1, 'E', 'Image')"))
+        assert connection.scalar(count) == 0
+    assert value(warehouse, "SELECT count(*) FROM channels") == 1
+
+
 def test_a_connection_closed_while_idle_is_replaced(warehouse: Engine) -> None:
     pids = []
     for _ in range(2):
@@ -95,3 +109,18 @@ def test_a_connection_closed_while_idle_is_replaced(warehouse: Engine) -> None:
         value(other, f"SELECT pg_terminate_backend({pids[-1]}, 60000)")
         other.dispose()
     assert pids[0] != pids[1]
+
+
+def test_a_standby_is_a_passing_fault(tmp_path: Path) -> None:
+    """After a failover the name may lead to the old primary for a while."""
+    server = EmbeddedPostgres(tmp_path, durable=False).start()
+    server.create_database("catalogue")
+    server.stop()
+    data = server.home / "data"
+    (data / "standby.signal").touch()
+    os.chown(data / "standby.signal", data.stat().st_uid, data.stat().st_gid)
+    engine = connect(server.start().url("catalogue"), schema=SCHEMA)
+    with pytest.raises(WarehouseUnavailable, match=r"is a standby.*target_session_attrs"), transaction(engine):
+        pass
+    engine.dispose()
+    server.remove()

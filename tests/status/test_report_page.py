@@ -208,3 +208,10 @@ def test_a_span_that_ends_before_it_begins_is_refused(page: AirflowServer) -> No
 def test_a_span_that_no_feed_can_have_is_refused(page: AirflowServer, days: str) -> None:
     answer = page.get(f"compliance?{days}")
     assert (answer.status_code, "outside the years 2000 to 2199" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize("query", ["from=2026-13-01", "from=", "theme=blue"])
+def test_a_parameter_that_cannot_be_read_gets_a_page(page: AirflowServer, query: str) -> None:
+    answer = page.get(f"compliance?{query}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "text/html; charset=utf-8")
+    assert f"422 {query.split('=')[0]}: " in words(answer.text)

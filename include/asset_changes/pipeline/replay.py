@@ -159,12 +159,13 @@ def _load(
         if ready is None:
             continue
         ref, prepared, changes = ready.ref, ready.prepared, ready.prepared.counts.changes
+        before = row.counts.changes if row else 0
         total += Replayed(sets=1, changes=changes)
         if row is not None and row.loaded_at is not None:
             # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
             is_rebuild = group.is_rebuild or row.is_rebuilt or row.content_hash == prepared.content_hash
             loaded[change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild, loaded_count=before))
             continue
         is_first = _load_due(connection, ready, row, last=last)
         if is_first:
@@ -172,15 +173,16 @@ def _load(
             total += Replayed(changed=changes, waited=changes if is_due else 0)
         else:
             due[change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None))
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None, loaded_count=before))
         total += Replayed(rebuilt=int(row is None))
     done = load_again(connection, sets, wait=already_archived)
     is_due = any(each.ref.change_set_id in expected for each in sets)
     total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
     for change_set_id in sorted(done.differing & due.keys()):
         # It is marked as loaded, so it is read anew here: nobody may take an old reading for a whole load.
-        ready = due[change_set_id]
-        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived)
+        ready, row = due[change_set_id], rows.get(change_set_id)
+        before = row.counts.changes if row else 0
+        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived, loaded_count=before)
         total += Replayed(changed=rows_written, waited=rows_written)
     for change_set_id in sorted(loaded.keys() - done.differing):
         row, ready = rows[change_set_id], loaded[change_set_id]
@@ -241,7 +243,14 @@ def _reread(
     current = preparing.as_the_ledger_has_it(ready, row)
     if row is None or row.loaded_at is None or current is None or is_read_by_newer_parser(row.content_hash):
         return Replayed()  # somebody else has it in work
-    rows_written = reread(connection, current.ref, current.prepared, wait=already_archived, is_rebuild=row.is_rebuilt)
+    rows_written = reread(
+        connection,
+        current.ref,
+        current.prepared,
+        wait=already_archived,
+        is_rebuild=row.is_rebuilt,
+        loaded_count=row.counts.changes,
+    )
     done = Replayed(changed=rows_written)
     ledger.recount(connection, current.ref, current.prepared)
     ledger.renumber(connection, current.ref)

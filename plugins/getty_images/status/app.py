@@ -15,6 +15,7 @@ from asset_changes.warehouse.channel_health import read_channel_health
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, compliance, deletes
 from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
@@ -129,6 +130,13 @@ def obstacle(request: Request, error: PageUnavailable) -> Response:
 def refused(request: Request, error: HTTPException) -> Response:
     """A page for people instead of JSON, under the same status."""
     return pages.refused(place(request), status=error.status_code, detail=str(error.detail))
+
+
+@app.exception_handler(RequestValidationError)
+def misread(request: Request, error: RequestValidationError) -> Response:
+    """The same for a parameter that cannot be read."""
+    said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+    return pages.refused(place(request), status=422, detail=said)
 
 
 class Slash:

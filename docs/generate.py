@@ -22,7 +22,8 @@ from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Check
 from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.migrate import migrate
-from asset_changes.warehouse.schema import metadata, views
+from asset_changes.warehouse.schema import metadata
+from asset_changes.warehouse.views import views
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine, text
 

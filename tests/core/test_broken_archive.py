@@ -341,6 +341,6 @@ def test_a_rebuild_does_not_claim_to_know_what_was_held(archive: Archive, wareho
     archive_set(archive, 2, change("a", "Delete", 1))
     replay_all(archive, warehouse)
     assert rows(warehouse, "SELECT was_held, is_rebuilt FROM deletions") == [{"was_held": None, "is_rebuilt": True}]
-    execute(warehouse, "TRUNCATE asset_changes, deletions, asset_states")  # the ledger stays
+    execute(warehouse, "TRUNCATE asset_changes, deletions, asset_states, asset_metadata")  # the ledger stays
     replay_all(archive, warehouse)
     assert rows(warehouse, "SELECT was_held, is_rebuilt FROM deletions") == [{"was_held": None, "is_rebuilt": True}]

@@ -132,7 +132,7 @@ def test_a_rebuild_says_that_it_does_not_know(context: ChannelContext, warehouse
     run(context, body_of("2", change("a", "Delete", 1), change("b", "Delete", 1)))
     before = deletions(warehouse)
     assert [(row["was_held"], row["is_rebuilt"]) for row in before] == [(True, False), (False, False)]
-    for table in ("asset_states", "asset_changes", "deletions", "change_sets"):
+    for table in ("asset_states, asset_metadata", "asset_changes", "deletions", "change_sets"):
         execute(warehouse, f"TRUNCATE {table}")
     replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
     after = deletions(warehouse)
@@ -305,7 +305,7 @@ def test_sequence_numbers_rise_through_a_restore(context: ChannelContext, wareho
     run(context, body_of("1", change("a", "New", 0)))
     seen = ledger_row(warehouse, "1")["channel_seq"]
     with warehouse.begin() as connection:  # an older backup
-        connection.execute(text("TRUNCATE change_sets, asset_changes, asset_states"))
+        connection.execute(text("TRUNCATE change_sets, asset_changes, asset_states, asset_metadata"))
         connection.execute(text("UPDATE channels SET last_channel_seq = NULL"))
     run(context, body_of("2", change("b", "New", 0)))
     assert ledger_row(warehouse, "2")["channel_seq"] > seen

@@ -65,7 +65,10 @@ def films(change_set_id: str, *messages: dict[str, object]) -> Set:
 
 
 def empty(warehouse: Engine) -> None:
-    execute(warehouse, "TRUNCATE asset_states, asset_changes, deletions, rejected_changes, change_sets, channels")
+    execute(
+        warehouse,
+        "TRUNCATE asset_states, asset_metadata, asset_changes, deletions, rejected_changes, change_sets, channels",
+    )
 
 
 # One asset.

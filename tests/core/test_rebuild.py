@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from tests.conftest import EDITORIAL_IMAGES
 from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows
 
-CONTENT = "asset_states, asset_changes, deletions, rejected_changes, change_sets, channels"
+CONTENT = "asset_states, asset_metadata, asset_changes, deletions, rejected_changes, change_sets, channels"
 LATER = NOON + timedelta(minutes=9)
 
 

@@ -175,7 +175,7 @@ def test_the_archive_gets_back_what_the_log_knows(
     assert row["change_count"] == 4
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
-    for table in ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets"):
+    for table in ("asset_states, asset_metadata", "asset_changes", "deletions", "rejected_changes", "change_sets"):
         execute(warehouse, f"TRUNCATE {table}")
     replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
     assert live(warehouse) == ["b"]
@@ -221,7 +221,7 @@ def test_a_longer_delivery_that_was_lost_is_archived_again(
         run(context, body_of("1", a, c), status=200, received_at=NOON + 2 * MINUTE)
     assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse).changed == 0
     assert ledger_row(warehouse, "1")["change_count"] == 3
-    for table in ("asset_states", "asset_changes", "deletions", "rejected_changes", "change_sets"):
+    for table in ("asset_states, asset_metadata", "asset_changes", "deletions", "rejected_changes", "change_sets"):
         execute(warehouse, f"TRUNCATE {table}")
     replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
     assert live(warehouse) == ["c"]

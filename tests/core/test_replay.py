@@ -86,9 +86,9 @@ def test_replaying_what_is_loaded_changes_no_row(channels: list[Channel], archiv
 @pytest.mark.parametrize(
     "lost",
     [
-        "asset_states, asset_changes, rejected_changes, deletions, change_sets, channels",
-        "asset_states, asset_changes, rejected_changes, deletions",
-        "asset_states",
+        "asset_states, asset_metadata, asset_changes, rejected_changes, deletions, change_sets, channels",
+        "asset_states, asset_metadata, asset_changes, rejected_changes, deletions",
+        "asset_states, asset_metadata",
         "change_sets",
         "asset_changes",
     ],

@@ -45,7 +45,7 @@ def test_a_body_that_is_understood_now_is_loaded(archive: Archive, warehouse: En
 def test_a_rebuild_reads_the_body_from_its_place(archive: Archive, warehouse: Engine) -> None:
     unread(archive, SET_1)
     replay_all(archive, warehouse)
-    execute(warehouse, "TRUNCATE asset_states, asset_changes, deletions, change_sets, archive_findings")
+    execute(warehouse, "TRUNCATE asset_states, asset_metadata, asset_changes, deletions, change_sets, archive_findings")
     assert replay_all(archive, warehouse) == 1
     assert live(warehouse) == ["a", "b"]
     assert len([each for each in archive.sets(3001) for _ in each.objects]) == 1

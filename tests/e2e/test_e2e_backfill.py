@@ -37,7 +37,9 @@ def test_a_backfill_rebuilds_truncated_tables_once(state_dir: Path) -> None:
     fetch_all_of_it_yesterday(state_dir / "archive", yesterday)
     with warehouse_of(state_dir) as warehouse, warehouse.begin() as connection:
         connection.execute(text("SET search_path = getty_images"))
-        connection.execute(text("TRUNCATE asset_states, asset_changes, deletions, rejected_changes, change_sets"))
+        connection.execute(
+            text("TRUNCATE asset_states, asset_metadata, asset_changes, deletions, rejected_changes, change_sets")
+        )
 
     with running_stack(state_dir, options) as airflow:
         before = len(reports(state_dir))

@@ -407,7 +407,7 @@ def test_a_replay_into_an_empty_warehouse_is_not_late(feed: Feed, watchdog: Watc
     feed.catch_up()
     feed.says("Update")
     feed.catch_up()
-    feed.sql("TRUNCATE change_sets, asset_changes, asset_states, deletions, rejected_changes")
+    feed.sql("TRUNCATE change_sets, asset_changes, asset_states, asset_metadata, deletions, rejected_changes")
     now = datetime.now(UTC)
     replay(
         feed.context.channel,

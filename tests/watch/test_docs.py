@@ -12,7 +12,7 @@ import yaml
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.settings import Settings
-from asset_changes.warehouse.schema import views
+from asset_changes.warehouse.views import views
 from sqlalchemy import Engine, inspect
 
 from tests.dags.installation import Installation

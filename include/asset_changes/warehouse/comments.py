@@ -3,7 +3,8 @@
 from psycopg import sql
 from sqlalchemy import Connection, text
 
-from asset_changes.warehouse.schema import metadata, views
+from asset_changes.warehouse.schema import metadata
+from asset_changes.warehouse.views import views
 
 _PRESENT = text("""
 SELECT relname AS relation, '' AS name, obj_description(oid, 'pg_class') AS meaning

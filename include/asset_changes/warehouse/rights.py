@@ -4,7 +4,8 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 
 from asset_changes.errors import WarehouseRefused
-from asset_changes.warehouse.schema import metadata, views
+from asset_changes.warehouse.schema import metadata
+from asset_changes.warehouse.views import views
 
 FUNCTIONS = ("pg_advisory_xact_lock(bigint)", "current_setting(text)", "clock_timestamp()", "to_regclass(text)")
 """What is called that a careful administrator may have taken from PUBLIC."""

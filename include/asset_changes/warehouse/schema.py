@@ -1,4 +1,4 @@
-"""The tables and views of the warehouse, as SQLAlchemy sees them, with what each column means.
+"""The tables of the warehouse, as SQLAlchemy sees them, with what each column means; views are in `views.py`.
 
 `migrations/` makes them; `comments.py` writes the meanings into the database, so that psql shows them.
 The schema's name is a setting, so nothing here carries it: transactions set their search path.
@@ -7,101 +7,42 @@ All times are `timestamptz`; ids compare byte by byte (`COLLATE "C"`), as the or
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, DateTime, ForeignKey, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from asset_changes.warehouse.meanings import MEANINGS
 
-VERSION = "0004"
+VERSION = "0005"
 """The migration this code needs: the head of `migrations/versions`."""
 
 metadata = MetaData()
-views = MetaData()
-"""Apart, since nothing is written to them."""
 
 _TIME = DateTime(timezone=True)
 _ID = Text(collation="C")
 
 
-def _column(name: str, kind: Any, **options: Any) -> Column[Any]:
-    return Column(name, kind, comment=MEANINGS[name], **options)
+def _column(name: str, kind: Any, *more: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, *more, comment=MEANINGS[name], **options)
 
 
 def _time(name: str, *, nullable: bool = True) -> Column[Any]:
     return _column(name, _TIME, nullable=nullable)
 
 
-def _view(name: str, *columns: str, comment: str) -> Table:
-    return Table(name, views, *(Column(each, comment=MEANINGS[each]) for each in columns), comment=comment)
-
-
-assets = _view(
-    "assets",
-    "asset_id",
-    "asset_type",
-    "asset_family",
-    "channel_id",
-    "asset_lifecycle",
-    "changed_at",
-    "change_set_id",
-    "loaded_at",
-    comment="What is live now, one row per asset.",
-)
-
-deleted_assets = _view(
-    "deleted_assets",
-    "asset_id",
-    "asset_type",
-    "asset_family",
-    "channel_id",
-    "deleted_at",
-    "change_set_id",
-    "loaded_at",
-    comment="What Getty deleted and is not live, one row per asset.",
-)
-
-asset_history = _view(
-    "asset_history",
-    "asset_id",
-    "asset_lifecycle",
-    "valid_from",
-    "valid_to",
-    "is_current",
-    comment="What was valid from when to when, by Getty's time.",
-)
-
-channel_health = _view(
-    "channel_health",
-    "channel_id",
-    "asset_family",
-    "asset_type",
-    "discovered_at",
-    "last_checked_at",
-    "caught_up_at",
-    "last_change_at",
-    "missing_since",
-    "retired_at",
-    "retirement_known_at",
-    "replayed_at",
-    "is_vanished",
-    "open_sets",
-    "oldest_open_change_at",
-    "not_loaded_since",
-    "not_confirmed_since",
-    "is_caught_up",
-    "unchecked_since",
-    "unread_since",
-    "lag_since",
-    comment="Per channel whether it is caught up, and since when it is unread or not confirmed.",
-)
-
-confirmed_elsewhere = _view(
-    "confirmed_elsewhere",
-    "channel_id",
-    "change_set_id",
-    "fetched_at",
-    "confirmed_at",
-    comment="Change sets that another consumer confirmed, not this deployment.",
-)
+# What an asset is, as Getty says: `lookup/metadata.py` reads the values of these names.
+METADATA_COLUMNS: dict[str, Any] = {
+    "title": Text, "caption": Text, "artist": Text, "copyright": Text, "object_name": Text, "credit_line": Text,
+    "asset_family": Text, "collection_code": Text, "collection_id": Integer, "collection_name": Text,
+    "license_model": Text, "date_created": _TIME, "date_created_text": Text, "date_submitted": _TIME,
+    "date_submitted_text": Text, "date_camera_shot": _TIME, "date_camera_shot_text": Text, "max_width": Integer,
+    "max_height": Integer, "orientation": Text, "color_type": Text, "graphical_style": Text, "city": Text,
+    "state_province": Text, "country": Text, "editorial_segments": ARRAY(Text), "people": ARRAY(Text),
+    "product_types": ARRAY(Text), "event_ids": ARRAY(BigInteger), "editorial_source_id": Integer,
+    "editorial_source_name": Text, "keywords": JSONB, "alternative_ids": JSONB, "call_for_image": Boolean,
+    "quality_rank": Integer, "how_can_i_use_it": Text, "release_info": Text, "usage_restrictions": ARRAY(Text),
+    "editorial_use_only": Boolean, "is_ai_editable": Boolean, "clip_length": Text, "era": Text, "mastered_to": Text,
+    "originally_shot_on": Text, "shot_speed": Text, "source": Text,
+}  # fmt: skip
 
 channels = Table(
     "channels",
@@ -273,4 +214,66 @@ alerts = Table(
     _column("says", Text),
     _column("notified_count", Integer),
     comment="What the watchdog found, when somebody was notified, and when it was over.",
+)
+
+consumers = Table(
+    "consumers",
+    metadata,
+    _column("name", Text, primary_key=True),
+    _column("channel_id", Integer, primary_key=True, autoincrement=False),
+    _column("channel_seq", BigInteger, nullable=False),
+    _time("read_at", nullable=False),
+    comment="How far a consumer inside this project has read each channel.",
+)
+
+lookup_queue = Table(
+    "lookup_queue",
+    metadata,
+    _column("asset_id", _ID, primary_key=True),
+    _column("channel_id", Integer, nullable=False),
+    _column("asset_type", Text),
+    _column("reason", _ID, nullable=False),
+    _column("generation", BigInteger, nullable=False),
+    _time("enqueued_at", nullable=False),
+    _time("not_before", nullable=False),
+    _column("tries", Integer, nullable=False),
+    comment="Assets that Getty is still to be asked about.",
+)
+
+lookup_connections = Table(
+    "lookup_connections",
+    metadata,
+    _column("conn_id", Text, primary_key=True),
+    _column("lease_id", Text),
+    _column("leased_by", Text),
+    _time("leased_until"),
+    _column("refused_fields", ARRAY(Text), nullable=False),
+    _column("error", Text),
+    _time("error_at"),
+    _time("last_answer_at"),
+    comment="Per connection who asks now, and what Getty refuses.",
+)
+
+lookup_calls = Table(
+    "lookup_calls",
+    metadata,
+    _column("conn_id", Text, primary_key=True),
+    _column("hour", _TIME, primary_key=True),
+    _column("calls", Integer, nullable=False),
+    _column("throttled", Integer, nullable=False),
+    _column("answered", Integer, nullable=False),
+    comment="Lookups per connection and hour; kept for 90 days.",
+)
+
+asset_metadata = Table(
+    "asset_metadata",
+    metadata,
+    _column("asset_id", _ID, ForeignKey("asset_states.asset_id"), primary_key=True),
+    *(_column(name, kind) for name, kind in METADATA_COLUMNS.items()),
+    _column("raw", JSONB, nullable=False),
+    _time("as_of", nullable=False),
+    _time("fetched_at", nullable=False),
+    _column("language", Text, nullable=False),
+    _column("content_hash", Text, nullable=False),
+    comment="What Getty says of each live asset. Content and personal data: a Delete removes the row.",
 )

@@ -23,17 +23,17 @@ def discover(stack: Stack, screen: Screen) -> None:
     """Run discovery, which makes the warehouse's tables and finds the channels; then read their DAGs."""
     screen.say("Reading the DAGs ...")
     _wait_for_dags(stack, lambda: {DISCOVERY})
-    _switch_on(stack)
+    switch_on(stack)
     screen.say("Discovering the channels ...")
     run_id = run_to_follow(stack)
     start_triggerer(stack)
     follow(stack, run_id, screen)
     _touch_channels_file(stack)
     _wait_for_dags(stack, lambda: {channel.dag_id for channel in stack.warehouse.channels()})
-    _switch_on(stack)
+    switch_on(stack)
 
 
-def _switch_on(stack: Stack) -> None:
+def switch_on(stack: Stack) -> None:
     """Unpause the DAGs, but not what costs calls of a real account."""
     for dag_id in sorted(stack.airflow.dag_ids() - (set() if stack.looks_up else {LOOKUP})):
         stack.airflow.unpause(dag_id)

@@ -87,7 +87,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     )
     sandbox = _connect_getty(environment)
     _decide_confirmation(options, environment, screen)
-    looks_up = _decide_lookups(environment)
+    looks_up = decide_lookups(environment)
     warehouse_url = _connect_warehouse(environment, postgres)
     environment |= _our_archive(state, environment)
     settings = read_settings(environment)
@@ -103,7 +103,19 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
     failures = Failures(airflow, logs=state.airflow_home / "logs", since=started_at)
-    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, settings.confirm, looks_up and settings.metadata, secrets, failures)
+    return Stack(
+        started_at,
+        options,
+        state,
+        services,
+        airflow,
+        warehouse,
+        sandbox,
+        settings.confirm,
+        looks_up and settings.metadata,
+        secrets,
+        failures,
+    )
 
 
 @contextmanager
@@ -180,7 +192,7 @@ def _decide_confirmation(options: Options, environment: dict[str, str], screen: 
         )
 
 
-def _decide_lookups(environment: dict[str, str]) -> bool:
+def decide_lookups(environment: dict[str, str]) -> bool:
     """Look assets up where Getty is on this machine, and faster than an agreement may allow; else they stay paused."""
     if not Connection.read(GETTY, environment[GETTY]).is_loopback():
         return False

@@ -9,6 +9,7 @@
     │   ├── UnexpectedRedirect         a redirect to another host, or too many of them
     │   ├── RequestRefused             any other answer that would be the same again
     │   ├── UnreadableChangeSet        the body's structure is not understood
+    │   ├── UnreadableLookup           the structure of an answer about assets is not understood
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── ArchiveDamaged             an object in the archive is not what was written
@@ -59,10 +60,10 @@ class CredentialsRefused(TerminalError):
 class AccessDenied(TerminalError):
     """The account may not do this.
 
-    The credentials are right, but Asset Changes is an agreement of its own.
+    The credentials are right, but Asset Changes is an agreement of its own, and lookups of metadata may be one.
     """
 
-    next_step = "Ask Getty's sales team to give this account Asset Changes, then trigger the DAG again."
+    next_step = "Ask Getty's sales team to give this account what the message names, then trigger the DAG again."
 
 
 class UnknownChannel(TerminalError):
@@ -103,6 +104,15 @@ class UnreadableChangeSet(TerminalError):
     """
 
     next_step = "Read it, teach `parsing.py` the new structure and deploy it: Getty hands the same set out again."
+
+
+class UnreadableLookup(TerminalError):
+    """The structure of an answer about assets is not understood: no asset was taken for found or not found.
+
+    Neither the list of found assets nor that of those not found has a name that is known. The feed is not affected.
+    """
+
+    next_step = "Teach `lookup_answer.py` the new structure and deploy it; what was asked stays queued until then."
 
 
 class SchemaMismatch(TerminalError):

@@ -1,5 +1,6 @@
 """The hook: an Airflow connection around the core's client, which knows nothing of Airflow."""
 
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,8 @@ from asset_changes.clock import Clock, system_clock
 from asset_changes.errors import ConfigurationError
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import API_URL, TOKEN_URL, Credentials
+from asset_changes.getty_api.lookup import LookupAnswer, LookupClient
+from asset_changes.getty_api.retries import RETRY_SECONDS
 from asset_changes.models import MAX_BATCH_SIZE, Channel, Confirmation, Delivery
 from asset_changes.settings import batch_size as checked_batch_size
 
@@ -21,12 +24,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class GettyImagesHook(BaseHook):
-    """Calls the Getty Images Asset Changes API with the credentials of an Airflow connection.
+    """Calls the Getty Images Asset Changes API, and its lookups, with the credentials of an Airflow connection.
 
     .. code-block:: python
 
         hook = GettyImagesHook()
         delivery = hook.get_change_set(3001, batch_size=100)
+        answer = hook.look_up(["123456789", "200559768-001"], "Image")
 
     :param getty_images_conn_id: the connection: host = API base URL, login = API key, password = secret,
         extras `token_url`, `grant_type`, `username`, `user_password`, `timeout_seconds`.
@@ -54,10 +58,33 @@ class GettyImagesHook(BaseHook):
         """Return the client."""
         return self.client
 
+    @cached_property
+    def _lookups(self) -> LookupClient:
+        return self.lookup_client()
+
+    def lookup_client(
+        self, *, before_call: Callable[[], None] | None = None, retry_seconds: float = RETRY_SECONDS
+    ) -> LookupClient:
+        """Return a client of lookups of the caller's own, who closes it.
+
+        :param before_call: called before every HTTP exchange, those for a token included: a limiter waits there.
+        :param retry_seconds: how long a call is tried again; 0 makes every throttled call an error at once.
+        """
+        conn_id = self.getty_images_conn_id
+        return LookupClient(
+            credentials_of(self.get_connection(conn_id)),
+            name=conn_id,
+            on_token=mask_secret,
+            before_call=before_call,
+            retry_seconds=retry_seconds,
+            clock=self._clock,
+        )
+
     def close(self) -> None:
         """Give the HTTP connections back, if there are any."""
-        if "client" in self.__dict__:
-            self.client.close()
+        for name in ("client", "_lookups"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
     def get_channels(self) -> list[Channel]:
         """Return the channels of the account, by id."""
@@ -74,6 +101,17 @@ class GettyImagesHook(BaseHook):
     def confirm_change_set(self, change_set_id: str) -> Confirmation:
         """Confirm to Getty that a set is received for good; it is not handed out again."""
         return self.client.confirm_change_set(change_set_id)
+
+    def look_up(
+        self, asset_ids: Sequence[str], asset_type: str | None = None, *, language: str = "en-US"
+    ) -> LookupAnswer:
+        """Return what Getty says of assets: the objects of those found, who was not found, who was not answered.
+
+        :param asset_ids: at most 100; more are refused before the call.
+        :param asset_type: of all of them, as the feed writes it; what is neither Video nor Film is asked as images.
+        :param language: of titles, captions and keywords, such as `en-US`.
+        """
+        return self._lookups.look_up(asset_ids, asset_type=asset_type, language=language)
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the account's channels can be listed, and which they are or what to fix."""

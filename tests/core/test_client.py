@@ -109,7 +109,7 @@ def test_one_token_serves_all_calls_until_it_ends(as_text: bool) -> None:
 def test_a_token_is_renewed_five_minutes_before_it_ends(minutes: int, second: str) -> None:
     api = CannedApi(SET, tokens=[token("first", expires_in=1800), token("second")])
     times = [NOON, *[NOON + timedelta(minutes=minutes)] * 2]
-    session = GettySession(CANNED, name="getty", clock=lambda: times.pop(0), adapter=api)
+    session = GettySession(CANNED, name="getty", allowed={"GET": "/"}, clock=lambda: times.pop(0), adapter=api)
     session.send("GET", "/")
     session.send("GET", "/")
     assert [call.headers["Authorization"] for call in api.calls] == ["Bearer first", f"Bearer {second}"]
@@ -457,17 +457,17 @@ def test_every_error_of_requests_becomes_one_of_ours(kind: type[Exception]) -> N
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_within_the_host_keeps_the_method(status: int) -> None:
-    api = CannedApi(Answer(status, headers={"Location": "/v4/elsewhere?channel_id=1"}), SET)
+    api = CannedApi(Answer(status, headers={"Location": "/v3/asset-changes/change-sets/?channel_id=1"}), SET)
     client_of(api).get_change_set(1, batch_size=1)
     assert [(call.method, call.url) for call in api.calls] == [
         ("PUT", "https://api.test/v3/asset-changes/change-sets?channel_id=1&batch_size=1"),
-        ("PUT", "https://api.test/v4/elsewhere?channel_id=1"),
+        ("PUT", "https://api.test/v3/asset-changes/change-sets/?channel_id=1"),
     ]
     assert all(call.headers["Api-Key"] == "the-key" for call in api.calls)
 
 
 def test_three_redirects_are_followed_and_a_fourth_is_not() -> None:
-    there = Answer(302, headers={"Location": "/again"})
+    there = Answer(302, headers={"Location": "?again"})
     assert client_of(CannedApi(there, there, there, SET)).get_change_set(1, batch_size=1).status == 201
     api = CannedApi(there)
     with pytest.raises(UnexpectedRedirect, match="more than 3"):
@@ -485,6 +485,20 @@ def test_three_redirects_are_followed_and_a_fourth_is_not() -> None:
 def test_a_redirect_elsewhere_is_refused(location: str) -> None:
     api = CannedApi(Answer(307, headers={"Location": location}), SET)
     with pytest.raises((UnexpectedRedirect, ConfigurationError)):
+        client_of(api).get_change_set(1, batch_size=1)
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v3/downloads/images/1", "/v3/asset-changes/channels", "/v4/asset-changes/change-sets", "/",
+        "/v3/asset-changes/change-sets/7", "../downloads/images/1",
+    ],
+)  # fmt: skip
+def test_a_redirect_to_what_may_not_be_called_is_refused(path: str) -> None:
+    api = CannedApi(Answer(307, headers={"Location": path}), SET)
+    with pytest.raises(UnexpectedRedirect, match=r"is not a call of this client.*'getty'"):
         client_of(api).get_change_set(1, batch_size=1)
     assert len(api.calls) == 1
 

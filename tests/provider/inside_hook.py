@@ -69,6 +69,30 @@ def read_channel(channel_id: int, sizes: list[int]) -> list[tuple[int, int]]:
     return found
 
 
+def look_up(asset_ids: list[str], asset_type: str | None) -> dict[str, Any]:
+    """Return what the hook finds out about assets, and whether a second call took a second token."""
+    from getty_images import hook as module
+
+    tokens: list[str] = []
+    mask = module.mask_secret
+    module.mask_secret = lambda secret: tokens.append(secret) or mask(secret)
+    hook = module.GettyImagesHook()
+    hook.look_up(asset_ids, asset_type)
+    answer = hook.look_up(asset_ids, asset_type, language="de")
+    hook.close()
+    calls: list[int] = []
+    client = hook.lookup_client(before_call=lambda: calls.append(1), retry_seconds=0)
+    client.look_up(asset_ids, asset_type=asset_type)
+    client.close()
+    return {
+        "found": dict(answer.found),
+        "not_found": sorted(answer.not_found),
+        "unanswered": sorted(answer.unanswered),
+        "tokens": len(tokens),
+        "calls": len(calls),
+    }
+
+
 def failure(method: str, *arguments: Any, conn_id: str = CONN_ID, **options: Any) -> str:
     """Return the error of a call of the hook, with its name."""
     from getty_images.hook import GettyImagesHook

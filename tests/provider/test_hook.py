@@ -2,12 +2,14 @@
 
 import json
 import time
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 from getty_sandbox import Sandbox
 
+from tests.core.doubles import served
 from tests.dags.installation import GETTY, Installation, getty_connection
 from tests.provider import inside_hook as inside
 
@@ -87,6 +89,40 @@ def test_an_older_account_comes_in_by_the_password_grant(airflow: Installation, 
     assert message.startswith(
         "CredentialsRefused: The list of channels: Getty does not accept the credentials of connection"
     )
+
+
+@pytest.mark.parametrize(("asset_type", "kind"), [("Film", "videos"), (None, "images")])
+def test_the_hook_looks_assets_up(airflow: Installation, sandbox: Sandbox, asset_type: str | None, kind: str) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body = {"access_token": "a-token", "expires_in": 1800}
+        if request.command == "GET":
+            asked.append((request.path.partition("?")[0], request.headers["Accept-Language"]))
+            body = {kind: [{"id": "1", "title": "t"}], f"{kind}_not_found": ["2"]}
+        request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(json.dumps(body).encode())
+
+    with served(answer) as url:
+        airflow.environment[GETTY] = getty_connection(sandbox, host=url, extra={"token_url": f"{url}/token"})
+        found = airflow.run(inside.look_up, ["1", "2", "3"], asset_type)
+    assert found == {
+        "found": {"1": {"id": "1", "title": "t"}},
+        "not_found": ["2"],
+        "unanswered": ["3"],
+        "tokens": 2,
+        "calls": 2,
+    }
+    assert asked == [(f"/v3/{kind}", language) for language in ("en-US", "de", "en-US")]
+
+
+def test_too_many_ids_are_refused_before_any_call(airflow: Installation, sandbox: Sandbox) -> None:
+    airflow.environment[GETTY] = getty_connection(sandbox)
+    message = airflow.run(inside.failure, "look_up", [str(each) for each in range(101)])
+    assert message.startswith("ConfigurationError: 101 ids in one lookup: Getty allows 100")
+    assert sandbox.requests == []
 
 
 @pytest.mark.parametrize("size", [0, 2201, "x", True])

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _CHANNELS = "/v3/asset-changes/channels"
 _CHANGE_SETS = "/v3/asset-changes/change-sets"
 _CHANGE_SET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ALLOWED = {"GET": _CHANNELS, "PUT": _CHANGE_SETS, "DELETE": f"{_CHANGE_SETS}/{_CHANGE_SET_ID.pattern}"}
 _BATCH_SIZE = re.compile(r"batch.?size|max(imum)? ?exceeded|too many items", re.IGNORECASE)
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 _CLOCK_LIMIT = timedelta(days=1)
@@ -50,7 +51,7 @@ class AssetChangesClient:
         adapter: BaseAdapter | None = None,
     ) -> None:
         self._clock = clock
-        self._session = GettySession(credentials, name=name, on_token=on_token, adapter=adapter)
+        self._session = GettySession(credentials, name=name, allowed=_ALLOWED, on_token=on_token, adapter=adapter)
         self._retries = Retries(seconds=retry_seconds)
 
     def close(self) -> None:
@@ -64,7 +65,7 @@ class AssetChangesClient:
             response = self._session.send("GET", _CHANNELS)
             if response.status_code == 404 and "ChannelsNotFound" in response.text[:500]:
                 return []  # of an account without any
-            responses.raise_for_status(response, connection=self._session.name)
+            responses.raise_for_status(response, connection=self._session.name, product="Asset Changes")
             return parse_channels(responses.document(response))
 
         return self._retries.call(once, what="The list of channels")
@@ -81,7 +82,7 @@ class AssetChangesClient:
             received_at = self._clock()
             if response.status_code in (400, 404):
                 raise _refused_channel(response)
-            responses.raise_for_status(response, connection=self._session.name)
+            responses.raise_for_status(response, connection=self._session.name, product="Asset Changes")
             return Delivery(
                 status=response.status_code,
                 body=response.content,
@@ -102,7 +103,7 @@ class AssetChangesClient:
             if response.status_code == 404:
                 return Confirmation(is_known=False, tries=try_number)
             # Its body does not matter: Getty documents none.
-            responses.raise_for_status(response, connection=self._session.name)
+            responses.raise_for_status(response, connection=self._session.name, product="Asset Changes")
             return Confirmation(is_known=True, tries=try_number)
 
         return self._retries.call(once, what=f"The confirmation of change set {change_set_id}")

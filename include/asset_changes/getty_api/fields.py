@@ -23,11 +23,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICKS = re.compile(r"/Date\((\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
 
 
-def parse_time(value: Any) -> datetime | None:
+def folded(key: str) -> str:
+    """Return a key of a JSON object without its spelling: snake_case, camelCase and PascalCase are the same."""
+    return key.replace("_", "").replace("-", "").lower()
+
+
+def parse_time(value: Any, *, earliest_year: int = EARLIEST_YEAR) -> datetime | None:
     """Return the time that a text names, in UTC and truncated to microseconds; None where it names none.
 
     A time without a zone is UTC; `/Date(1517000000000)/` is how the API's first version wrote it. A year
-    before 2000 is no time: the feed cannot be that old.
+    before 2000 is no time: the feed cannot be that old. Pictures can: their dates have an earliest year of their own.
     """
     if not isinstance(value, str):
         return None
@@ -42,7 +47,7 @@ def parse_time(value: Any) -> datetime | None:
             time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return time if time.year >= EARLIEST_YEAR else None
+    return time if time.year >= earliest_year else None
 
 
 def canonical(word: Any) -> str | None:

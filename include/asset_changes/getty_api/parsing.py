@@ -20,6 +20,7 @@ from asset_changes.getty_api.fields import (
     MAX_ID_LENGTH,
     as_json,
     canonical,
+    folded,
     id_text,
     lifecycle,
     parse_time,
@@ -140,7 +141,7 @@ def parse_channels(document: Any) -> list[Channel]:
 
 def _check_repeated_keys(document: Mapping[str, Any], body: bytes) -> None:
     """Raise UnreadableChangeSet where a key of the set is there twice: JSON keeps the last, perhaps an empty one."""
-    wanted = [key for key in document if _NAME_OF.get(_folded(key)) in ("change_set_id", "changed_assets")]
+    wanted = [key for key in document if _NAME_OF.get(folded(key)) in ("change_set_id", "changed_assets")]
     if not any(body.count(json.dumps(key).encode()) > 1 for key in wanted):
         return
     repeated: set[str] = set()
@@ -162,7 +163,7 @@ def _check_other_keys(document: Mapping[str, Any], assets: list[Any]) -> None:
     """
     others = {}
     for key, value in document.items():
-        name = _NAME_OF.get(_folded(key))
+        name = _NAME_OF.get(folded(key))
         if name == "changed_assets" and value and value != assets:
             raise UnreadableChangeSet(
                 _unreadable(f"more than one of its keys names changed assets: {_shown(document)}")
@@ -181,7 +182,7 @@ def _may_hold_changes(key: str, value: Any) -> bool:
     """Say whether a value next to an empty list is more than a remark: a list, an object, a link, a count."""
     if isinstance(value, list | dict):
         return bool(value)
-    says_more = bool(value) and bool(_MORE.search(_folded(key)))
+    says_more = bool(value) and bool(_MORE.search(folded(key)))
     return says_more or (isinstance(value, str) and bool(_ADDRESS.search(value.strip())))
 
 
@@ -232,7 +233,7 @@ def _columns(items: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """
     keys: dict[str, str] = {}
     for key in set[str]().union(*items):
-        name = _NAME_OF.get(_folded(key))
+        name = _NAME_OF.get(folded(key))
         if name and keys.setdefault(name, key) != key:
             # Two spellings of one field: each message says which of them it means.
             named = [_named(item) for item in items]
@@ -306,14 +307,10 @@ def _named(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the known fields of an object by our names; what is empty gives way to what is not."""
     found = {}
     for key, value in item.items():
-        name = _NAME_OF.get(_folded(key))
+        name = _NAME_OF.get(folded(key))
         if name is not None and (value not in (None, "", []) or name not in found):
             found[name] = value
     return found
-
-
-def _folded(key: str) -> str:
-    return key.replace("_", "").replace("-", "").lower()
 
 
 def _unreadable(why: str) -> str:

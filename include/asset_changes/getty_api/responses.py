@@ -28,14 +28,20 @@ def is_success(response: requests.Response) -> bool:
     return 200 <= response.status_code < 300 and response.status_code != HTTPStatus.PARTIAL_CONTENT
 
 
-def raise_for_status(response: requests.Response, *, connection: str) -> None:
-    """Raise what an answer means that is no success; `connection` is the id of the connection to correct."""
+def raise_for_status(
+    response: requests.Response, *, connection: str, product: str, effect: str = "nothing was confirmed"
+) -> None:
+    """Raise what an answer means that is no success.
+
+    `connection` is the id of the connection to correct, `product` what the account needs the right to use,
+    `effect` what the error leaves undone.
+    """
     raise_if_passing(response)
     status = response.status_code
     if status == HTTPStatus.FORBIDDEN:
         raise AccessDenied(
             f"Getty denies access (403, {detail(response)}). Check the host of connection {connection!r} and ask "
-            "Getty whether the account may use Asset Changes; nothing was confirmed."
+            f"Getty whether the account may use {product}; {effect}."
         )
     if not is_success(response):
         raise RequestRefused(

@@ -1,8 +1,8 @@
 """One HTTP session with Getty: the API key and the token on every call, redirects kept within the host.
 
-Three hands share the work. A client (`client.py`, later one for lookups) has one method per endpoint and
-handles the statuses of that endpoint. This session knows tokens, redirects and timeouts, and nothing of
-endpoints. `responses.py` reads what all answers have in common. `retries.py` repeats a call.
+Three hands share the work. A client (`client.py`, `lookup.py`) has one method per endpoint and handles the
+statuses of that endpoint. This session knows tokens, redirects and timeouts, and sends only what its client
+is allowed to call. `responses.py` reads what all answers have in common. `retries.py` repeats a call.
 
 The token call is plain requests: one POST of a form, of whose answer three members are read. An OAuth
 library would read more than that (an `"error": null` next to a good token was a refusal to it) and decide
@@ -68,9 +68,14 @@ class _TokenAuth(AuthBase):
 class GettySession:
     """Sends requests with the API key and a token; one connection pool, one token at a time.
 
-    `name` says in error sentences what a person must correct (the connection id); `on_token` gets
-    each new token, so that the caller can mask it in its logs; `adapter` replaces the network where
-    a test wants to be the API.
+    `allowed` has for each method a pattern of the paths that may be called with it. Everything else is
+    refused before it is sent, redirects too: a POST to `/v3/downloads` counts as a licence, and the `uri` of
+    a change leads there.
+
+    `name` says in error sentences what a person must correct (the connection id), `effect` what a refused
+    key leaves undone; `on_token` gets each new token, so that the caller can mask it in its logs;
+    `before_call` is called before every exchange, that of a token included: all of them count against Getty's
+    limit; `adapter` replaces the network where a test wants to be the API.
     """
 
     def __init__(
@@ -78,13 +83,19 @@ class GettySession:
         credentials: Credentials,
         *,
         name: str,
+        allowed: Mapping[str, str],
+        effect: str = "nothing was confirmed",
         on_token: Callable[[str], None] | None = None,
+        before_call: Callable[[], None] | None = None,
         clock: Clock = system_clock,
         adapter: BaseAdapter | None = None,
     ) -> None:
         self.name = name
+        self.effect = effect
         self._credentials = credentials
+        self._allowed = allowed
         self._on_token = on_token
+        self._before_call = before_call
         self._clock = clock
         self._token: Token | None = None
         self._session = requests.Session()
@@ -109,6 +120,8 @@ class GettySession:
         The token is fetched when it is missing or about to end, and once more where Getty refuses it.
         """
         url = self._credentials.api_url.rstrip("/") + path
+        if not self._may_call(method, url):
+            raise ConfigurationError(f"{method} {path[:80]!r} is not a call of this client: nothing was sent.")
         for try_number in (1, 2):
             if self._token is None or self._clock() >= self._token.renew_at:
                 self._token = self._fetch_token()
@@ -120,13 +133,13 @@ class GettySession:
             log.info("%s %s: token refused (401), try %d", method, path, try_number)
         raise CredentialsRefused(
             "Getty refused a fresh token twice (401). Check the API key (login) and secret (password) "
-            f"of connection {self.name!r}; nothing was confirmed."
+            f"of connection {self.name!r}; {self.effect}."
         )
 
     def _follow(
         self, method: str, url: str, *, params: Mapping[str, str | int] | None, **options: Any
     ) -> requests.Response:
-        """Send one request and follow redirects within the host, with the same method.
+        """Send one request and follow redirects within the host, with the same method, to a path that may be called.
 
         requests itself would turn a redirected PUT into a GET and carry `Api-Key` to any host.
         """
@@ -146,9 +159,27 @@ class GettySession:
                     "the request carries the API key. If Getty moved its API, correct the host of connection "
                     f"{self.name!r}."
                 )
+            if not self._may_call(method, url):
+                raise UnexpectedRedirect(
+                    f"Getty redirects to another path ({urlsplit(url).path[:80]!r}), which is not followed because it "
+                    "is not a call of this client. If Getty moved its API, correct the host of connection "
+                    f"{self.name!r}."
+                )
         raise UnexpectedRedirect(f"Getty answers with more than {_MAX_REDIRECTS} redirects. Report this to Getty.")
 
+    def _may_call(self, method: str, url: str) -> bool:
+        base, pattern = urlsplit(self._credentials.api_url), self._allowed.get(method)
+        try:
+            asked = urlsplit(url)
+        except ValueError:
+            return False
+        # A gateway in between may add a slash at the end.
+        is_allowed = pattern and re.fullmatch(f"{re.escape(base.path.rstrip('/'))}(?:{pattern})/?", asked.path)
+        return bool(is_allowed) and asked[:2] == base[:2]
+
     def _exchange(self, method: str, url: str, *, whose: str, **options: Any) -> requests.Response:
+        if self._before_call is not None:
+            self._before_call()
         try:
             return self._session.request(
                 method, url, allow_redirects=False, timeout=self._credentials.timeout_seconds, **options
@@ -195,7 +226,7 @@ class GettySession:
             )
         return CredentialsRefused(
             f"Getty does not accept the credentials of connection {self.name!r} ({detail}). Correct the API key "
-            "(login) and the secret (password), then run asset_changes_discovery again; nothing was confirmed."
+            f"(login) and the secret (password), then run asset_changes_discovery again; {self.effect}."
         )
 
 

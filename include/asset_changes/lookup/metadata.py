@@ -1,0 +1,232 @@
+"""What Getty says of one asset, as a row of the table `asset_metadata`.
+
+Getty's own types are read leniently, and nothing of an object can make reading it fail: what does not fit its column
+is null there, and stays in `raw`, which is the whole object. No content ever gets into a log or an error.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from asset_changes.getty_api.fields import folded, parse_time
+
+READER_VERSION = 1
+"""Raise it with every change of how an object is read: it is part of `content_hash`, so rows are written anew."""
+
+_UNFIT = object()
+_REPLACEMENT = "\ufffd"
+_DEEPEST = 64
+_LONGEST_NUMBER = 1000  # in bits; Python refuses to spell the longest ones
+_EARLIEST_YEAR = 2  # year 1 is how .NET writes that there is no date
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetadataRow:
+    """One row: `values` has every column of `COLUMNS` by its name, those of type jsonb as JSON text.
+
+    `raw` is the whole object as JSON text that jsonb takes: NUL, lone surrogates, numbers that are none and what is
+    nested too deeply are U+FFFD in it. `content_hash` is the same for the same content, whatever the order of keys and
+    keywords. `unfit` names the columns that are null because their value did not fit.
+    """
+
+    values: Mapping[str, Any]
+    raw: str
+    content_hash: str
+    unfit: tuple[str, ...]
+
+
+def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
+    """Return the row of an asset as Getty sent it; any JSON object has one."""
+    values: dict[str, Any] = {}
+    unfit = []
+    for column, (kind, path) in _SOURCES.items():
+        value: Any = found
+        for name in path:
+            value = _member(value, name)
+        value = None if value is None else _READERS[kind](value)
+        if value is _UNFIT:
+            unfit.append(column)
+            value = None
+        values[column] = value
+    raw = _storable(found)
+    return MetadataRow(
+        values=values,
+        raw=json.dumps(raw, ensure_ascii=False),
+        content_hash=_content_hash(raw),
+        unfit=tuple(unfit),
+    )
+
+
+def _member(item: Any, name: str) -> Any:
+    """Return a member of an object in any spelling, None where there is none; what is not an object is not fit."""
+    if not isinstance(item, Mapping):
+        return None if item is None else _UNFIT
+    exact = item.get(name)
+    if exact is not None:
+        return exact
+    wanted = folded(name)
+    return next((value for key, value in item.items() if value is not None and folded(key) == wanted), None)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return _UNFIT
+    if not isinstance(value, str):
+        # A number where a text is expected, such as the length of a clip.
+        number = _storable(value)
+        return _UNFIT if isinstance(number, str) else json.dumps(number)
+    if not value.strip():
+        return None
+    return value if _clean(value) == value else _UNFIT
+
+
+def _whole_number(bits: int) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            if not value.strip():
+                return None
+            is_number = value.isascii() and value.strip().removeprefix("-").isdigit() and len(value) <= 20
+            value = int(value) if is_number else _UNFIT
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return _UNFIT
+        return value if -(2 ** (bits - 1)) <= value < 2 ** (bits - 1) else _UNFIT
+
+    return read
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        return None
+    return parse_time(value, earliest_year=_EARLIEST_YEAR) or _UNFIT
+
+
+def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read_all(value: Any) -> Any:
+        if not isinstance(value, list):
+            return _UNFIT
+        items = [None if each is None else read(each) for each in value]
+        return _UNFIT if _UNFIT in items else [each for each in items if each is not None]
+
+    return read_all
+
+
+def _keywords(value: Any) -> Any:
+    """Return the keywords that have a text; Getty sends some without."""
+    if not isinstance(value, list):
+        return _UNFIT
+    return json.dumps(
+        [_storable(each) for each in value if isinstance(_text_of_keyword(each), str)], ensure_ascii=False
+    )
+
+
+def _text_of_keyword(keyword: Any) -> Any:
+    text = _member(keyword, "text")
+    return None if text is None else _text(text)
+
+
+def _object(value: Any) -> Any:
+    return json.dumps(_storable(value), ensure_ascii=False) if isinstance(value, Mapping) else _UNFIT
+
+
+def _boolean(value: Any) -> Any:
+    return value if isinstance(value, bool) else _UNFIT
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "text": _text,
+    "integer": _whole_number(32),
+    "bigint": _whole_number(64),
+    "boolean": _boolean,
+    "timestamptz": _time,
+    "text[]": _list_of(_text),
+    "bigint[]": _list_of(_whole_number(64)),
+    "jsonb": _object,
+    "keywords": _keywords,
+}
+
+
+def _of(kind: str, *names: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    return {name: (kind, (name,)) for name in names}
+
+
+def _in(member: str, **columns: tuple[str, str]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    return {column: (kind, (member, name)) for column, (kind, name) in columns.items()}
+
+
+def _date(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    # The text too: a timestamp has lost the local day of an editorial picture.
+    return {name: ("timestamptz", (name,)), f"{name}_text": ("text", (name,))}
+
+
+_SOURCES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    **_of("text", "title", "caption", "artist", "copyright", "object_name", "credit_line", "asset_family"),
+    **_of("text", "collection_code"),
+    **_of("integer", "collection_id"),
+    **_of("text", "collection_name", "license_model"),
+    **_date("date_created"),
+    **_date("date_submitted"),
+    **_date("date_camera_shot"),
+    **_in("max_dimensions", max_width=("integer", "width"), max_height=("integer", "height")),
+    **_of("text", "orientation", "color_type", "graphical_style", "city", "state_province", "country"),
+    **_of("text[]", "editorial_segments", "people", "product_types"),
+    **_of("bigint[]", "event_ids"),
+    **_in("editorial_source", editorial_source_id=("integer", "id"), editorial_source_name=("text", "name")),
+    **_of("keywords", "keywords"),
+    **_of("jsonb", "alternative_ids"),
+    **_of("boolean", "call_for_image"),
+    **_of("integer", "quality_rank"),
+    **_in(
+        "allowed_use",
+        how_can_i_use_it=("text", "how_can_i_use_it"),
+        release_info=("text", "release_info"),
+        usage_restrictions=("text[]", "usage_restrictions"),
+        editorial_use_only=("boolean", "editorial_use_only"),
+    ),
+    **_of("boolean", "is_ai_editable"),
+    **_of("text", "clip_length", "era", "mastered_to", "originally_shot_on", "shot_speed", "source"),
+}
+"""Where each column comes from: how it is read, and the members that lead to it."""
+
+TYPES: Mapping[str, str] = {column: "jsonb" if kind == "keywords" else kind for column, (kind, _) in _SOURCES.items()}
+"""The columns of `asset_metadata` that Getty's object fills, in their order, each with its type in Postgres."""
+
+COLUMNS: tuple[str, ...] = tuple(TYPES)
+
+
+def _clean(text: str) -> str:
+    """Return text that Postgres takes: U+FFFD for NUL, and for lone surrogates, which no UTF-8 text can contain."""
+    if "\x00" in text:
+        text = text.replace("\x00", _REPLACEMENT)
+    if text.isascii():
+        return text
+    # As UTF-16 a surrogate is written as it is, and reading it replaces it; a pair of them is one character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    """Return a JSON value that jsonb takes."""
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _LONGEST_NUMBER else _REPLACEMENT
+    if isinstance(value, float):
+        return value if isfinite(value) else _REPLACEMENT
+    if depth >= _DEEPEST:
+        return _REPLACEMENT
+    if isinstance(value, Mapping):
+        return {_clean(str(key)): _storable(each, depth + 1) for key, each in value.items()}
+    return [_storable(each, depth + 1) for each in value]
+
+
+def _content_hash(raw: Any) -> str:
+    keywords = next((key for key in raw if folded(key) == "keywords" and isinstance(raw[key], list)), None)
+    if keywords is not None:
+        raw = raw | {keywords: sorted(json.dumps(each, sort_keys=True) for each in raw[keywords])}
+    return f"{READER_VERSION}:{hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()}"

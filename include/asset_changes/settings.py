@@ -11,6 +11,7 @@ from asset_changes.models import MAX_BATCH_SIZE
 
 PREFIX = "ASSET_CHANGES_"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})*")
 _ARCHIVE_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
 
 
@@ -36,6 +37,19 @@ class Settings:
     gap_minutes: float = 60
     """How long a channel may go unread before that is kept in `feed_gaps`: more than its schedule's interval."""
 
+    metadata: bool = True
+    """`off`: no asset is looked up and no metadata is stored."""
+    language: str = "en-US"
+    """The language of titles, captions and keywords, as `Accept-Language` of the API spells it."""
+    lookup_conn_id: str = ""
+    """A connection of its own for lookups, with a key of its own; empty: each channel's connection."""
+    lookups_per_second: float = 1
+    """Most lookup calls per second and connection, for 100 assets each; ask Getty what the key may do."""
+    lookups_per_day: int = 10_000
+    """Most lookup calls per connection and day (UTC)."""
+    lookup_minutes: float = 50
+    """How long one run looks assets up before it leaves the rest to the next one."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Return the settings in force, or raise ConfigurationError naming the variable at fault."""
@@ -47,6 +61,12 @@ class Settings:
             catch_up_minutes=_minutes(environment, "CATCH_UP_MINUTES", default=cls.catch_up_minutes),
             confirm=_switch(environment, "CONFIRM", default=cls.confirm),
             gap_minutes=_minutes(environment, "GAP_MINUTES", default=cls.gap_minutes, most=14 * 24 * 60),
+            metadata=_switch(environment, "METADATA", default=cls.metadata),
+            language=_matching(environment, "LANGUAGE", _LANGUAGE, default=cls.language),
+            lookup_conn_id=environment.get(f"{PREFIX}LOOKUP_CONN_ID", "").strip(),
+            lookups_per_second=_number(environment, "LOOKUPS_PER_SECOND", default=cls.lookups_per_second, most=1000),
+            lookups_per_day=int(_number(environment, "LOOKUPS_PER_DAY", default=cls.lookups_per_day, is_whole=True)),
+            lookup_minutes=_minutes(environment, "LOOKUP_MINUTES", default=cls.lookup_minutes),
         )
 
 
@@ -89,16 +109,27 @@ def _archive_uri(environment: Mapping[str, str]) -> str:
 
 
 def _minutes(environment: Mapping[str, str], name: str, *, default: float, most: float = 24 * 60) -> float:
+    return _number(environment, name, default=default, most=most, unit="number of minutes")
+
+
+def _number(
+    environment: Mapping[str, str],
+    name: str,
+    *,
+    default: float,
+    most: float = 10_000_000,
+    unit: str = "number",
+    is_whole: bool = False,
+) -> float:
     text = environment.get(PREFIX + name, "").strip()
     try:
-        minutes = float(text) if text else default
+        number = float(text) if text else default
     except ValueError:
-        minutes = -1.0
-    if not 0 < minutes <= most:
-        raise ConfigurationError(
-            f"{PREFIX}{name} is {_short(text)}: give a number of minutes above 0 and at most {most:g}."
-        )
-    return minutes
+        number = -1.0
+    if not 0 < number <= most or (is_whole and number != int(number)):
+        kind = f"whole {unit}" if is_whole else unit
+        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: give a {kind} above 0 and at most {most:.10g}.")
+    return number
 
 
 def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:

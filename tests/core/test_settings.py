@@ -146,3 +146,43 @@ def test_a_shared_folder_is_declared_not_guessed() -> None:
 def test_what_else_could_mean_off_is_refused_not_guessed(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"ASSET_CHANGES_CONFIRM .* `on` or `off`"):
         read(CONFIRM=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "expected"),
+    [
+        ("METADATA", "off", "metadata", False),
+        ("METADATA", "", "metadata", True),
+        ("LANGUAGE", "de", "language", "de"),
+        ("LANGUAGE", "zh-HK", "language", "zh-HK"),
+        ("LANGUAGE", "", "language", "en-US"),
+        ("LOOKUP_CONN_ID", " second_key ", "lookup_conn_id", "second_key"),
+        ("LOOKUPS_PER_SECOND", "0.5", "lookups_per_second", 0.5),
+        ("LOOKUPS_PER_SECOND", "1000", "lookups_per_second", 1000),
+        ("LOOKUPS_PER_DAY", "250", "lookups_per_day", 250),
+        ("LOOKUPS_PER_DAY", "", "lookups_per_day", 10_000),
+        ("LOOKUP_MINUTES", "5", "lookup_minutes", 5),
+    ],
+)
+def test_lookups_have_settings_of_their_own(name: str, text: str, field: str, expected: object) -> None:
+    assert getattr(read(**{name: text}), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("METADATA", "yes"),
+        ("LANGUAGE", "English"),
+        ("LANGUAGE", "en-US\r\nX: 1"),
+        ("LOOKUPS_PER_SECOND", "0"),
+        ("LOOKUPS_PER_SECOND", "1001"),
+        ("LOOKUPS_PER_SECOND", "nan"),
+        ("LOOKUPS_PER_DAY", "0"),
+        ("LOOKUPS_PER_DAY", "1.5"),
+        ("LOOKUPS_PER_DAY", "inf"),
+        ("LOOKUP_MINUTES", "an hour"),
+    ],
+)
+def test_other_settings_of_lookups_are_refused(name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"ASSET_CHANGES_{name}"):
+        read(**{name: text})

@@ -1,1 +1,1 @@
-"""Asking Getty what the assets are: what to ask, at which rate, and what is kept of the answer."""
+"""Asking Getty about assets: `enqueue` says which, `look_up` asks and keeps the answers."""

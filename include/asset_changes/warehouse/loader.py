@@ -2,7 +2,7 @@
 
 The order within a transaction: log, states, then wait for the archive, then in later statements what
 is evidence, with one clock value that is read at that time: no lock and no slow archive makes a Delete
-look as if it had been applied earlier.
+look as if it had been applied earlier. Last, what is known of assets that are not live any more is removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from asset_changes.models import LOG_COLUMNS, ChangeSetRef, PreparedSet
 from asset_changes.warehouse import states
+from asset_changes.warehouse.asset_metadata import REMOVE_NOT_LIVE
 from asset_changes.warehouse.states import LOG_OF_SET, STAGED
 
 _LOG = ", ".join(LOG_COLUMNS)
@@ -76,6 +77,12 @@ _IS_ADDED = """(change_set_id, position) IN (
             SELECT * FROM unnest(CAST(:new_ids AS text[]), CAST(:new_positions AS integer[])))"""
 _ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)"))
 _ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED))
+
+# A statement of its own after the upsert: within it, a snapshot would miss what a lookup wrote meanwhile.
+_DELETED = "SELECT asset_id FROM ({source}) AS changes WHERE asset_lifecycle = 'Delete'"
+_REMOVE_METADATA_OF_LOG = text(REMOVE_NOT_LIVE.format(assets=_DELETED.format(source=LOG_OF_SET)))
+_REMOVE_METADATA_OF_STAGED = text(REMOVE_NOT_LIVE.format(assets=_DELETED.format(source=STAGED)))
+_REMOVE_METADATA_OF_REREAD = text(REMOVE_NOT_LIVE.format(assets="SELECT asset_id FROM pg_temp.reread_assets"))
 
 _REJECTED = text("""
     SELECT change_set_id, position, reason FROM rejected_changes
@@ -161,6 +168,8 @@ def load_first(
     wait()
     values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended, "is_new": not is_rebuild}
     connection.execute(_ADD_DELETIONS_FROM_LOG, values)
+    if prepared.counts.delete:
+        connection.execute(_REMOVE_METADATA_OF_LOG, _key(ref))
     _reject(connection, ref, prepared)
 
 
@@ -202,6 +211,8 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
             "new_positions": [position for _, position in new],
         },
     ).rowcount
+    if any(each.prepared.counts.delete for each in sets):
+        connection.execute(_REMOVE_METADATA_OF_STAGED)
     rejected = _replace_rejected(connection, sets)
     touched = lacking | {id_ for id_, count in rejected.items() if count} | (written.change_set_ids & {*ids})
     return Reloaded(
@@ -247,6 +258,7 @@ def reread(
             "new_positions": [row.position for row in new],
         },
     ).rowcount
+    connection.execute(_REMOVE_METADATA_OF_REREAD)
     rejected = _replace_rejected(connection, [KnownSet(ref=ref, prepared=prepared)])
     corrected = connection.execute(_CORRECT_DELETIONS, key).rowcount
     return int(max(removed, added)) + written.rows + deletions + corrected + sum(rejected.values())

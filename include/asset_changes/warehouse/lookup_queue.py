@@ -1,0 +1,224 @@
+"""The table `lookup_queue`: which assets Getty is still to be asked about.
+
+An asset has one row, however often it changes. Each time it is enqueued its generation rises, and an
+answer removes or postpones only the generation that was read, so nothing that came meanwhile is lost.
+What comes next is a range of the index: per channel and reason those that are due, newest first.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from asset_changes.warehouse.asset_metadata import IS_LIVE, UpsertRegister
+
+LONGEST_WAIT = timedelta(days=1)
+"""However long Getty says that its answer stays the same."""
+
+CHANGES_CONSUMER, SWEEP_CONSUMER = "lookups", "lookup_sweep"
+
+# Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
+# wait for longer keeps waiting: Getty would give the same answer again until then.
+_ENQUEUE = """
+    INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
+    SELECT asset_id, channel_id, asset_type, {reason}, now(), {not_before} FROM ({source}) AS source
+    ORDER BY asset_id
+    ON CONFLICT (asset_id) DO {conflict}
+    RETURNING 1"""
+_AGAIN = """UPDATE SET
+        channel_id = excluded.channel_id, asset_type = excluded.asset_type, enqueued_at = now(), tries = 0,
+        reason = least(queued.reason, excluded.reason), generation = queued.generation + 1, not_before = {not_before}"""
+_WHEN_CHANGED = "least(now(), upserted_at)"
+
+_START = text("""
+    INSERT INTO consumers (name, channel_id, channel_seq, read_at)
+    SELECT :name, channel_id, coalesce(last_channel_seq, 0), now() FROM channels
+    ON CONFLICT DO NOTHING""")
+_BEHIND = text("""
+    SELECT channel_id FROM channels JOIN consumers USING (channel_id)
+    WHERE name = :name AND last_channel_seq > channel_seq ORDER BY channel_id""")
+_LOCK_CURSOR = text("SELECT channel_seq FROM consumers WHERE name = :name AND channel_id = :channel_id FOR UPDATE")
+_MOVE_CURSOR = text("""
+    UPDATE consumers SET channel_seq = :channel_seq, read_at = now() WHERE name = :name AND channel_id = :channel_id""")
+# Only what is newer than what is known: a change that the last answer already showed costs no call.
+_ENQUEUE_CHANGED = text(f"""
+    WITH sets AS MATERIALIZED (
+        SELECT fetched_at, channel_id, change_set_id, channel_seq FROM change_sets
+        WHERE channel_id = :channel_id AND channel_seq > :channel_seq ORDER BY channel_seq LIMIT :set_count),
+    changed AS (
+        SELECT DISTINCT asset_id FROM asset_changes JOIN sets USING (fetched_at, channel_id, change_set_id)),
+    added AS ({
+    _ENQUEUE.format(
+        reason="'change'",
+        not_before=_WHEN_CHANGED,
+        source=f'''
+        SELECT s.* FROM changed JOIN asset_states AS s USING (asset_id) LEFT JOIN asset_metadata AS m USING (asset_id)
+        WHERE {IS_LIVE} AND (m.asset_id IS NULL OR s.upserted_at > m.as_of)''',
+        conflict=_AGAIN.format(not_before="greatest(queued.not_before, excluded.not_before)"),
+    )
+})
+    SELECT (SELECT max(channel_seq) FROM sets) AS channel_seq, (SELECT count(*) FROM added) AS row_count""")
+_ENQUEUE_ASKED = text(
+    _ENQUEUE.format(
+        reason="'asked'",
+        not_before="now()",
+        source=f"SELECT * FROM asset_states WHERE asset_id = ANY (:asset_ids) AND {IS_LIVE}",
+        conflict=_AGAIN.format(not_before="now()"),
+    )
+)
+_ENQUEUE_MISSING = text(f"""
+    WITH slice AS MATERIALIZED (
+        SELECT * FROM asset_states WHERE asset_id > :after ORDER BY asset_id LIMIT :slice),
+    added AS ({
+    _ENQUEUE.format(
+        reason="'change'",
+        not_before=_WHEN_CHANGED,
+        source=f'''
+        SELECT * FROM slice WHERE {IS_LIVE}
+            AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id)
+            AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)''',
+        conflict="NOTHING",
+    )
+})
+    SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
+_IS_SWEEP_DUE = text("""
+    SELECT NOT EXISTS (SELECT FROM consumers WHERE name = :name AND read_at > now() - interval '1 day')""")
+_LET_SWEEP = text("DELETE FROM consumers WHERE name = :name")
+_MARK_SWEPT = text("""
+    INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
+    ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
+
+_NEXT = text(f"""
+    WITH due AS MATERIALIZED (
+        SELECT next.* FROM unnest(CAST(:channel_ids AS integer[])) AS each (channel_id)
+        CROSS JOIN unnest(ARRAY['asked', 'change', 'recheck']) AS every (reason)
+        CROSS JOIN LATERAL (
+            SELECT asset_id, asset_type, reason, generation, not_before FROM lookup_queue
+            WHERE channel_id = each.channel_id AND reason = every.reason AND not_before <= now()
+            ORDER BY not_before DESC LIMIT :row_count) AS next
+        ORDER BY reason, not_before DESC LIMIT :row_count)
+    SELECT due.asset_id, due.asset_type, generation, coalesce({IS_LIVE}, false) AS is_live,
+           upserted_at, upsert_change_set_id, upsert_position, channel_id
+    FROM due LEFT JOIN asset_states USING (asset_id)
+    ORDER BY reason, not_before DESC, asset_id""")
+_READ_ROWS = """unnest(CAST(:asset_ids AS text[]), CAST(:generations AS bigint[])) AS read (asset_id, generation)
+    WHERE lookup_queue.asset_id = read.asset_id AND lookup_queue.generation = read.generation"""
+_REMOVE = text(f"DELETE FROM lookup_queue USING {_READ_ROWS}")
+_POSTPONE = text(f"""
+    UPDATE lookup_queue SET tries = tries + 1, not_before = least(
+        greatest(now() + least(interval '1 minute' * power(2, least(tries, 10)), interval '1 hour'), :until),
+        now() + :longest)
+    FROM {_READ_ROWS}""")
+_ASK_AS = text(f"UPDATE lookup_queue SET tries = tries + 1, asset_type = :asset_type FROM {_READ_ROWS}")
+_COUNT = text("SELECT count(*) FROM lookup_queue WHERE channel_id = ANY (:channel_ids)")
+_COUNT_ALL = text("SELECT count(*) FROM lookup_queue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedAsset:
+    """A row of the queue as it was read, with the asset's newest upsert at that time."""
+
+    asset_id: str
+    asset_type: str | None
+    generation: int
+    register: UpsertRegister
+
+
+def start_reading(connection: Connection) -> None:
+    """Give each channel that has no cursor one at its end; what lies before it is left to a sweep that is due then."""
+    if connection.execute(_START, {"name": CHANGES_CONSUMER}).rowcount:
+        connection.execute(_LET_SWEEP, {"name": SWEEP_CONSUMER})
+
+
+def channels_behind(connection: Connection) -> list[int]:
+    """Return the channels that have sets past their cursor."""
+    return [*connection.scalars(_BEHIND, {"name": CHANGES_CONSUMER})]
+
+
+def enqueue_changed(connection: Connection, channel_id: int, *, set_count: int) -> tuple[int, bool]:
+    """Enqueue what the next sets past the cursor changed, and move the cursor; return row count and whether any was."""
+    key = {"name": CHANGES_CONSUMER, "channel_id": channel_id}
+    channel_seq = connection.scalar(_LOCK_CURSOR, key)
+    done = connection.execute(
+        _ENQUEUE_CHANGED, {"channel_id": channel_id, "channel_seq": channel_seq, "set_count": set_count}
+    ).one()
+    if done.channel_seq is None:
+        return 0, False
+    connection.execute(_MOVE_CURSOR, {**key, "channel_seq": done.channel_seq})
+    return done.row_count, True
+
+
+def enqueue_asked(connection: Connection, asset_ids: Collection[str]) -> int:
+    """Enqueue those of the assets that are live, whatever is known of them; return how many."""
+    return connection.execute(_ENQUEUE_ASKED, {"asset_ids": [*asset_ids]}).rowcount
+
+
+def is_sweep_due(connection: Connection) -> bool:
+    """Say whether all live assets were last looked through more than a day ago."""
+    return bool(connection.scalar(_IS_SWEEP_DUE, {"name": SWEEP_CONSUMER}))
+
+
+def enqueue_missing(connection: Connection, *, after: str, slice_size: int) -> tuple[int, str | None]:
+    """Enqueue what is live without metadata in the next slice of ids; return row count and the slice's last id."""
+    done = connection.execute(_ENQUEUE_MISSING, {"after": after, "slice": slice_size}).one()
+    return done.row_count, done.last_id
+
+
+def mark_swept(connection: Connection) -> None:
+    """Keep that all live assets were looked through."""
+    connection.execute(_MARK_SWEPT, {"name": SWEEP_CONSUMER})
+
+
+def next_assets(connection: Connection, channel_ids: Collection[int], *, row_count: int) -> list[QueuedAsset]:
+    """Return what is to be asked next in these channels; rows of assets that are not live are removed.
+
+    The order is: what a person asked for, changes, rechecks; among each the newest first.
+    """
+    rows = connection.execute(_NEXT, {"channel_ids": [*channel_ids], "row_count": row_count}).all()
+    found = [
+        QueuedAsset(
+            asset_id=row.asset_id,
+            asset_type=row.asset_type,
+            generation=row.generation,
+            register=UpsertRegister(
+                upserted_at=row.upserted_at,
+                change_set_id=row.upsert_change_set_id,
+                position=row.upsert_position,
+                channel_id=row.channel_id,
+            ),
+        )
+        for row in rows
+    ]
+    remove(connection, [asset for asset, row in zip(found, rows, strict=True) if not row.is_live])
+    return [asset for asset, row in zip(found, rows, strict=True) if row.is_live]
+
+
+def remove(connection: Connection, assets: Sequence[QueuedAsset]) -> None:
+    """Remove these rows, if they are of the generation that was read."""
+    if assets:
+        connection.execute(_REMOVE, _keys(assets))
+
+
+def postpone(connection: Connection, assets: Sequence[QueuedAsset], *, until: datetime) -> None:
+    """Let these rows wait until then, and at least a minute, longer with each try up to an hour; a day at most."""
+    if assets:
+        connection.execute(_POSTPONE, {**_keys(assets), "until": until, "longest": LONGEST_WAIT})
+
+
+def ask_as(connection: Connection, assets: Sequence[QueuedAsset], *, asset_type: str) -> None:
+    """Let these be asked again as assets of another type."""
+    if assets:
+        connection.execute(_ASK_AS, {**_keys(assets), "asset_type": asset_type})
+
+
+def count_waiting(connection: Connection, channel_ids: Collection[int] | None = None) -> int:
+    """Return how many assets wait, due or not, in these channels or in all."""
+    if channel_ids is None:
+        return connection.scalar(_COUNT_ALL) or 0
+    return connection.scalar(_COUNT, {"channel_ids": [*channel_ids]}) or 0
+
+
+def _keys(assets: Sequence[QueuedAsset]) -> dict[str, Any]:
+    return {"asset_ids": [each.asset_id for each in assets], "generations": [each.generation for each in assets]}

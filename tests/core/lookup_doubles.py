@@ -1,0 +1,125 @@
+"""A Getty for lookups that is passed in: what it knows is a dictionary, what goes wrong is said in advance."""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from asset_changes.lookup.context import LookupContext
+from sqlalchemy import Engine
+
+LATER = datetime(2026, 3, 2, tzinfo=UTC)
+"""When Getty answers, unless a test says otherwise: after all changes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One answer."""
+
+    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_found: frozenset[str] = frozenset()
+    as_of: datetime = LATER
+    expires_at: datetime = LATER
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadCaption:
+    """What the tests read of an object: its caption."""
+
+    values: Mapping[str, Any]
+    raw: str
+    content_hash: str
+
+
+def read_caption(found: Mapping[str, Any]) -> ReadCaption:
+    """Read an object of the doubles."""
+    raw = json.dumps(found)
+    values = {name: found[name] for name in ("caption", "people", "keywords", "date_created") if name in found}
+    return ReadCaption(values=values, raw=raw, content_hash=hashlib.sha256(raw.encode()).hexdigest())
+
+
+def captions(*asset_ids: str) -> dict[str, Mapping[str, Any]]:
+    """Return objects with a caption each."""
+    return {asset_id: {"id": asset_id, "caption": f"caption of {asset_id}"} for asset_id in asset_ids}
+
+
+@dataclass
+class KnowingGetty:
+    """Finds what it knows, of the type that it is; the rest is not found, or not answered.
+
+    `errors` are raised by the next calls, None for a call that works. `meanwhile` runs while an answer is on the way.
+    """
+
+    known: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    videos: frozenset[str] = frozenset()
+    unanswered: frozenset[str] = frozenset()
+    refused_fields: frozenset[str] = frozenset()
+    errors: list[Exception | None] = field(default_factory=list)
+    as_of: datetime = LATER
+    expires_at: datetime = LATER
+    meanwhile: Callable[[], object] = lambda: None
+    before_call: Callable[[], None] = lambda: None
+    asked: list[tuple[str | None, tuple[str, ...]]] = field(default_factory=list)
+    without: list[frozenset[str]] = field(default_factory=list)
+    is_closed: bool = False
+
+    def look_up(
+        self,
+        asset_ids: Sequence[str],
+        *,
+        asset_type: str | None,
+        language: str = "en-US",
+        without: Collection[str] = (),
+    ) -> Found:
+        self.before_call()
+        self.asked.append((asset_type, tuple(asset_ids)))
+        self.without.append(frozenset(without))
+        self.meanwhile()
+        if self.errors and (error := self.errors.pop(0)):
+            raise error
+        is_video = asset_type in ("Video", "Film")
+        found = {id_: self.known[id_] for id_ in asset_ids if id_ in self.known and (id_ in self.videos) == is_video}
+        not_found = frozenset(asset_ids) - frozenset(found) - self.unanswered
+        found = {id_: each for id_, each in found.items() if id_ not in self.unanswered}
+        return Found(found=found, not_found=not_found, as_of=self.as_of, expires_at=self.expires_at)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds += seconds
+
+
+def lookups(
+    warehouse: Engine, getty: KnowingGetty, *, channel_ids: Iterable[int] = (3001, 3003), **more: Any
+) -> LookupContext:
+    """Return a context that asks this Getty, without waiting."""
+    time = more.pop("time", None) or Time()
+
+    def client(_conn_id: str, before_call: Callable[[], None]) -> KnowingGetty:
+        getty.before_call = before_call
+        return getty
+
+    given: dict[str, Any] = {
+        "client": client,
+        "connections": {"getty": frozenset(channel_ids)},
+        "holder": "run 1",
+        "clock": lambda: LATER + timedelta(minutes=1),
+        "sleep": time.sleep,
+        "monotonic": time.monotonic,
+    }
+    return LookupContext(warehouse=warehouse, read_metadata=read_caption, **(given | more))

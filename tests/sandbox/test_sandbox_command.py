@@ -97,6 +97,34 @@ def test_a_message_of_ones_own_is_handed_out_as_it_was_given(
         command.main(["append", "3001", "no JSON"])
 
 
+def test_assets_are_deleted_vanish_and_change_by_command(
+    opened: OpenSandbox, change: MakeChange, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = opened()
+    monkeypatch.setenv("GETTY_SANDBOX", reader.sandbox.url)
+    reader.sandbox.append(3001, [change("1"), change("2"), change("3")])
+    reader.read()
+    for arguments, result in [
+        (["metadata", "1", '{"caption": "Mine"}'], None),
+        (["vanish", "2"], ["2"]),
+        (["delete", "3"], ["3"]),
+        (["delete", "--count", "1"], ["1"]),
+        (["vanish", "--back", "2"], ["2"]),
+    ]:
+        if arguments[0] == "delete" and "--count" in arguments:
+            assert reader.sandbox.truth()["metadata"]["1"]["caption"] == "Mine"
+            assert reader.sandbox.truth()["metadata"]["2"] is None
+        assert command.main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["result"] == result
+    assert [(each["id"], each["asset_lifecycle"]) for each in reader.read()] == [("3", "Delete"), ("1", "Delete")]
+    assert reader.sandbox.truth()["metadata"]["2"]["id"] == "2"
+    assert command.main(["delete", "1"]) == 1
+    assert "There is no asset '1' to delete." in capsys.readouterr().err
+    assert command.main(["fail", "503", "--operation", "lookup"]) == 0
+    assert reader.channels().status_code == 200
+    assert reader.send("GET", "/v3/images?ids=2").status_code == 503
+
+
 def test_feeds_are_steered_over_http(opened: OpenSandbox, change: MakeChange) -> None:
     reader = opened()
     steer = f"{reader.sandbox.url}/_sandbox"

@@ -11,17 +11,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from asset_changes.lookup.enqueue import enqueue
+from asset_changes.lookup.look_up import look_up
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.warehouse.engine import connect
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, text
 from upath import UPath
 
 from tests.chaos.fault_points import CONFIRM, FETCH, LOAD, POINTS, POINTS_OF, FaultInjector, inject_into
 from tests.chaos.time_limit import time_limit
 from tests.conftest import SCHEMA
+from tests.core.lookup_doubles import EveryAsset, KnowingGetty, lookups
 from tests.model.getty import SPELLINGS
 from tests.model.reference import CHANNELS, DAY, Message
 from tests.model.world import WORKERS, World, die, run
@@ -64,6 +67,9 @@ class Move(NamedTuple):
 
 
 moves = st.builds(Move, worker_names, st.integers(-9, 5), spellings, st.booleans(), st.booleans())
+
+
+_METADATA_OF_THE_DEAD = "SELECT asset_id FROM asset_metadata WHERE asset_id NOT IN (SELECT asset_id FROM assets)"
 
 
 class Histories(World, RuleBasedStateMachine):
@@ -175,6 +181,19 @@ class Histories(World, RuleBasedStateMachine):
             for channel_id in CHANNELS:
                 self.replay(channel_id, archive)
 
+    @rule(name=worker_names, further=st.integers(0, 6))
+    def assets_are_looked_up(self, name: str, further: int) -> None:
+        """While the first answer is on the way, a worker continues."""
+        getty = KnowingGetty(EveryAsset())
+
+        def meanwhile() -> None:
+            getty.meanwhile = lambda: None
+            self.next_steps(name, further)
+
+        getty.meanwhile = meanwhile
+        enqueue(self.warehouse)
+        look_up(lookups(self.warehouse, getty, channel_ids=CHANNELS), minutes=1)
+
     @rule(name=worker_names)
     def a_worker_dies(self, name: str) -> None:
         self.workers[name].forget()
@@ -182,6 +201,11 @@ class Histories(World, RuleBasedStateMachine):
     @invariant()
     def everything_holds(self) -> None:
         self.check()
+
+    @invariant()
+    def no_dead_asset_has_metadata(self) -> None:
+        with self.warehouse.connect() as connection:
+            assert not connection.scalars(text(_METADATA_OF_THE_DEAD)).all()
 
     def teardown(self) -> None:
         self.finish()

@@ -4,7 +4,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, Variable, dag, get_parsing_context, task
+from airflow.sdk import DAG, Param, Variable, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTimetableInvalid
 from asset_changes.channel_registry import VARIABLE, BadEntry, ChannelEntry, read
 from asset_changes.errors import ConfigurationError
@@ -36,7 +36,7 @@ def channel_dag(entry: ChannelEntry) -> DAG:
     """Return the DAG of one channel."""
     channel = entry.channel
 
-    @dag(
+    with DAG(
         dag_id=entry.dag_id,
         auto_register=False,  # or one with a schedule that is refused would fail the whole file
         dag_display_name=f"{channel.asset_family} {channel.asset_type} ({channel.channel_id})",
@@ -61,56 +61,60 @@ def channel_dag(entry: ChannelEntry) -> DAG:
                 description="Most changes per change set, 1 to 2200. Empty: the installation's setting.",
             )
         },
-    )
-    def build() -> None:
-        # Else Airflow keeps each key of a returned dict as an XCom of its own, with a call for each.
-        @task(multiple_outputs=False)
-        def fetch(**context: Any) -> Any:
-            """Fetch the next change set into archive and ledger."""
-            from getty_images.tasks import channel
+    ) as built:
+        add_tasks(entry)
+    return built
 
-            fetched = channel.fetch(entry, context)
-            if fetched is None:
-                raise AirflowSkipException("Caught up: Getty has no change to hand out.")
-            return fetched
 
-        @task(multiple_outputs=False)
-        def transform(fetched: Any, **context: Any) -> Any:
-            """Prepare the rows of the archived set."""
-            from getty_images.tasks import channel
+def add_tasks(entry: ChannelEntry) -> None:
+    """Add the tasks of a channel to the DAG that is being built."""
+    channel_id = entry.channel.channel_id
 
-            return channel.transform(entry, context, fetched)
+    # Else Airflow keeps each key of a returned dict as an XCom of its own, with a call for each.
+    @task(multiple_outputs=False)
+    def fetch(**context: Any) -> Any:
+        """Fetch the next change set into archive and ledger."""
+        from getty_images.tasks import channel
 
-        @task(multiple_outputs=False, outlets=[channel_asset(channel.channel_id)])
-        def load(prepared: Any, **context: Any) -> Any:
-            """Write the rows in one transaction."""
-            from getty_images.tasks import channel
+        ref = channel.fetch(entry, context)
+        if ref is None:
+            raise AirflowSkipException("Caught up: Getty has no change to hand out.")
+        return ref
 
-            return channel.load(entry, context, prepared)
+    @task(multiple_outputs=False)
+    def transform(fetched: Any, **context: Any) -> Any:
+        """Prepare the rows of the archived set."""
+        from getty_images.tasks import channel
 
-        @task(multiple_outputs=False)
-        def confirm(loaded: Any, **context: Any) -> dict[str, Any]:
-            """Confirm to Getty that the set is received for good."""
-            from getty_images.tasks import channel
+        return channel.transform(entry, context, fetched)
 
-            return channel.confirm(entry, context, loaded)
+    @task(multiple_outputs=False, outlets=[channel_asset(channel_id)])
+    def load(prepared: Any, **context: Any) -> Any:
+        """Write the rows in one transaction."""
+        from getty_images.tasks import channel
 
-        @task(multiple_outputs=False, execution_timeout=None, outlets=[caught_up_alias(channel.channel_id)])
-        def catch_up(confirmed: Any, **context: Any) -> dict[str, Any]:
-            """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
-            from getty_images.tasks import channel
+        return channel.load(entry, context, prepared)
 
-            return channel.catch_up(entry, context, confirmed)
+    @task(multiple_outputs=False)
+    def confirm(loaded: Any, **context: Any) -> dict[str, Any]:
+        """Confirm to Getty that the set is received for good."""
+        from getty_images.tasks import channel
 
-        catch_up(confirm(load(transform(fetch()))))
+        return channel.confirm(entry, context, loaded)
 
-    return build()
+    @task(multiple_outputs=False, execution_timeout=None, outlets=[caught_up_alias(channel_id)])
+    def catch_up(confirmed: Any, **context: Any) -> dict[str, Any]:
+        """Repeat the steps until the channel is caught up; ends by ASSET_CHANGES_CATCH_UP_MINUTES."""
+        from getty_images.tasks import channel
+
+        return channel.catch_up(entry, context, confirmed)
+
+    catch_up(confirm(load(transform(fetch()))))
 
 
 def stub_dag(bad: BadEntry) -> DAG:
     """Return a DAG that says in the UI what is wrong with an entry; the other channels run on."""
-
-    @dag(
+    with DAG(
         dag_id=bad.dag_id,
         description=bad.reason,
         doc_md=f"**This channel does not run.** {bad.reason}",
@@ -118,15 +122,14 @@ def stub_dag(bad: BadEntry) -> DAG:
         start_date=START_DATE,
         tags=[TAG, "config-error"],
         default_args={**DEFAULT_ARGS, "retries": 0},
-    )
-    def build() -> None:
+    ) as stub:
+
         @task
         def say_what_is_wrong() -> None:
             raise ConfigurationError(bad.reason)
 
         say_what_is_wrong()
-
-    return build()
+    return stub
 
 
 def build_dag(entry: ChannelEntry | BadEntry) -> DAG:

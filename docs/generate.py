@@ -61,7 +61,7 @@ _KEPT = {
 """How long the rows of each table stay, and what removes them."""
 _WAREHOUSE_HEAD = """# The warehouse
 
-Schema `getty_images` (`ASSET_CHANGES_SCHEMA`). A name means the same wherever it stands. Ids compare byte by byte
+Schema `getty_images` (`ASSET_CHANGES_SCHEMA`). A name means the same wherever it is used. Ids compare byte by byte
 (`COLLATE "C"`). The meanings are comments in the database too: `\\d+ getty_images.assets` in psql shows them. This file
 is generated from the migrated tables: `python docs/generate.py`. For dbt and the catalogue tools that read its files,
 [dbt/sources.yml](dbt/sources.yml) has the same.
@@ -149,14 +149,14 @@ def error_entries() -> str:
 
 
 def checks_table() -> str:
-    """Return the table of docs/compliance.md: every check of the verdict, and what settles it."""
+    """Return the table of docs/compliance.md: every check of the verdict, and what resolves it."""
     rows = [(each.name, _said_in_general(each), each.resolved_by) for each in CHECKS]
-    return "\n".join(_table(rows, head=("check", "what speaks against the span", "what settles it")))
+    return "\n".join(_table(rows, head=("check", "what speaks against the span", "what resolves it")))
 
 
 def _said_in_general(check: Check) -> str:
     said = check.says or check.unknown
-    names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(what stood still)"}
+    names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(the reason)"}
     return re.sub(r"\{(\w+)[^}]*\}", lambda found: names[found[1]], said)
 
 

@@ -23,7 +23,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A real server; without fsync, which no test can tell from a durable one."""
+    """A real server; without fsync: no test sees the difference."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
     with server:
         yield server
@@ -65,7 +65,7 @@ def archive(tmp_path: Path) -> Archive:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A local Getty with four channels and nothing to tell."""
+    """A local Getty with four channels and no changes."""
     with Sandbox(changes_per_channel=0) as sandbox:
         yield sandbox
 
@@ -77,7 +77,7 @@ def credentials_for(sandbox: Sandbox, **changes: object) -> Credentials:
         "secret": sandbox.client_secret,
         "api_url": sandbox.url,
         "token_url": sandbox.token_url,
-        "timeout_seconds": 5.0,
+        "timeout_seconds": 60.0,
     }
     return Credentials(**(given | changes))  # type: ignore[arg-type]
 
@@ -88,8 +88,8 @@ EDITORIAL_FILM = Channel(channel_id=3003, asset_family="Editorial", asset_type="
 
 @pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[AssetChangesClient]:
-    """A client of the sandbox that gives up soon."""
-    client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+    """A client of the sandbox."""
+    client = AssetChangesClient(credentials_for(sandbox))
     yield client
     client.close()
 

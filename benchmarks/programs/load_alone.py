@@ -21,13 +21,13 @@ def setup(settings: dict[str, Any]) -> DoSets:
     def run(sets: int) -> Timed:
         changes, seconds = 0, 0.0
         for _ in range(sets):
-            fetched = fetch(context, batch_size=2200)
-            assert fetched is not None
-            prepared = transform_archived(context, fetched)
+            ref = fetch(context, batch_size=2200)
+            assert ref is not None
+            prepared = transform_archived(context, ref)
             started = time.perf_counter()
-            row = load(context, fetched, prepared)
+            row = load(context, ref, prepared)
             seconds += time.perf_counter() - started
-            confirm(context, fetched)
+            confirm(context, ref)
             changes += row.counts.changes
         return Timed(changes, seconds)
 

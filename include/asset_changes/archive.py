@@ -69,11 +69,15 @@ class Archive:
 
     def read(self, uri: str) -> list[Delivery]:
         """Return the first delivery at `uri`, then the longer ones of the same name, as they came."""
-        self._path(uri)  # refuses what is no place in this archive, before its name is read
-        return [
-            self.read_delivery(uri, received_at=_fetched_at(uri)),
-            *(self.read_delivery(_later_uri(uri, at), received_at=at) for at in self._later(uri)),
-        ]
+        path = self._path(uri)  # refuses what is no place in this archive, before its name is read
+        name = names.NAME.fullmatch(path.name)
+        fetched_at = names.time_of(name["stamp"]) if name else None
+        if fetched_at is None:
+            raise ArchiveUnavailable(f"{uri!r} is not the name of a change set in the archive.")
+        first = self.read_delivery(uri, received_at=fetched_at)
+        others = map(names.NAME.fullmatch, self._names(path.parent, prefix=f"{path.name.partition('.')[0]}."))
+        later = sorted(at for each in others if each and (at := names.time_of(each["later"])))
+        return [first, *(self.read_delivery(_later_uri(uri, at), received_at=at) for at in later)]
 
     def read_one(self, uri: str) -> bytes:
         """Return the body that one object contains; raises as `read_delivery` does."""
@@ -87,7 +91,9 @@ class Archive:
         try:
             with _readable(uri):
                 packed = self._path(uri).read_bytes()
-            body, made_at = _unpacked(packed), int.from_bytes(packed[4:8], "little")
+            if not packed:  # gzip takes it for the end of a file that had nothing in it
+                raise EOFError("the object is empty")
+            body, made_at = gzip.decompress(packed), int.from_bytes(packed[4:8], "little")
             server_time = datetime.fromtimestamp(made_at, UTC) if made_at else None
             return Delivery(body=body, received_at=received_at, server_time=server_time)
         except (OSError, EOFError, zlib.error) as error:
@@ -225,14 +231,6 @@ class Archive:
             except (FileNotFoundError, NotADirectoryError):  # somebody else's file may have a folder's name
                 return []
 
-    def _later(self, uri: str) -> list[datetime]:
-        """Return when the deliveries came that said more than the one at `uri`."""
-        path = self._path(uri)
-        found = (
-            names.NAME.fullmatch(name) for name in self._names(path.parent, prefix=f"{path.name.partition('.')[0]}.")
-        )
-        return sorted(at for each in found if each and (at := names.time_of(each["later"])))
-
     def _folder(self, channel_id: int, at: datetime) -> UPath:
         day = at.astimezone(UTC).date().isoformat()
         return self._root / f"channel_id={channel_id}" / f"fetched_date={day}"
@@ -260,22 +258,8 @@ class Archive:
             ) from error
 
 
-def _unpacked(content: bytes) -> bytes:
-    if not content:  # gzip takes it for the end of a file that had nothing in it
-        raise EOFError("the object is empty")
-    return gzip.decompress(content)
-
-
 def _later_uri(uri: str, received_at: datetime) -> str:
     return f"{uri.removesuffix('.json.gz')}.{names.stamp(received_at)}Z.json.gz"
-
-
-def _fetched_at(uri: str) -> datetime:
-    name = names.NAME.fullmatch(uri.rpartition("/")[2])
-    time = names.time_of(name["stamp"]) if name else None
-    if time is None:
-        raise ArchiveUnavailable(f"{uri!r} is not the name of a change set in the archive.")
-    return time
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 
 STAMP = "%Y%m%dT%H%M%S%f"
 NAME = re.compile(r"(?P<stamp>\d{8}T\d{12})Z-(?P<id>[A-Za-z0-9_-]{1,64})(?:\.(?P<later>\d{8}T\d{12})Z)?\.json\.gz")
@@ -62,9 +63,9 @@ class ArchivedSet:
         `first_at` is the time of the first delivery by ledger or log; where the archive does not
         have that one, the earliest counts as the first.
         """
-        firsts = sorted((each for each in self.objects if each.is_first), key=_received_at)
+        firsts = sorted((each for each in self.objects if each.is_first), key=attrgetter("received_at"))
         first = next((each for each in firsts if each.first_at == first_at), firsts[0] if firsts else None)
-        others = sorted((each for each in self.objects if each is not first), key=_received_at)
+        others = sorted((each for each in self.objects if each is not first), key=attrgetter("received_at"))
         return (first, *others) if first else tuple(others)
 
     def has_object_in(self, since: datetime | None, until: datetime | None) -> bool:
@@ -104,10 +105,6 @@ def archived_set(channel_id: int, change_set_id: str, objects: list[ArchivedObje
     """Return a change set of its objects, in whatever order they were found."""
     ordered = sorted(objects, key=lambda each: (each.first_at, each.received_at))
     return ArchivedSet(channel_id=channel_id, change_set_id=change_set_id, objects=tuple(ordered))
-
-
-def _received_at(archived: ArchivedObject) -> datetime:
-    return archived.received_at
 
 
 def stamp(at: datetime) -> str:

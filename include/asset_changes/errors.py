@@ -182,7 +182,7 @@ class ApiUnavailable(TransientError):
 
     next_step = (
         "Wait: the next run tries again, and nothing is lost. If it lasts, check Getty's status "
-        "page, then at your own proxy and DNS."
+        "page, then your own proxy and DNS."
     )
 
 
@@ -216,7 +216,10 @@ class ArchiveUnavailable(TransientError):
 class ArchiveObjectMissing(ArchiveUnavailable):
     """The archive has no object where one is expected; a store that is shared may show it later."""
 
-    next_step = "Bring the object back from a backup of the archive; if there is none, see operations.md."
+    next_step = (
+        "Bring the object back from a backup of the archive. Where there is none: a set that Getty still hands out is "
+        "archived anew by the next run; for any other, trigger asset_changes_watch with the address as `dismiss`."
+    )
 
 
 class NotificationFailed(TransientError):

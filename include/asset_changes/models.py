@@ -130,13 +130,7 @@ class Counts:
         return self.new + self.update + self.delete + self.superseded + self.rejected
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            new=self.new + other.new,
-            update=self.update + other.update,
-            delete=self.delete + other.delete,
-            superseded=self.superseded + other.superseded,
-            rejected=self.rejected + other.rejected,
-        )
+        return Counts(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
     def __str__(self) -> str:
         return (

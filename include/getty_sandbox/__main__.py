@@ -13,13 +13,15 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
-from getty_sandbox.faults import MODES
+from getty_sandbox.faults import MODES, OPERATIONS
 from getty_sandbox.options import (
     CHANNELS_SHAPES,
     DEFAULT_CHANNELS,
     EMPTY_SHAPES,
     KEYS,
+    NONE_FOUND,
     OVER_MAXIMUM,
+    REFUSALS,
     Channel,
     Options,
     SandboxError,
@@ -34,9 +36,22 @@ _EPILOGUE = """examples:
   python -m getty_sandbox progress --url http://127.0.0.1:8090
   python -m getty_sandbox fail lost_put_response --channel-id 3001 --times 2 --url http://127.0.0.1:8090
   python -m getty_sandbox append 3001 '{"id": "42", "asset_lifecycle": "Misplaced"}' --url http://127.0.0.1:8090
+  python -m getty_sandbox delete --count 3 --url http://127.0.0.1:8090
+  python -m getty_sandbox vanish 1176000012 1176000019 --url http://127.0.0.1:8090
+  python -m getty_sandbox metadata 1176000012 '{"caption": "", "keywords": null}' --url http://127.0.0.1:8090
 
 fault modes:
 """ + "\n".join(f"  {mode:<22}{meaning}" for mode, (_, meaning) in MODES.items())
+
+# What each command that changes something sends, and the pages that are not called as their command.
+_ARGUMENTS = {
+    "fail": ("mode", "channel_id", "operation", "times"),
+    "append": ("channel_id", "messages"),
+    "delete": ("asset_ids", "count"),
+    "vanish": ("asset_ids", "back"),
+    "metadata": ("asset_id", "members"),
+}
+_PAGES = {"fail": "faults"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,13 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.command == "serve":
             return _serve(_options(chosen))
-        if chosen.command == "fail":
-            wanted = {"mode": chosen.mode, "channel_id": chosen.channel_id, "times": chosen.times}
-            print(_send_request(chosen.url, "faults", wanted))
-        elif chosen.command == "append":
-            print(_send_request(chosen.url, "append", {"channel_id": chosen.channel_id, "messages": chosen.messages}))
-        else:
-            print(_send_request(chosen.url, chosen.command))
+        wanted = {name: getattr(chosen, name) for name in _ARGUMENTS.get(chosen.command, ())}
+        page = _PAGES.get(chosen.command, chosen.command)
+        print(_send_request(chosen.url, page, wanted if chosen.command in _ARGUMENTS else None))
     except SandboxError as error:
         print(f"getty_sandbox: {error}", file=sys.stderr)
         return 1
@@ -71,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve until SIGINT or SIGTERM", epilog=_EPILOGUE, formatter_class=raw)
     _add_place_and_feed(serve)
     _add_shapes(serve)
+    _add_lookups(serve)
     _add_faults(serve)
     _add_access(serve)
     truth = commands.add_parser("truth", help="print what the warehouse must look like for the confirmed sets")
@@ -78,12 +90,24 @@ def _parser() -> argparse.ArgumentParser:
     fail = commands.add_parser("fail", help="force a fault on the next requests")
     fail.add_argument("mode", choices=MODES, metavar="MODE", help=", ".join(MODES))
     fail.add_argument("--channel-id", type=int, help="only on requests of this channel")
+    fail.add_argument("--operation", choices=OPERATIONS, help="only on requests of this kind")
     fail.add_argument("--times", type=int, default=1, help="on so many requests (default: 1)")
     append = commands.add_parser("append", help="put messages at the end of a channel's feed, right or wrong ones")
     append.add_argument("channel_id", type=int)
     append.add_argument("messages", type=_json, nargs="+", metavar="MESSAGE", help="as JSON, with the snake_case keys")
+    delete = commands.add_parser("delete", help="append Deletes of live assets to the feed")
+    delete.add_argument("asset_ids", nargs="*", metavar="ID")
+    delete.add_argument("--count", type=int, default=0, help="so many of those that a reader has, last changed first")
+    vanish = commands.add_parser("vanish", help="assets are not found any more, though no Delete is sent")
+    vanish.add_argument("asset_ids", nargs="+", metavar="ID")
+    vanish.add_argument("--back", action="store_true", help="they are found again")
+    metadata = commands.add_parser("metadata", help="choose what lookups say of one asset")
+    metadata.add_argument("asset_id", metavar="ID")
+    metadata.add_argument(
+        "members", type=_json, metavar="JSON", help="an object with the members to replace, or null to end this"
+    )
     address = os.environ.get("GETTY_SANDBOX", "http://127.0.0.1:8090")
-    for reader in (truth, progress, fail, append):
+    for reader in (truth, progress, fail, append, delete, vanish, metadata):
         reader.add_argument("--url", default=address, help="of the sandbox (default: $GETTY_SANDBOX or %(default)s)")
     return parser
 
@@ -127,6 +151,35 @@ def _add_shapes(serve: argparse.ArgumentParser) -> None:
         help="whether a set that is handed out again may hold more messages than before",
     )  # fmt: skip
     shapes.add_argument("--over-maximum", choices=OVER_MAXIMUM, default="cap", help="what a batch_size above 2200 gets")
+
+
+def _add_lookups(serve: argparse.ArgumentParser) -> None:
+    lookups = serve.add_argument_group("lookups")
+    lookups.add_argument(
+        "--no-lookups", action="store_false", dest="lookups_allowed", help="the key may not look up: 403"
+    )
+    lookups.add_argument("--lookups-per-second", type=int, help="more are answered with 429 (default: no limit)")
+    lookups.add_argument(
+        "--lookup-max-age", type=int, default=0,
+        help="answers are kept for so many seconds: they may be as old as Age says (default: %(default)s)",
+    )  # fmt: skip
+    lookups.add_argument(
+        "--unlicensed-share", type=float, default=0.0, help="share of assets that are found only without a token"
+    )
+    lookups.add_argument(
+        "--unanswered-share", type=float, default=0.0, help="share of ids in neither list, drawn for every call"
+    )
+    lookups.add_argument(
+        "--refuse-field", action="append", default=[], dest="refuse_fields", metavar="NAME",
+        help="400 for a call with this field, besides fields that are in no document; may be repeated",
+    )  # fmt: skip
+    lookups.add_argument(
+        "--refusal", choices=REFUSALS, default="named", help="whether such a 400 names the field (default: named)"
+    )
+    lookups.add_argument(
+        "--none-found", choices=NONE_FOUND, default="list",
+        help="answer when no asset is found: an empty list, null in its place, or 404",
+    )  # fmt: skip
 
 
 def _add_faults(serve: argparse.ArgumentParser) -> None:

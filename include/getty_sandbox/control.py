@@ -41,6 +41,9 @@ _PAGES: dict[str, Callable[[Sandbox], Any]] = {
 _ACTIONS: dict[str, Callable[[Sandbox], Callable[..., Any]]] = {
     "faults": lambda sandbox: sandbox.fail_next,
     "append": lambda sandbox: sandbox.append,
+    "delete": lambda sandbox: sandbox.delete,
+    "vanish": lambda sandbox: sandbox.vanish,
+    "metadata": lambda sandbox: sandbox.override_metadata,
     "retire": lambda sandbox: sandbox.retire,
     "silence": lambda sandbox: sandbox.silence,
     "retention": lambda sandbox: sandbox.cut_retention,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +30,17 @@ class Delivery:
     change_set: ChangeSet
     bodies: list[bytes]
     is_redelivery: bool
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What came to a channel's feed: messages, as if they were one set, and sets."""
+
+    message_count: int  # of the whole feed
+    unread: list[int]  # the positions of new messages that were not handed out
+    published: DeliveredSet | None  # these messages
+    confirmed: list[ChangeSet]
+    outstanding: ChangeSet | None
 
 
 class Deliveries:
@@ -73,6 +85,12 @@ class Deliveries:
         """Closes the state."""
         with self._lock:
             self._store.close()
+
+    @contextlib.contextmanager
+    def storing(self) -> Iterator[Store]:
+        """The stored state, for what else the sandbox remembers: all of it is written, or nothing."""
+        with self._lock, self._store.transaction():
+            yield self._store
 
     def channels(self) -> list[Channel]:
         """The channels that Getty would list now."""
@@ -231,17 +249,36 @@ class Deliveries:
         with self._lock:
             confirmed = [(feed, s) for feed in self._feeds.values() for s in feed.confirmed]
         confirmed.sort(key=lambda pair: pair[1].change_set_id)
-        return [
-            DeliveredSet(
-                feed.channel,
-                str(s.change_set_id),
-                s.fetched_at,
-                b"[" + b",".join(m.body for m in feed.slice(s)) + b"]",
-                keys=self._options.keys,
-                may_have_grown=not self._options.identical_redelivery,
-            )
-            for feed, s in confirmed
-        ]
+        return [self._delivered(feed, s) for feed, s in confirmed]
+
+    def _delivered(self, feed: ChannelState, made: ChangeSet) -> DeliveredSet:
+        return DeliveredSet(
+            feed.channel,
+            str(made.change_set_id),
+            made.fetched_at,
+            _array(feed.slice(made)),
+            keys=self._options.keys,
+            may_have_grown=not self._options.identical_redelivery,
+        )
+
+    def since(self, channel_id: int, *, message_count: int, confirmed_count: int) -> Additions:
+        """What a channel's feed has more than so many messages and confirmed sets, and its outstanding set."""
+        with self._lock:
+            feed = self._feed(channel_id)
+            confirmed, outstanding = feed.confirmed[confirmed_count:], feed.outstanding
+            if len(feed.messages) == message_count:
+                return Additions(message_count, [], None, confirmed, outstanding)
+            sets = [*confirmed, outstanding] if outstanding else confirmed
+            handed_out = {position for s in sets for position in range(s.first, s.first + s.size)}
+            unread = [n for n in range(message_count, len(feed.messages)) if n not in handed_out]
+            messages = _array(feed.messages[n] for n in unread)
+            published = DeliveredSet(feed.channel, "", self._options.clock(), messages)
+            return Additions(len(feed.messages), unread, published, confirmed, outstanding)
+
+    def delivered(self, change_set: ChangeSet) -> DeliveredSet:
+        """A set as it was handed out."""
+        with self._lock:
+            return self._delivered(self._feed(change_set.channel_id), change_set)
 
     def pending(self, channel_id: int) -> tuple[int, datetime | None]:
         """How many messages are unconfirmed, and when the oldest of them was published."""
@@ -255,3 +292,7 @@ class Deliveries:
                 for feed in self._feeds.values():
                     self._advance(feed)
             return [feed.progress() for feed in self._feeds.values()]
+
+
+def _array(messages: Iterable[Message]) -> bytes:
+    return b"[" + b",".join(message.body for message in messages) + b"]"

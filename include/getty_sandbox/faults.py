@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from getty_sandbox.options import SandboxError
 from getty_sandbox.wire import JSON, OVER_QPS, Reply, edge_error
 
-PUT, DELETE, CHANNELS, TOKEN = "put", "delete", "channels", "token"
-_ALL = (PUT, DELETE, CHANNELS, TOKEN)
-_SERVICE = (PUT, DELETE, CHANNELS)
-_WITH_BODY = (PUT, CHANNELS)
+PUT, DELETE, CHANNELS, TOKEN, LOOKUP = "put", "delete", "channels", "token", "lookup"
+OPERATIONS = (PUT, DELETE, CHANNELS, TOKEN, LOOKUP)
+_SERVICE = (PUT, DELETE, CHANNELS, LOOKUP)
+_WITH_BODY = (PUT, CHANNELS, LOOKUP)
 
 # Mode: the operations that can fail in this way, and what a reader sees of it.
 MODES: dict[str, tuple[tuple[str, ...], str]] = {
     "lost_put_response": ((PUT,), "the set is made, the connection is cut before the answer"),
     "lost_delete_response": ((DELETE,), "the set is confirmed, the connection is cut before the answer"),
-    "connection_cut": (_ALL, "the connection is cut before anything happens"),
-    "500": (_ALL, "500 with an edge error"),
-    "502": (_ALL, "502 with an edge error"),
-    "503": (_ALL, "503 with an edge error"),
-    "429": (_ALL, "429 without Retry-After"),
-    "429_retry_after": (_ALL, "429 with Retry-After"),
+    "connection_cut": (OPERATIONS, "the connection is cut before anything happens"),
+    "500": (OPERATIONS, "500 with an edge error"),
+    "502": (OPERATIONS, "502 with an edge error"),
+    "503": (OPERATIONS, "503 with an edge error"),
+    "429": (OPERATIONS, "429 without Retry-After"),
+    "429_retry_after": (OPERATIONS, "429 with Retry-After"),
     "403_throttle": (_SERVICE, "the 403 that meant throttling until about 2020"),
     "token_revoked": (_SERVICE, "401, and the token is worth nothing from now on"),
     "half_json": (_WITH_BODY, "half the body, and a Content-Length that agrees with it"),
@@ -33,8 +33,9 @@ MODES: dict[str, tuple[tuple[str, ...], str]] = {
         "half the body under the Content-Length of the whole, then the connection is cut",
     ),
     "html_200": (_WITH_BODY, "an HTML page with status 200"),
-    "html_502": (_ALL, "an HTML page with status 502"),
+    "html_502": (OPERATIONS, "an HTML page with status 502"),
     "slow_body": (_WITH_BODY, "the right answer, trickling"),
+    "unasked_asset": ((LOOKUP,), "the answer contains an asset that was not asked for"),
     "redirect": (_SERVICE, "302 to the same path of the same host, or to a location of your choice"),
 }
 _HTML = b"<!DOCTYPE html><html><head><title>Sorry</title></head><body>We will be right back.</body></html>"
@@ -75,8 +76,8 @@ class Faults:
     def force(self, fault: Fault) -> None:
         """The next requests that fit meet this fault, `times` times."""
         _known(fault.mode)
-        if fault.operation not in (None, *_ALL):
-            raise SandboxError(f"An operation is one of {', '.join(_ALL)}, not {fault.operation!r}.")
+        if fault.operation not in (None, *OPERATIONS):
+            raise SandboxError(f"An operation is one of {', '.join(OPERATIONS)}, not {fault.operation!r}.")
         if fault.times < 1:
             raise SandboxError("A fault happens at least once.")
         with self._lock:

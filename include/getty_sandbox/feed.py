@@ -190,7 +190,7 @@ class FeedGenerator:
         self.add_draft(own, at + self.random_delay(3600), "Delete", asset_id, None)
 
     def moves_to_another_channel(self, own: Channel, at: int) -> None:
-        """The family changes: the asset goes on in the channel of the same type of the other family."""
+        """The family changes: the asset continues in the channel of the same type of the other family."""
         asset = self.living_asset(own, is_leaving=True) or self.new_asset(own)
         self.add_draft(own, at, "Update", *asset)
         for other in self.channels:

@@ -11,6 +11,8 @@ KEYS = ("snake", "camel", "pascal")
 CHANNELS_SHAPES = ("bare", "wrapped")
 EMPTY_SHAPES = ("body", "null", "braces", "204", "no-id", "whitespace", "id-empty-list")
 OVER_MAXIMUM = ("cap", "refuse")
+NONE_FOUND = ("list", "null", "404")
+REFUSALS = ("named", "unnamed")
 MAXIMUM_BATCH_SIZE = 2200
 
 
@@ -64,6 +66,15 @@ class Options:
     retention_days: float | None = None
     first_change_set_id: int | None = None
 
+    lookups_allowed: bool = True
+    lookups_per_second: int | None = None
+    lookup_max_age: int = 0
+    unlicensed_share: float = 0.0
+    unanswered_share: float = 0.0
+    refuse_fields: Sequence[str] = ()
+    refusal: str = "named"
+    none_found: str = "list"
+
     latency_ms: float = 0.0
     fault_rate: float = 0.0
     faults: Sequence[str] = ()
@@ -86,8 +97,14 @@ class Options:
         self._one_of("channels_shape", self.channels_shape, CHANNELS_SHAPES)
         self._one_of("empty", self.empty, EMPTY_SHAPES)
         self._one_of("over_maximum", self.over_maximum, OVER_MAXIMUM)
-        if not 0 <= self.fault_rate <= 1:
-            raise SandboxError(f"The fault rate is a share from 0 to 1, not {self.fault_rate}.")
+        self._one_of("none_found", self.none_found, NONE_FOUND)
+        self._one_of("refusal", self.refusal, REFUSALS)
+        for name in ("fault_rate", "unlicensed_share", "unanswered_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                words = name.replace("_", " ")
+                raise SandboxError(f"The {words} is a share from 0 to 1, not {getattr(self, name)}.")
+        if self.lookup_max_age < 0 or (self.lookups_per_second is not None and self.lookups_per_second < 1):
+            raise SandboxError("Lookups are limited to 1 per second or more, and answers kept for 0 seconds or more.")
         if self.changes_per_channel < 0 or self.trickle_per_minute < 0 or self.nastiness < 0:
             raise SandboxError("Changes per channel, trickle and nastiness cannot be negative.")
         if self.span_days <= 0:

@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from getty_sandbox import control
+from getty_sandbox.catalogue import Catalogue
 from getty_sandbox.deliveries import Deliveries
-from getty_sandbox.faults import DELETE, PUT, Fault, Faults
+from getty_sandbox.faults import DELETE, LOOKUP, PUT, Fault, Faults
+from getty_sandbox.lookup import Lookups
 from getty_sandbox.options import Options
 from getty_sandbox.server import Server
 from getty_sandbox.service import ApiRequest, Outcome, Service
@@ -47,9 +49,11 @@ class Sandbox:
         self._faults = Faults(rate=options.fault_rate, modes=options.faults, seed=options.seed)
         self._tokens = Tokens(options)
         self._deliveries = Deliveries(options)
-        self._service = Service(options, self._deliveries, self._tokens, self._faults)
+        self._catalogue = Catalogue(options, self._deliveries)
+        self._lookups = Lookups(options, self._catalogue)
+        self._service = Service(options, self._deliveries, self._tokens, self._faults, self._lookups)
         self._requests: deque[Request] = deque(maxlen=_REMEMBERED_REQUESTS)
-        self._counts = {PUT: 0, DELETE: 0}
+        self._counts = {PUT: 0, DELETE: 0, LOOKUP: 0}
         self._lock = threading.Lock()
         try:
             self._server = Server(options.host, options.port, self._answer, slow_body_seconds=options.slow_body_seconds)
@@ -137,6 +141,18 @@ class Sandbox:
         """Drops unread notifications older than so many days; how many were lost."""
         return self._deliveries.cut_retention(days)
 
+    def delete(self, asset_ids: Iterable[str] = (), *, count: int = 0) -> list[str]:
+        """Appends Deletes of these assets to the feed, or of so many that a reader has; their ids."""
+        return self._catalogue.delete(asset_ids, count=count)
+
+    def vanish(self, asset_ids: Iterable[str], *, back: bool = False) -> list[str]:
+        """Lookups do not find these any more, though no Delete is sent; `back=True` ends that."""
+        return self._catalogue.vanish(asset_ids, back=back)
+
+    def override_metadata(self, asset_id: str, members: object) -> None:
+        """Lookups say this of one asset: members to replace, or any other JSON in its place; None ends it."""
+        self._catalogue.override(asset_id, members)
+
     # What happened, and the truth.
 
     @property
@@ -155,6 +171,11 @@ class Sandbox:
         """How often a confirmation was tried, whatever was answered."""
         return self._counts[DELETE]
 
+    @property
+    def lookup_count(self) -> int:
+        """How often assets were looked up, whatever was answered."""
+        return self._counts[LOOKUP]
+
     def outstanding(self, channel_id: int) -> ChangeSet | None:
         """The set of a channel that waits for its confirmation."""
         return self._deliveries.outstanding(channel_id)
@@ -168,8 +189,10 @@ class Sandbox:
         return {"channels": self._deliveries.progress()}
 
     def truth(self) -> dict[str, Any]:
-        """What a warehouse must look like now that these sets are confirmed."""
-        return truth_of(self.options.channels, self._deliveries.confirmed_sets())
+        """What a warehouse must look like now that these sets are confirmed, with what its live assets are."""
+        truth = truth_of(self.options.channels, self._deliveries.confirmed_sets())
+        live = [(row["asset_id"], row["asset_type"]) for row in truth["assets"]]
+        return truth | {"metadata": self._lookups.whole(live)}
 
     # Answering requests.
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from getty_sandbox import wire
+from getty_sandbox import lookup, wire
 from getty_sandbox.deliveries import Deliveries
-from getty_sandbox.faults import CHANNELS, DELETE, PUT, TOKEN, Fault, Faults, replacement_reply
+from getty_sandbox.faults import CHANNELS, DELETE, LOOKUP, PUT, TOKEN, Fault, Faults, replacement_reply
 from getty_sandbox.options import MAXIMUM_BATCH_SIZE, Options
 from getty_sandbox.tokens import Tokens
 from getty_sandbox.wire import Reply
@@ -50,6 +50,7 @@ class Service:
     deliveries: Deliveries
     tokens: Tokens
     faults: Faults
+    lookups: lookup.Lookups
     raw: dict[int, deque[Reply]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,11 +62,14 @@ class Service:
         if operation != TOKEN:
             if request.headers.get("api-key") != self.options.client_id:
                 return Outcome(wire.edge_error(401, "Unauthorized"), None, operation, channel_id)
-            if not self.tokens.is_valid(request.headers.get("authorization")):
+            needs_token = operation != LOOKUP or "authorization" in request.headers
+            if needs_token and not self.tokens.is_valid(request.headers.get("authorization")):
                 return Outcome(wire.invalid_token(), None, operation, channel_id)
+        if operation == LOOKUP and (refusal := self.lookups.refusal(request.target)):
+            return Outcome(refusal, None, operation)
         fault = self.faults.next(operation, channel_id, is_redirected="redirected" in request.query)
         reply = self._fault_reply(fault, request) if fault else None
-        return Outcome(reply or self._serve(operation, request), fault, operation, channel_id)
+        return Outcome(reply or self._serve(operation, request, fault), fault, operation, channel_id)
 
     def raw_next(self, channel_id: int, reply: Reply) -> None:
         """The next PUT for a channel that gets through is answered with exactly this."""
@@ -75,7 +79,7 @@ class Service:
     def _fault_reply(self, fault: Fault, request: ApiRequest) -> Reply | None:
         if fault.mode == "connection_cut":
             return Reply(0)
-        if fault.mode == "token_revoked":
+        if fault.mode == "token_revoked" and "authorization" in request.headers:
             self.tokens.revoke(request.headers.get("authorization"))
             return wire.invalid_token()
         return replacement_reply(fault, path=request.target, retry_after=self.options.retry_after_seconds)
@@ -86,6 +90,8 @@ class Service:
                 return TOKEN, None
             case "GET", "/v3/asset-changes/channels":
                 return CHANNELS, None
+            case "GET", path if path in lookup.PATHS:
+                return LOOKUP, None
             case "PUT", "/v3/asset-changes/change-sets":
                 return PUT, _int32(request.query.get("channel_id", []))
             case "DELETE", path if re.fullmatch(_ROOT + r"/change-sets/[^/]+", path):
@@ -93,11 +99,15 @@ class Service:
                 return DELETE, None if set_id is None else self.deliveries.channel_of(set_id)
         return None, None
 
-    def _serve(self, operation: str, request: ApiRequest) -> Reply:
+    def _serve(self, operation: str, request: ApiRequest, fault: Fault | None) -> Reply:
         if operation == TOKEN:
             return self.tokens.answer(request.body, request.headers.get("authorization"))
         if operation == CHANNELS:
             return self._channels()
+        if operation == LOOKUP:
+            adds_unasked = fault is not None and fault.mode == "unasked_asset"
+            has_token = "authorization" in request.headers
+            return self.lookups.answer(request.path, request.query, has_token=has_token, adds_unasked=adds_unasked)
         return self._put(request) if operation == PUT else self._delete(request)
 
     def _channels(self) -> Reply:

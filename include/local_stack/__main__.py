@@ -7,6 +7,7 @@ from types import FrameType
 from local_stack import commands
 from local_stack.discovery import discover
 from local_stack.errors import StackError
+from local_stack.lookups import look_up
 from local_stack.options import Options
 from local_stack.screen import Screen
 from local_stack.stack import Stack, running_stack
@@ -28,6 +29,8 @@ def main() -> int:
             discover(stack, screen)
             channels = catch_up(stack, screen)
             is_caught_up = True
+            if stack.looks_up:
+                look_up(stack, screen)
             if options.until_caught_up:
                 channels = finish_runs(stack)
             findings = stack.warehouse.findings(confirms=stack.confirms)

@@ -12,6 +12,7 @@ from local_stack.errors import StackError
 
 PREFIX = "asset_changes_"
 DISCOVERY = "asset_changes_discovery"
+LOOKUP = "asset_changes_lookup"
 CHANNELS_VARIABLE = "asset_changes_channels"
 TIMEOUT = 30.0
 ACTIVE = ("queued", "running")
@@ -81,9 +82,9 @@ class AirflowApi:
         found = self._request("GET", "importErrors")["import_errors"]
         return {error["filename"]: error["stack_trace"].strip().splitlines()[-1] for error in found}
 
-    def unpause_all(self) -> None:
-        """Unpause this project's DAGs."""
-        self._request("PATCH", "dags", params={"dag_id_pattern": f"{PREFIX}%"}, json={"is_paused": False})
+    def unpause(self, dag_id: str) -> None:
+        """Switch a DAG on."""
+        self._request("PATCH", f"dags/{dag_id}", json={"is_paused": False})
 
     def trigger(self, dag_id: str) -> str:
         """Start a run now; its id."""

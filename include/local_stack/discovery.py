@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local_stack.airflow_api import DISCOVERY
+from local_stack.airflow_api import DISCOVERY, LOOKUP
 from local_stack.airflow_settings import PREFERENCES
 from local_stack.connections import GETTY, Connection
 from local_stack.errors import StackError
@@ -23,14 +23,20 @@ def discover(stack: Stack, screen: Screen) -> None:
     """Run discovery, which makes the warehouse's tables and finds the channels; then read their DAGs."""
     screen.say("Reading the DAGs ...")
     _wait_for_dags(stack, lambda: {DISCOVERY})
-    stack.airflow.unpause_all()
+    switch_on(stack)
     screen.say("Discovering the channels ...")
     run_id = run_to_follow(stack)
     start_triggerer(stack)
     follow(stack, run_id, screen)
     _touch_channels_file(stack)
     _wait_for_dags(stack, lambda: {channel.dag_id for channel in stack.warehouse.channels()})
-    stack.airflow.unpause_all()
+    switch_on(stack)
+
+
+def switch_on(stack: Stack) -> None:
+    """Unpause the DAGs, but not what costs calls of a real account."""
+    for dag_id in sorted(stack.airflow.dag_ids() - (set() if stack.looks_up else {LOOKUP})):
+        stack.airflow.unpause(dag_id)
 
 
 def run_to_follow(stack: Stack, *, due_seconds: float = DUE_SECONDS) -> str:

@@ -76,7 +76,7 @@ def _server_message(error: Exception) -> str:
 def warn_if_getty_is_silent(connection: Connection, screen: Screen) -> None:
     """Warn that a Getty that was given does not answer; it may start later, so nothing ends."""
     if silent := silent_addresses(connection):
-        screen.say(f"Getty does not answer yet at {silent}; Airflow goes on trying. If it lasts, {CORRECT_GETTY}.")
+        screen.say(f"Getty does not answer yet at {silent}; Airflow keeps trying. If it lasts, {CORRECT_GETTY}.")
 
 
 def silent_addresses(connection: Connection) -> str:

@@ -61,6 +61,15 @@ class Channel:
         return checked and (self.sets > 0 or self.caught_up_at is not None)
 
 
+@dataclass(frozen=True)
+class Lookups:
+    """How far the lookups are."""
+
+    live: int
+    with_metadata: int
+    waiting: int
+
+
 # One row for each channel that Getty lists. `:since` is the stack's start.
 PROGRESS = """
 SELECT c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at, c.is_caught_up AS has_caught_up,
@@ -95,6 +104,11 @@ WHERE asset_family IS NOT NULL OR channel_id = 0
 ORDER BY condition, channel_id
 """
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
+LOOKUPS = """
+SELECT (SELECT count(*) FROM {schema}.assets) AS live,
+       (SELECT count(*) FROM {schema}.assets_with_metadata WHERE as_of IS NOT NULL) AS with_metadata,
+       (SELECT count(*) FROM {schema}.lookup_queue) AS waiting
+"""
 
 
 class Warehouse:
@@ -117,6 +131,10 @@ class Warehouse:
     def live_assets(self) -> dict[int, int]:
         """The number of live assets of each channel."""
         return {row["channel_id"]: row["count"] for row in self._rows(LIVE)}
+
+    def lookups(self) -> Lookups:
+        """How many live assets were looked up, and how many wait."""
+        return Lookups(**self._rows(LOOKUPS)[0])
 
     def findings(self, *, confirms: bool) -> list[str]:
         """Open alerts and, if we confirm, confirmations by another consumer."""

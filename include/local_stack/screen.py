@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
-from local_stack.progress import Channel
+from local_stack.progress import Channel, Lookups
 
 LOG_WIDTH = 140  # columns; a log file has no width of its own, and 80 would cut the table
 PLAIN_SECONDS = 5.0  # between two lines where no terminal redraws them
@@ -41,6 +41,13 @@ class Screen:
         elif channels and time.monotonic() - self._printed_at > PLAIN_SECONDS:
             self._printed_at = time.monotonic()
             self.say(" | ".join(f"{channel.name}: {_progress_text(channel, since)}" for channel in channels))
+
+    def show_lookups(self, lookups: Lookups, *, is_last: bool = False) -> None:
+        """How many assets were looked up, as a line every few seconds."""
+        if is_last or time.monotonic() - self._printed_at > PLAIN_SECONDS:
+            self._printed_at = time.monotonic()
+            waiting = f", {lookups.waiting:,} wait" if lookups.waiting else ""
+            self.say(f"Looked up: {lookups.with_metadata:,} of {lookups.live:,} live assets{waiting}")
 
     def end_bars(self) -> None:
         """Leave the bars as they are."""

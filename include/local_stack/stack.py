@@ -38,6 +38,7 @@ class Stack:
     warehouse: Warehouse
     sandbox: Sandbox | None
     confirms: bool
+    looks_up: bool
     secrets: Secrets
     failures: Failures
 
@@ -86,6 +87,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     )
     sandbox = _connect_getty(environment)
     _decide_confirmation(options, environment, screen)
+    looks_up = decide_lookups(environment)
     warehouse_url = _connect_warehouse(environment, postgres)
     environment |= _our_archive(state, environment)
     settings = read_settings(environment)
@@ -101,7 +103,19 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         _start_sandbox(sandbox, options, state, services, screen)
     _start_airflow(airflow, services, screen)
     failures = Failures(airflow, logs=state.airflow_home / "logs", since=started_at)
-    return Stack(started_at, options, state, services, airflow, warehouse, sandbox, settings.confirm, secrets, failures)
+    return Stack(
+        started_at,
+        options,
+        state,
+        services,
+        airflow,
+        warehouse,
+        sandbox,
+        settings.confirm,
+        looks_up and settings.metadata,
+        secrets,
+        failures,
+    )
 
 
 @contextmanager
@@ -113,7 +127,7 @@ def attribute_to_postgres(postgres: EmbeddedPostgres) -> Iterator[None]:
         if failure := postgres.failure_since_start():
             noticed_by = str(error).partition(". ")[0]
             raise StackError(
-                f"{failure} Noticed by: {noticed_by}.\nStart again: it goes on where it stopped."
+                f"{failure} Noticed by: {noticed_by}.\nStart again: it continues where it stopped."
             ) from error
         raise
 
@@ -176,6 +190,14 @@ def _decide_confirmation(options: Options, environment: dict[str, str], screen: 
             "Looking without consuming: one change set per channel is loaded and nothing is confirmed. "
             "To consume for good: make run CONFIRM=1"
         )
+
+
+def decide_lookups(environment: dict[str, str]) -> bool:
+    """Look assets up where Getty is on this machine, and faster than an agreement may allow; else they stay paused."""
+    if not Connection.read(GETTY, environment[GETTY]).is_loopback():
+        return False
+    environment.setdefault("ASSET_CHANGES_LOOKUPS_PER_SECOND", "50")
+    return True
 
 
 def refuse_taken_port(port: int) -> None:

@@ -3,7 +3,7 @@
 Imported while DAGs are parsed: keep it light.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,20 @@ def caught_up_alias(channel_id: int) -> AssetAlias:
     return AssetAlias(name=f"asset_changes_{channel_id}_catch_up")
 
 
+METADATA_ASSET = Asset(name="asset_changes_metadata_updated", uri="x-getty-images://asset-changes/metadata")
+"""The asset that means what the warehouse knows of each live asset."""
+
+
+def metadata_alias() -> AssetAlias:
+    """Return the alias through which `look_up` updates that asset: only if metadata changed."""
+    return AssetAlias(name="asset_changes_metadata")
+
+
+def announce_metadata(context: Mapping[str, Any], extra: dict[str, Any]) -> None:
+    """Give the metadata asset an event when `look_up` succeeds; counts only, never ids."""
+    context["outlet_events"][metadata_alias()].add(METADATA_ASSET, extra=extra)
+
+
 def announce_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
     """Put counts and cursor into the event that the asset gets when `load` succeeds."""
     context["outlet_events"][channel_asset(channel_id)].extra = {"channel_id": channel_id, **extra}
@@ -42,20 +56,24 @@ def announce_caught_up(context: Mapping[str, Any], channel_id: int, extra: dict[
         add_archive(collector, channel_id)
 
 
-def add_table_lineage(url: "URL") -> None:
-    """Name the tables that a load writes, for OpenLineage."""
+LOADED_TABLES = ("asset_states", "asset_changes", "deletions", "rejected_changes")
+"""What a load writes."""
+
+
+def add_table_lineage(url: "URL", *, tables: Collection[str] = LOADED_TABLES) -> None:
+    """Name the tables that a task writes, for OpenLineage."""
     if collector := _lineage():
-        add_tables(collector, url)
+        add_tables(collector, url, tables=tables)
 
 
-def add_tables(collector: "HookLineageCollector", url: "URL") -> None:
-    """Add the warehouse's tables as outputs."""
+def add_tables(collector: "HookLineageCollector", url: "URL", *, tables: Collection[str] = LOADED_TABLES) -> None:
+    """Add tables of the warehouse as outputs."""
     from asset_changes.settings import Settings
 
     hook, schema = BaseHook(), Settings.from_environment().schema
     # A socket's folder is no host in the eyes of Airflow, which would leave the table out without a word.
     host = "localhost" if not url.host or "/" in url.host else url.host
-    for table in ("asset_states", "asset_changes", "deletions", "rejected_changes"):
+    for table in tables:
         place = {"host": host, "port": url.port or 5432, "database": url.database, "schema": schema, "table": table}
         collector.add_output_asset(hook, scheme="postgres", asset_kwargs=place)
 

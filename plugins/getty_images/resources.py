@@ -55,20 +55,16 @@ def _is_defined(conn_id: str) -> bool:
 
 def archive_of(settings: Settings) -> Archive:
     """Return the archive that the settings name; a folder that other workers would not find is refused."""
-    executors = str(conf.get("core", "executor"))
-    if settings.archive_uri.startswith(_FOLDERS) and not settings.archive_is_shared and _may_be_remote(executors):
+    executors = str(conf.get("core", "executor"))  # `CeleryExecutor`, `team=alias:module.Executor;...`
+    names = {re.split(r"[=:.]", each)[-1].strip() for each in re.split(r"[,;]", executors)}
+    may_be_remote = not names <= {"LocalExecutor", ""}
+    if settings.archive_uri.startswith(_FOLDERS) and not settings.archive_is_shared and may_be_remote:
         raise ConfigurationError(
             f"The archive {settings.archive_uri} is a folder of one machine, but [core] executor = {executors} may run "
             "the next task on another. Set ASSET_CHANGES_ARCHIVE_URI to an object store such as s3://bucket/prefix; "
             "or, if every machine sees the same folder there, set ASSET_CHANGES_ARCHIVE_IS_SHARED=on."
         )
     return Archive(cast(UPath, ObjectStoragePath(settings.archive_uri)))
-
-
-def _may_be_remote(executors: str) -> bool:
-    """Whether one of the executors may use other machines: `CeleryExecutor`, `team=alias:module.Executor;...`."""
-    names = {re.split(r"[=:.]", each)[-1].strip() for each in re.split(r"[,;]", executors)}
-    return not names <= {"LocalExecutor", ""}
 
 
 @contextmanager

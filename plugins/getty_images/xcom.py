@@ -54,10 +54,10 @@ def ref_of(payload: FetchedPayload) -> ChangeSetRef:
     )
 
 
-def prepared_payload(fetched: FetchedPayload, prepared: PreparedSet, *, prepared_uri: str) -> PreparedPayload:
+def prepared_payload(payload: FetchedPayload, prepared: PreparedSet, *, prepared_uri: str) -> PreparedPayload:
     """Return what `load` needs to find a prepared set."""
     return PreparedPayload(
-        **fetched,
+        **payload,
         prepared_uri=prepared_uri,
         content_hash=prepared.content_hash,
         counts=asdict(prepared.counts),

@@ -45,17 +45,17 @@ def test_two_channels_with_the_same_assets_never_deadlock(warehouse_url: URL, tm
             mine.is_waiting = False
             both.wait()
 
-    def load_and_confirm(steps: ChannelContext, received: ReceivedSet) -> None:
+    def load_and_confirm(context: ChannelContext, received: ReceivedSet) -> None:
         mine.is_waiting = True
-        load(steps, received.ref, transform(received.deliveries, channel=steps.channel, ref=received.ref))
-        confirm(steps, received.ref)
+        load(context, received.ref, transform(received.deliveries, channel=context.channel, ref=received.ref))
+        confirm(context, received.ref)
 
     with ThreadPoolExecutor(len(workers)) as pool:
         for second in range(1, ROUNDS + 1):
             # What one channel deletes, the other updates.
             getty.append(3001, [_change(number, number % 2, second) for number in range(ASSETS)])
             getty.append(3003, [_change(number, 1 - number % 2, second) for number in range(ASSETS)])
-            received = [_fetched(steps) for steps in workers]
+            received = [_fetched(context) for context in workers]
             list(pool.map(load_and_confirm, workers, received))
     engine.dispose()
     assert collisions == []
@@ -65,8 +65,8 @@ def _change(number: int, is_deleted: int, second: int) -> Message:
     return Message(f"{number:05d}", "Delete" if is_deleted else "Update", second)
 
 
-def _fetched(steps: ChannelContext) -> ReceivedSet:
-    received = request_and_archive(steps, batch_size=ASSETS)
-    recorded = in_transaction(steps.warehouse, partial(record_in_ledger, context=steps, received=received))
+def _fetched(context: ChannelContext) -> ReceivedSet:
+    received = request_and_archive(context, batch_size=ASSETS)
+    recorded = in_transaction(context.warehouse, partial(record_in_ledger, context=context, received=received))
     assert recorded is not None
     return recorded

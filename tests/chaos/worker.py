@@ -103,31 +103,31 @@ def work(job: Job, sender: Connection) -> None:
             return
         clock = WarehouseClock(warehouse)
         source = _source(job.environment, clock, faults)
-        steps = ChannelContext(channel=job.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
+        context = ChannelContext(channel=job.channel, source=source, archive=archive, warehouse=warehouse, clock=clock)
         if job.kind.way == "steps":
-            _step_by_step(steps, job, stop_signals)
+            _step_by_step(context, job, stop_signals)
         else:
-            _catch_up(steps, job, stop_signals)
+            _catch_up(context, job, stop_signals)
     except Exception:
         logging.exception("channel %d ended", job.channel.channel_id)
         raise SystemExit(1) from None
 
 
-def _step_by_step(steps: ChannelContext, job: Job, stop_signals: list[int]) -> None:
+def _step_by_step(context: ChannelContext, job: Job, stop_signals: list[int]) -> None:
     """Do what the tasks of runs do: fetch, load, confirm."""
     for _ in range(job.most_sets):
-        fetched = None if stop_signals else fetch(steps, batch_size=job.batch_size)
-        if fetched is None:
+        ref = None if stop_signals else fetch(context, batch_size=job.batch_size)
+        if ref is None:
             return
-        load(steps, fetched)
-        confirm(steps, fetched)
+        load(context, ref)
+        confirm(context, ref)
 
 
-def _catch_up(steps: ChannelContext, job: Job, stop_signals: list[int]) -> None:
+def _catch_up(context: ChannelContext, job: Job, stop_signals: list[int]) -> None:
     """Do what the task `catch_up` does, for so many sets."""
     asked = iter(range(job.most_sets))
     catch_up(
-        steps,
+        context,
         batch_size=job.batch_size,
         minutes=2,
         stops=lambda: bool(stop_signals) or next(asked, None) is None,

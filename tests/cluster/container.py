@@ -81,7 +81,7 @@ class Container:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
                     count += 1
-            psutil.wait_procs(found, timeout=5)
+            psutil.wait_procs(found, timeout=60)
             if self.process:
                 self.process.poll()
         return count

@@ -101,7 +101,7 @@ def test_the_image_is_pinned_and_runs_without_root() -> None:
 def test_the_image_holds_all_that_its_lines_copy() -> None:
     copied = re.findall(r"^COPY (?:--chown=\S+ )?(.*) \S+$", DOCKERFILE, re.MULTILINE)
     assert all((PROJECT / source).exists() for line in copied for source in line.split())
-    assert "config" in copied  # beside the DAGs: Airflow imports airflow_local_settings.py from there
+    assert "config" in copied  # next to the DAGs: Airflow imports airflow_local_settings.py from there
     assert (PROJECT / "config/airflow_local_settings.py").exists()
 
 

@@ -19,11 +19,11 @@ services:
   worker:
     image: ours
     build: .
-    command: sh -c "cat common/made-by > seen; echo $$ADDRESS > address; touch ready; env -i sleep 60 & sleep 60 & wait"
+    command: sh -c "cat common/made-by >seen; echo $$ADDRESS >address; env -i sleep 600 & sleep 600 & touch ready; wait"
     environment:
       ADDRESS: http://worker:8080/and/otherworker:8080
     volumes: ["common:/opt/airflow/common"]
-    healthcheck: {test: ["CMD", "test", "-e", "ready"], interval: 1s, retries: 20}
+    healthcheck: {test: ["CMD", "test", "-e", "ready"], interval: 1s, retries: 120}
     depends_on: {init: {condition: service_completed_successfully}}
     ports: ["127.0.0.1:${PORT:?}:8080"]
 volumes:
@@ -67,7 +67,7 @@ def test_a_service_that_fails_is_named_with_its_log(file: Path, tmp_path: Path) 
 
 
 def test_an_unhealthy_service_is_given_up_in_time(file: Path, tmp_path: Path) -> None:
-    file.write_text(FILE.replace("touch ready;", "").replace("retries: 20", "retries: 1"))
+    file.write_text(FILE.replace("touch ready;", "").replace("retries: 120", "retries: 1"))
     begun = time.monotonic()
     with (
         pytest.raises(ComposeError, match="worker-1 is not healthy after 1 s"),

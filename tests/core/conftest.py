@@ -48,7 +48,7 @@ def warehouse_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, _t
     url: URL = request.getfixturevalue("_common_url")
     engine = connect(url, schema=SCHEMA)
     with engine.begin() as connection:
-        connection.execute(text("SET lock_timeout = '5s'"))
+        connection.execute(text("SET lock_timeout = '60s'"))
         connection.execute(text(_EMPTY))
     engine.dispose()
     yield url

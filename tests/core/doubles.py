@@ -1,4 +1,4 @@
-"""Small doubles that are passed in: an API made of canned answers, a source of scripted deliveries."""
+"""Small doubles that are passed in: an API made of canned answers, a source of scripted deliveries; their steps."""
 
 import http.server
 import io
@@ -6,19 +6,27 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import requests
 import urllib3
+from asset_changes.archive import Archive
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.getty_api.parsing import parse_change_set
-from asset_changes.models import ChangeSet, Confirmation, Delivery
+from asset_changes.models import ChangeSet, ChangeSetRef, Confirmation, Delivery
+from asset_changes.pipeline.confirm import confirm
+from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.fetch import fetch
+from asset_changes.pipeline.load import load
 from local_stack.postgres import EmbeddedPostgres
 from requests.adapters import HTTPAdapter
 from sqlalchemy import Engine, text
+
+from tests.conftest import EDITORIAL_IMAGES
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When the deliveries of these tests arrive, unless a test says otherwise."""
@@ -67,7 +75,7 @@ class ScriptedGetty:
 
     deliveries: list[Delivery] = field(default_factory=list)
     answers: list[Confirmation] = field(default_factory=list)
-    on_confirm: Callable[[str], None] = lambda change_set_id: None
+    on_confirm: Callable[[str], object] = lambda change_set_id: None
     asked: int = 0
     confirmed: list[str] = field(default_factory=list)
 
@@ -81,6 +89,26 @@ class ScriptedGetty:
         return self.answers.pop(0) if self.answers else Confirmation(is_known=True, tries=1)
 
 
+@pytest.fixture
+def quiet_context(archive: Archive, warehouse: Engine) -> ChannelContext:
+    """Channel 3001 with a Getty that hands out nothing; a module makes it its own by `context = quiet_context`."""
+    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
+
+
+def fetch_delivery(context: ChannelContext, body: bytes, **given: Any) -> ChangeSetRef:
+    """Return what the first task of a run leaves to the next of this delivery."""
+    ref = fetch(replace(context, source=ScriptedGetty([delivery(body, **given)])), batch_size=2200)
+    assert ref is not None
+    return ref
+
+
+def run(context: ChannelContext, body: bytes, **given: Any) -> None:
+    """Do what the tasks of one run do with this delivery."""
+    ref = fetch_delivery(context, body, **given)
+    load(context, ref)
+    confirm(context, ref)
+
+
 @dataclass(frozen=True)
 class Answer:
     """One canned HTTP answer."""
@@ -91,7 +119,7 @@ class Answer:
 
 
 class CannedApi(HTTPAdapter):
-    """Stands where requests would open a connection: answers in turn, remembers what was asked.
+    """Takes the place of the part of requests that opens a connection: answers in turn, remembers what was asked.
 
     A token is handed out on each POST unless `tokens` says otherwise; an exception in the list is
     raised in place of an answer. The last answer is given again when all are used up.

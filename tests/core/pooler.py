@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 from local_stack.postgres_home import ELSEWHERE, Account
 from local_stack.stack import free_port
 from sqlalchemy import URL
+
+from tests.waiting import wait_until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -50,14 +51,18 @@ def pgbouncer(server: URL, **settings: object) -> Iterator[URL]:
         yield server.set(host="127.0.0.1", port=port, query={})
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"pgbouncer did not start: {log.read_text() if log.exists() else 'it left no log'}")
+    def listens() -> bool:
+        assert process.poll() is None, f"pgbouncer did not start: {written()}"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
+            return True
+        return False
+
+    def written() -> str:
+        return log.read_text() if log.exists() else "it left no log"
+
+    wait_until(listens, what="pgbouncer", details=written)

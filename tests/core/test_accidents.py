@@ -1,11 +1,10 @@
-"""What another worker, another deployment or an accident left behind: the channel goes on, and nothing is wrong."""
+"""What another worker, another deployment or an accident left behind: the channel continues, and nothing is wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
@@ -29,40 +28,27 @@ from tests.core.doubles import (
     change,
     delivery,
     execute,
+    fetch_delivery,
     ledger_row,
     live,
+    quiet_context,
     rows,
+    run,
     value,
 )
 
 SET = body_of("7", change("1", "New", 0), change("2", "New", 1), change("2", "Delete", 2), change("", "New", 3))
 
-
-@pytest.fixture
-def context(archive: Archive, warehouse: Engine) -> ChannelContext:
-    """Channel 3001 with a Getty that hands out nothing."""
-    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
-
-
-def fetch_delivery(context: ChannelContext, body: bytes, **said: Any) -> Any:
-    """Return what one task leaves to the next of this delivery."""
-    return fetch(replace(context, source=ScriptedGetty([delivery(body, **said)])), batch_size=2200)
-
-
-def load_delivery(context: ChannelContext, body: bytes, **said: Any) -> None:
-    """Do what the tasks of one run do with this delivery."""
-    ref = fetch_delivery(context, body, **said)
-    load(context, ref)
-    confirm(context, ref)
+context = quiet_context
 
 
 def test_a_delete_of_a_later_delivery_keeps_its_time(context: ChannelContext, warehouse: Engine) -> None:
     """A Delete that comes hours after the first delivery of its set keeps its own time."""
     fetch_delivery(context, body_of("7", change("x", "New", 0)))  # and the worker dies
     sibling = replace(context, channel=EDITORIAL_FILM)
-    load_delivery(sibling, body_of("8", change("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
+    run(sibling, body_of("8", change("a", "Update", 60)), received_at=NOON + timedelta(minutes=61))
     longer = body_of("7", change("x", "New", 0), change("a", "Delete", 150))
-    load_delivery(context, longer, status=200, received_at=NOON + timedelta(hours=3))
+    run(context, longer, status=200, received_at=NOON + timedelta(hours=3))
     assert live(warehouse) == ["x"]
 
 
@@ -73,7 +59,7 @@ def test_a_lost_set_of_another_consumer_blocks_no_other(
     """Somebody else confirmed the set and the archive cannot give it; the sets after it are loaded."""
     kept = Path(fetch_delivery(context, body_of("7", change("a", "New", 0))).archive_uri.removeprefix("file://"))
     kept.write_bytes(b"damaged") if accident == "damaged" else kept.unlink()
-    load_delivery(context, body_of("8", change("b", "New", 1)))
+    run(context, body_of("8", change("b", "New", 1)))
     assert live(warehouse) == ["b"]
     assert [row["loaded_at"] is None for row in (ledger_row(warehouse, "7"), ledger_row(warehouse, "8"))] == [
         True,
@@ -92,7 +78,7 @@ def test_a_damaged_object_is_replaced_by_the_next_delivery(
     uri = fetch_delivery(context, body_of("7", first)).archive_uri
     Path(uri.removeprefix("file://")).write_bytes(b"damaged")
     body = body_of("7", *filter(None, (first, later)))
-    load_delivery(context, body, status=200)
+    run(context, body, status=200)
     assert live(warehouse) == ["a", *(["b"] if later else [])]
     if later:
         assert archive.read_one(uri) == body
@@ -101,7 +87,7 @@ def test_a_damaged_object_is_replaced_by_the_next_delivery(
 def test_two_deployments_with_own_archives_share_a_warehouse(warehouse: Engine, tmp_path: Path) -> None:
     def read(number: int) -> None:
         archive = Archive(UPath(f"file://{tmp_path}/archive-{number}"))
-        client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+        client = AssetChangesClient(credentials_for(sandbox), retry_seconds=60)
         context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
         while not catch_up(context, batch_size=50, minutes=1).is_caught_up:
             pass
@@ -124,16 +110,16 @@ def test_an_archive_that_moved_gets_the_outstanding_set_again(
 ) -> None:
     fetch_delivery(context, SET)
     moved = replace(context, archive=Archive(UPath(f"file://{tmp_path}/moved")))
-    load_delivery(moved, SET, status=200)
+    run(moved, SET, status=200)
     assert ledger_row(warehouse, "7")["confirmed_at"]
     [kept] = moved.archive.sets(3001)
     assert moved.archive.read(kept.uri) == [Delivery(body=SET, received_at=NOON)]
 
 
 def test_a_set_that_only_the_ledger_has_lost_is_taken_again(context: ChannelContext, warehouse: Engine) -> None:
-    load_delivery(context, SET)
+    run(context, SET)
     execute(warehouse, "DELETE FROM change_sets")
-    load_delivery(context, SET, status=200)
+    run(context, SET, status=200)
     assert ledger_row(warehouse, "7")["change_count"] == 4
     assert value(warehouse, "SELECT count(*) FROM asset_changes") == 3
 

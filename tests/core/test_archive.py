@@ -212,7 +212,7 @@ def unusable(tmp_path: Path) -> Archive:
     return Archive(UPath(f"file://{tmp_path}/file/archive"))
 
 
-def steps_with(archive: Archive, warehouse: Engine, getty: ScriptedGetty) -> ChannelContext:
+def context_with(archive: Archive, warehouse: Engine, getty: ScriptedGetty) -> ChannelContext:
     return ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)
 
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_archived_is_not_loaded_or_confirmed(
     by_task: bool, unusable: Archive, warehouse: Engine
 ) -> None:
     getty = ScriptedGetty([delivery(body_of("7", change("1", "New", 0)))])
-    context = steps_with(unusable, warehouse, getty)
+    context = context_with(unusable, warehouse, getty)
     with pytest.raises(ArchiveUnavailable, match=r"nothing was loaded or confirmed.*full disk, missing rights"):
         fetch(context, batch_size=5) if by_task else catch_up(context, batch_size=5, minutes=1)
     assert value(warehouse, "SELECT count(*) FROM change_sets") == 0
@@ -232,7 +232,7 @@ def test_what_cannot_be_archived_is_not_loaded_or_confirmed(
 def test_an_unreadable_body_needs_an_archive(unusable: Archive, warehouse: Engine) -> None:
     """Where it cannot be archived, the error is that of the archive."""
     with pytest.raises(ArchiveUnavailable):
-        fetch(steps_with(unusable, warehouse, ScriptedGetty([delivery(b"[1]")])), batch_size=5)
+        fetch(context_with(unusable, warehouse, ScriptedGetty([delivery(b"[1]")])), batch_size=5)
 
 
 @pytest.mark.parametrize(

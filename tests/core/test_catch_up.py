@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
 from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, ledger_row, live, rows
+from tests.waiting import has_idle_load, wait_until
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_set_that_comes_again_as_new_is_found_in_the_ledger(archive: Archive, 
 def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: Path) -> None:
     class FullArchive(Archive):
         def write(self, uri: str, body: bytes, **more: Any) -> None:
-            time.sleep(0.2)  # a load at the same time is done by then
+            wait_until(lambda: has_idle_load(warehouse), what="a load that has written its rows")
             raise ArchiveUnavailable("full")
 
     getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 1)))])
@@ -159,10 +159,11 @@ def test_an_archive_that_hangs_holds_nobody_up_for_long(
 ) -> None:
     class Hanging(Archive):
         def write(self, uri: str, body: bytes, **more: Any) -> None:
-            time.sleep(1)
+            wait_until(lambda: has_idle_load(warehouse), what="a load that waits for its archive")
+            wait_until(lambda: not has_idle_load(warehouse), what="the end of its wait")
             super().write(uri, body, **more)
 
-    monkeypatch.setattr(asset_changes.pipeline.fetch, "ARCHIVE_SECONDS", 0.1)
+    monkeypatch.setattr(asset_changes.pipeline.fetch, "ARCHIVE_SECONDS", 1.0)
     getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 1)))])
     archive = Hanging(UPath(f"file://{tmp_path}/archive"))
     context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=warehouse)

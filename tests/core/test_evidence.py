@@ -1,6 +1,5 @@
 """The evidence: what was held, when a Delete was applied, what newer code reads otherwise, and gaps of the feed."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,10 +11,8 @@ import psycopg
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
-from asset_changes.pipeline.load import load
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.changes import changed_sets_after
 from asset_changes.warehouse.engine import connect
@@ -31,26 +28,16 @@ from tests.core.doubles import (
     execute,
     ledger_row,
     live,
+    quiet_context,
     rows,
+    run,
     value,
 )
+from tests.waiting import DEADLINE_SECONDS, has_idle_load, wait_for_lock_waits, wait_until
 
 HOUR = timedelta(hours=1)
 
-
-@pytest.fixture
-def context(archive: Archive, warehouse: Engine) -> ChannelContext:
-    """Channel 3001 with a Getty that hands out nothing."""
-    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
-
-
-def run(context: ChannelContext, body: bytes, **given: Any) -> None:
-    """Do what the tasks of one run do with this delivery."""
-    context = replace(context, source=ScriptedGetty([delivery(body, **given)]))
-    ref = fetch(context, batch_size=2200)
-    assert ref is not None
-    load(context, ref)
-    confirm(context, ref)
+context = quiet_context
 
 
 def deletions(warehouse: Engine) -> list[dict[str, Any]]:
@@ -65,14 +52,6 @@ def holding(url: URL, statement: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(text_url, options=f"-c search_path={SCHEMA}") as connection:
         connection.execute(statement)
         yield connection
-
-
-def wait_for_a_waiting_load(warehouse: Engine) -> None:
-    """Return once a transaction of ours waits for a lock."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    pause = threading.Event()
-    while not value(warehouse, query):
-        pause.wait(0.02)
 
 
 # What was held.
@@ -106,9 +85,9 @@ def test_an_asset_that_became_live_meanwhile_was_held(
     insert += " upsert_position) VALUES ('a', 'Editorial', 3003, '2026-01-01T00:00Z', '9', 0)"
     with ThreadPoolExecutor(1) as pool, holding(warehouse_url, insert) as sibling:
         loading = pool.submit(run, context, body_of("2", change("a", "Delete", 1)))
-        wait_for_a_waiting_load(warehouse)
+        wait_for_lock_waits(warehouse)
         sibling.commit()
-        loading.result(timeout=60)
+        loading.result(timeout=DEADLINE_SECONDS)
     assert [(row["asset_id"], row["was_held"]) for row in deletions(warehouse)] == [("a", True)]
 
 
@@ -121,9 +100,9 @@ def test_of_one_delete_in_two_channels_one_was_held(
     with ThreadPoolExecutor(2) as pool, holding(warehouse_url, "SELECT FROM asset_states FOR UPDATE"):
         for number, each in enumerate(both):
             started.append(pool.submit(run, each, body_of(f"2{number}", change("a", "Delete", 1))))
-        wait_for_a_waiting_load(warehouse)
+        wait_for_lock_waits(warehouse)
     for loading in started:
-        loading.result(timeout=60)
+        loading.result(timeout=DEADLINE_SECONDS)
     assert sorted(row["was_held"] for row in deletions(warehouse)) == [False, True]
 
 
@@ -164,10 +143,10 @@ def test_a_delete_is_applied_when_its_locks_are_held(
     getty = ScriptedGetty([delivery(body_of("2", change("a", "Delete", 1)))])
     with ThreadPoolExecutor(1) as pool, holding(warehouse_url, lock) as blocker:
         loading = pool.submit(catch_up, replace(context, source=getty), batch_size=9, minutes=1)
-        wait_for_a_waiting_load(warehouse)
+        wait_for_lock_waits(warehouse)
         released_at = value(warehouse, "SELECT clock_timestamp()")
         blocker.commit()
-        assert loading.result(timeout=60).is_caught_up
+        assert loading.result(timeout=DEADLINE_SECONDS).is_caught_up
     [row] = deletions(warehouse)
     ledger = ledger_row(warehouse, "2")
     assert released_at < row["applied_at"] <= ledger["committed_at"] <= ledger["confirmed_at"]
@@ -178,8 +157,7 @@ def test_a_slow_archive_delays_what_is_applied(context: ChannelContext, warehous
 
     class Slow(Archive):
         def write(self, uri: str, body: bytes, **more: Any) -> None:
-            wait_for_rows = threading.Event()
-            wait_for_rows.wait(0.5)
+            wait_until(lambda: has_idle_load(warehouse), what="a load that has written its rows")
             super().write(uri, body, **more)
             written_at.append(value(warehouse, "SELECT clock_timestamp()"))
 
@@ -407,3 +385,20 @@ def test_a_misread_time_is_taken_back_when_its_set_comes_again(
     assert value(warehouse, "SELECT upserted_at FROM asset_states WHERE asset_id = 'a'") == NOON
     assert value(warehouse, "SELECT changed_at FROM asset_changes WHERE asset_id = 'a'") == NOON
     assert len(deletions(warehouse)) == 1
+
+
+@pytest.mark.parametrize("is_misread", [False, True])
+def test_a_lost_delete_that_comes_again_is_unknown(
+    is_misread: bool, context: ChannelContext, warehouse: Engine
+) -> None:
+    """Tables lost what they had of a set, and Getty hands it out again with one Delete more."""
+    run(context, body_of("0", change("a", "New", 0)))
+    messages = [change("a", "Delete", 1), change("b", "New", 2)]
+    run(context, body_of("1", *messages))
+    execute(warehouse, "TRUNCATE deletions")
+    execute(warehouse, f"DELETE FROM asset_changes WHERE change_set_id = '1' {'AND position = 0' * is_misread}")
+    if is_misread:
+        execute(warehouse, "UPDATE asset_changes SET changed_at = changed_at - interval '1 h' WHERE asset_id = 'b'")
+    run(context, body_of("1", *messages, change("c", "Delete", 3)), status=200)
+    evidence = [(row["asset_id"], row["was_held"], row["is_rebuilt"]) for row in deletions(warehouse)]
+    assert evidence == [("a", None, True), ("c", False, False)]

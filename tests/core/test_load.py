@@ -3,7 +3,6 @@
 import itertools
 import random
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ from tests.core.doubles import (
     states,
     value,
 )
+from tests.waiting import wait_for_lock_waits
 
 Set = tuple[Channel, str, list[dict[str, object]]]
 """A channel, the id of a change set and its messages."""
@@ -332,20 +332,6 @@ def test_channels_with_the_same_assets_never_deadlock(
     assert live(warehouse) == []
 
 
-def waits(warehouse: Engine) -> bool:
-    """Return whether some connection of this warehouse waits for a lock."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return bool(value(warehouse, query))
-
-
-def until(is_so: Any, seconds: float = 10) -> None:
-    """Return as soon as something is so."""
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends, "it never came about"
-        time.sleep(0.005)
-
-
 @contextmanager
 def rival(warehouse_url: URL) -> Iterator[psycopg.Connection]:
     """Give a connection of somebody else to the warehouse."""
@@ -372,7 +358,7 @@ def test_one_statement_locks_the_rows_in_the_order_of_their_ids(
     with rival(warehouse_url) as holder, ThreadPoolExecutor(1) as worker:
         holder.execute("SELECT FROM asset_states WHERE asset_id = 'c' FOR UPDATE")
         done = worker.submit(load, *ready)
-        until(lambda: waits(warehouse))
+        wait_for_lock_waits(warehouse)
         free = rows(warehouse, "SELECT asset_id FROM asset_states ORDER BY asset_id FOR UPDATE SKIP LOCKED")
         holder.rollback()
         done.result()
@@ -380,26 +366,44 @@ def test_one_statement_locks_the_rows_in_the_order_of_their_ids(
     assert live(warehouse) == ["a", "c", "e"]
 
 
+def row_lock(asset_id: str) -> str:
+    return f"SELECT FROM asset_states WHERE asset_id = '{asset_id}' FOR UPDATE"
+
+
 @pytest.mark.usefixtures("own_database")
+@pytest.mark.parametrize(
+    ("first", "second", "third"),
+    [
+        (row_lock("b"), row_lock("c"), row_lock("a")),
+        ("SELECT FROM channels FOR UPDATE", "LOCK TABLE asset_changes", "LOCK TABLE channels"),
+    ],
+    ids=["upsert", "copy"],
+)
 def test_a_load_that_ends_in_a_deadlock_is_done_again(
-    postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
-) -> None:
-    arrive(warehouse, archive, images("1", change("a", "New", 0), change("b", "New", 0)))
+    first: str, second: str, third: str, postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL,
+    archive: Archive,
+) -> None:  # fmt: skip
+    """The load waits for `first`, meanwhile another waits for the load; then the load is who closes the circle."""
+    arrive(warehouse, archive, images("1", *(change(each, "New", 0) for each in "abc")))
     execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '50ms'")
     warehouse.dispose()
     before = deadlocks(postgres)
-    [ready] = prepare(warehouse, archive, images("2", change("a", "Update", 1), change("b", "Update", 1)))
-    with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
-        other.execute("SET deadlock_timeout = '60s'")
-        other.execute("SELECT FROM asset_states WHERE asset_id = 'b' FOR UPDATE")
-        done = worker.submit(load, *ready)
-        until(lambda: waits(warehouse))
-        other.execute("SELECT FROM asset_states WHERE asset_id = 'a' FOR UPDATE")  # granted once the load gave up
+    [ready] = prepare(warehouse, archive, images("2", *(change(each, "Update", 1) for each in "abc")))
+    with rival(warehouse_url) as gate, rival(warehouse_url) as other, ThreadPoolExecutor(2) as workers:
+        other.execute("SET deadlock_timeout = '1h'")  # so it is the load that finds the deadlock and gives up
+        gate.execute(first)
+        other.execute(second)
+        done = workers.submit(load, *ready)
+        wait_for_lock_waits(warehouse)
+        granted = workers.submit(other.execute, third)
+        wait_for_lock_waits(warehouse, sessions=2)
+        gate.rollback()
+        granted.result()
         other.commit()
-        assert done.result().counts.update == 2
+        assert done.result().counts.update == 3
     assert deadlocks(postgres) == before + 1
     assert {state["asset_lifecycle"] for state in states(warehouse)} == {"Update"}
-    assert value(warehouse, "SELECT count(*) FROM asset_changes WHERE change_set_id = '2'") == 2
+    assert value(warehouse, "SELECT count(*) FROM asset_changes WHERE change_set_id = '2'") == 3
 
 
 @pytest.mark.parametrize("table", ["asset_changes", "asset_states"])
@@ -411,7 +415,7 @@ def test_a_cut_connection_in_mid_load_leaves_no_trace(
     with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
         other.execute(f"LOCK TABLE {table}")
         done = worker.submit(load, *ready)
-        until(lambda: waits(warehouse))
+        wait_for_lock_waits(warehouse)
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -423,26 +427,6 @@ def test_a_cut_connection_in_mid_load_leaves_no_trace(
     assert ledger_row(warehouse, "1")["loaded_at"] is None
     assert load(*ready).counts.new == 1
     assert live(warehouse) == ["a"]
-
-
-@pytest.mark.usefixtures("own_database")
-def test_a_deadlock_within_the_copy_is_tried_again_too(
-    postgres: EmbeddedPostgres, warehouse: Engine, warehouse_url: URL, archive: Archive
-) -> None:
-    # Looked for once, so long after the wait began: by then the other one waits, too.
-    execute(warehouse, f"ALTER DATABASE {warehouse_url.database} SET deadlock_timeout = '1s'")
-    warehouse.dispose()
-    [ready] = prepare(warehouse, archive, images("1", change("a", "New", 0)))
-    before = deadlocks(postgres)
-    with rival(warehouse_url) as other, ThreadPoolExecutor(1) as worker:
-        other.execute("SET deadlock_timeout = '60s'")
-        other.execute("LOCK TABLE asset_changes")
-        done = worker.submit(load, *ready)
-        until(lambda: waits(warehouse))
-        other.execute("LOCK TABLE change_sets")
-        other.commit()
-        assert done.result().counts.new == 1
-    assert deadlocks(postgres) == before + 1
 
 
 def test_no_sequence_number_appears_behind_a_cursor(warehouse: Engine, archive: Archive) -> None:

@@ -93,6 +93,18 @@ def test_an_answer_in_another_language_goes_by_its_code(
     assert words in str(found)
 
 
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [('database "x" is disabled', "run ENABLE"), ("database removed", "pool sizes and timeouts")],
+    ids=["disabled", "removed"],
+)
+def test_a_database_closed_in_a_pooler_names_the_pooler(words: str, next_step: str) -> None:
+    with server_that_answers("08P01", words) as url:
+        found = str(failure_of(url))
+    assert "connection pooler (PgBouncer)" in found
+    assert next_step in found
+
+
 @pytest.mark.parametrize("words", ["password authentication failed", "Kennwort falsch"], ids=["english", "german"])
 @pytest.mark.parametrize("silent_first", [True, False])
 def test_a_host_that_refuses_counts_more_than_a_silent_one(words: str, silent_first: bool) -> None:

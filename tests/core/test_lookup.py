@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from tests.core.doubles import CANNED, NOON, SECRET, TOKEN, Answer, CannedApi, token
 
 PROJECT = Path(__file__).parents[2]
-DOCUMENT = yaml.safe_load((PROJECT / "tests/api/getty-images-lookups-openapi.yml").read_text())
+DOCUMENT = yaml.safe_load((PROJECT / "tests/api/getty-images-lookup-openapi.yml").read_text())
 
 
 def lookups(

@@ -491,6 +491,14 @@ def test_a_failed_connection_stops_no_other(warehouse: Engine, feed: Feed) -> No
     assert known(warehouse) == {"b": "caption of b"}
 
 
+def test_a_channel_that_no_connection_asks_is_named(
+    warehouse: Engine, feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed("1", change("a", "New", 0))
+    run(warehouse, KnowingGetty(), channel_ids=[3003])
+    assert "Assets of channels 3001 wait, and no connection asks about them." in caplog.text
+
+
 def test_refused_fields_are_remembered(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a"), refused_fields=frozenset(["era"])))

@@ -160,8 +160,8 @@ def test_an_object_that_is_none_leaves_its_columns_null(member: str, value: obje
         ("title", "tab\there", "tab\there"),
         ("collection_id", "12", 12), ("collection_id", "", None), ("collection_id", 12.0, 12),
         ("collection_id", -1, -1),
-        ("keywords", None, None), ("keywords", [], "[]"), ("keywords", [{"Text": "x"}], '[{"Text": "x"}]'),
-        ("keywords", [{"text": "a\x00"}, {"text": {}}], "[]"),
+        ("keywords", None, None), ("keywords", [], "[]"), ("keywords", [{"Text": "x"}], '[{"Text":"x"}]'),
+        ("keywords", [{"text": "a\x00"}, {"text": {}}], '[{"text":"a\ufffd"}]'),
         ("people", [], []), ("people", [1], ["1"]), ("date_created", "", None),
         ("date_created", "2016-02-30T00:00:00", None),
         ("date_created", "2016-01-01T00:00:00.1234567Z", datetime(2016, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)),
@@ -196,6 +196,13 @@ def test_raw_is_what_jsonb_can_hold() -> None:
     raw = json.loads(row.raw)
     assert raw.pop("deep") != deep
     assert raw == {"a\ufffd": "b\ufffd\ufffdc", "pair": "\U0001f600", "number": "\ufffd", "big": "\ufffd", "n": 10**30}
+
+
+def test_no_depth_is_too_deep() -> None:
+    deep: Any = "x"
+    for _ in range(1100):
+        deep = {"text": deep}
+        assert read(alternative_ids=deep, keywords=[deep]).raw
 
 
 def test_the_hash_is_of_the_content() -> None:
@@ -242,6 +249,13 @@ def test_a_caption_of_a_megabyte_is_kept(table: Connection) -> None:
     found = stored(table, read(caption=caption, keywords=[{"text": caption}]))
     assert found["caption"] == caption
     assert found["keywords"] == [{"text": caption}]
+
+
+def test_postgres_takes_a_deep_nest(table: Connection) -> None:
+    deep: Any = "x"
+    for _ in range(800):
+        deep = [deep]
+    assert stored(table, read(alternative_ids={"a": deep}))["alternative_ids"] is not None
 
 
 any_text = st.text(st.characters() | st.sampled_from("\x00\ud800\udfff\ufffd0-:"), max_size=20)

@@ -459,8 +459,8 @@ def test_deliveries_that_differ_again_and_again_add_up(
     context: ChannelContext, getty: ScriptedGetty, warehouse: Engine, archive: Archive
 ) -> None:
     asset = [change(str(number), "New", number) for number in range(5)]
-    for held in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
-        loaded(context, getty, body_of("7", *(asset[number] for number in held)), status=200)
+    for numbers in ([0, 1], [1, 2], [0, 1, 2], [3], [0, 1, 2, 3, 4], [4]):
+        loaded(context, getty, body_of("7", *(asset[number] for number in numbers)), status=200)
     assert live(warehouse) == ["0", "1", "2", "3", "4"]
     assert value(warehouse, "SELECT string_agg(asset_id, '' ORDER BY position) FROM asset_changes") == "01234"
     assert ledger_row(warehouse, "7")["change_count"] == 5
@@ -505,7 +505,7 @@ def test_two_workers_on_one_channel_load_each_set_once(archive: Archive, warehou
         start = threading.Barrier(2)
 
         def work() -> None:
-            client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+            client = AssetChangesClient(credentials_for(sandbox), retry_seconds=60)
             context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
             start.wait()
             catch_up(context, batch_size=100, minutes=1)

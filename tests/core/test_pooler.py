@@ -10,6 +10,7 @@ from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.engine import connect, transaction
 from asset_changes.warehouse.migrate import migrate
 from getty_sandbox.sandbox import Sandbox
@@ -17,7 +18,7 @@ from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
-from tests.core.doubles import change, rows, value
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, rows, value
 from tests.core.pooler import pgbouncer
 
 CHANNELS = [EDITORIAL_IMAGES, EDITORIAL_FILM, Channel(channel_id=3002, asset_family="Creative", asset_type="Image")]
@@ -32,7 +33,7 @@ def bare(postgres: EmbeddedPostgres) -> URL:
 
 def read_everything(channel: Channel, sandbox: Sandbox, archive: Archive, engine: Engine) -> int:
     """Catch one channel up, as a task of its own would, and return the sets."""
-    client = AssetChangesClient(credentials_for(sandbox), retry_seconds=5)
+    client = AssetChangesClient(credentials_for(sandbox), retry_seconds=60)
     context = ChannelContext(channel=channel, source=client, archive=archive, warehouse=engine)
     try:
         return catch_up(context, batch_size=5, minutes=1).sets
@@ -79,6 +80,25 @@ def test_a_download_is_streamed_behind_a_pooler(bare: URL) -> None:
         engine.dispose()
 
 
+def test_tables_left_in_a_poolers_session_do_no_harm(bare: URL, archive: Archive) -> None:
+    """The pooler resets nothing, and hands a replay the session of somebody who made tables of the same names."""
+    older = (
+        "UPDATE change_sets SET content_hash = '1:x'; UPDATE asset_changes SET changed_at = changed_at - interval '1 h'"
+    )
+    with pgbouncer(bare, pool_mode="transaction", default_pool_size=1, server_reset_query="") as url:
+        engine = connect(url, schema=SCHEMA)
+        migrate(engine, schema=SCHEMA)
+        getty = ScriptedGetty([delivery(body_of("1", change("a", "New", 0)))])
+        context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=engine)
+        catch_up(context, batch_size=5, minutes=1)
+        execute(engine, older)
+        for name in ("staged", "reread_assets", "asset_states", "asset_changes", "deletions"):
+            execute(engine, f"CREATE TEMPORARY TABLE {name} AS SELECT 'x' AS asset_id")
+        assert replay(EDITORIAL_IMAGES, archive=archive, warehouse=engine).changed > 0
+        assert value(engine, "SELECT changed_at FROM asset_changes") == NOON
+        engine.dispose()
+
+
 def open_both(first: Engine, second: Engine) -> None:
     """Have two transactions open at once."""
     with transaction(first), transaction(second):
@@ -117,7 +137,7 @@ def test_a_pooler_without_its_server_is_a_passing_fault(bare: URL) -> None:
 
 
 def test_a_pooler_that_cannot_log_in_to_its_server_is_refused(bare: URL) -> None:
-    with pgbouncer(bare.set(username="nobody_at_all"), query_wait_timeout=3) as url:
+    with pgbouncer(bare.set(username="nobody_at_all"), query_wait_timeout=60) as url:
         engine = connect(url, schema="public")
         with pytest.raises(WarehouseRefused, match="nobody_at_all"), transaction(engine):
             pass

@@ -1,41 +1,35 @@
 """Found by attacks: sets that newer code reads otherwise, in ways that a replay alone does not show."""
 
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from asset_changes.archive import Archive
-from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
-from asset_changes.pipeline.load import load, load_in_transaction
+from asset_changes.pipeline.load import load_in_transaction
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.engine import transaction
 from sqlalchemy import Engine
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows, value
+from tests.core.doubles import (
+    NOON,
+    ScriptedGetty,
+    body_of,
+    change,
+    delivery,
+    execute,
+    live,
+    quiet_context,
+    rows,
+    run,
+    value,
+)
+from tests.waiting import lock_waits, wait_until
 
-
-@pytest.fixture
-def context(archive: Archive, warehouse: Engine) -> ChannelContext:
-    """Channel 3001 with a Getty that hands out nothing."""
-    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
-
-
-def run(context: ChannelContext, body: bytes, *, channel: Channel = EDITORIAL_IMAGES, **given: Any) -> None:
-    """Do what the tasks of one run do with this delivery."""
-    context = replace(context, channel=channel, source=ScriptedGetty([delivery(body, **given)]))
-    ref = fetch(context, batch_size=2200)
-    assert ref is not None
-    load(context, ref)
-    confirm(context, ref)
+context = quiet_context
 
 
 def was_read_by_older_code(warehouse: Engine, change_set_id: str, *, hours_late: int) -> None:
@@ -69,7 +63,7 @@ def test_tombstones_get_their_own_channel_back(context: ChannelContext, warehous
     body = body_of("1", *(change(f"b{each}", "New", 0) for each in numbers))
     run(context, body)
     deletes = [change(f"a{each}", "Delete", 1, asset_type="Film") for each in numbers]
-    run(context, body_of("2", *deletes), channel=EDITORIAL_FILM)
+    run(replace(context, channel=EDITORIAL_FILM), body_of("2", *deletes))
     for statement in (
         "UPDATE change_sets SET content_hash = '1:x' WHERE change_set_id = '1'",
         "UPDATE asset_changes SET asset_id = 'a' || position WHERE change_set_id = '1'",
@@ -83,14 +77,6 @@ def test_tombstones_get_their_own_channel_back(context: ChannelContext, warehous
     of_deletes = "SELECT DISTINCT channel_id, asset_family, asset_type FROM asset_states WHERE asset_id LIKE 'a%'"
     assert rows(warehouse, of_deletes) == [{"channel_id": 3003, "asset_family": "Editorial", "asset_type": "Film"}]
     assert len(live(warehouse)) == len(numbers)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Return as soon as something is so."""
-    ends = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < ends, "it never came about"
-        time.sleep(0.01)
 
 
 def test_a_new_reading_waits_for_what_another_channel_says(context: ChannelContext, warehouse: Engine) -> None:
@@ -108,12 +94,11 @@ def test_a_new_reading_waits_for_what_another_channel_says(context: ChannelConte
     )
     ref = fetch(film, batch_size=9)
     assert ref is not None
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with ThreadPoolExecutor(1) as worker:
         with transaction(warehouse) as connection:
             load_in_transaction(connection, context=film, ref=ref, prepared=None)
             done = worker.submit(run, context, body, status=200)
-            until(lambda: bool(value(warehouse, waiting)) or done.done())
+            wait_until(lambda: lock_waits(warehouse) or done.done(), what="a new reading that waits for a lock")
         done.result()
     assert live(warehouse) == []
     assert rows(warehouse, "SELECT asset_id FROM deleted_assets") == [{"asset_id": "a"}]

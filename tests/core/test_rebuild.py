@@ -55,7 +55,7 @@ def test_an_object_that_is_written_again_keeps_the_times(
 ) -> None:
     """What a delivery says that came hours after the first is no time of the future, whichever object holds it."""
     context = ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
-    word = "Update" if is_longer_lost else "Delete"  # the evidence would tell when the longer delivery came
+    word = "Update" if is_longer_lost else "Delete"  # the evidence would show when the longer delivery came
     messages = [change("a", "New", 0), change("a", word, 200), change("b", "New", 210)]
 
     def comes(*some: object, hours: int) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
@@ -11,10 +10,7 @@ from asset_changes.getty_api.content import PARSER_VERSION
 from asset_changes.getty_api.parsing import parse_change_set
 from asset_changes.models import ChangeSetRef
 from asset_changes.pipeline.catch_up import catch_up
-from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext
-from asset_changes.pipeline.fetch import fetch
-from asset_changes.pipeline.load import load
 from asset_changes.pipeline.redelivery import restored_body
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.changes import LoggedMessage
@@ -30,26 +26,15 @@ from tests.core.doubles import (
     execute,
     ledger_row,
     live,
+    quiet_context,
     rows,
+    run,
     value,
 )
 
 MINUTE = timedelta(minutes=1)
 
-
-@pytest.fixture
-def context(archive: Archive, warehouse: Engine) -> ChannelContext:
-    """Channel 3001 with a Getty that hands out nothing."""
-    return ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
-
-
-def run(context: ChannelContext, body: bytes, **given: Any) -> None:
-    """Do what the tasks of one run do with this delivery."""
-    context = replace(context, source=ScriptedGetty([delivery(body, **given)]))
-    ref = fetch(context, batch_size=2200)
-    assert ref is not None
-    load(context, ref)
-    confirm(context, ref)
+context = quiet_context
 
 
 def test_a_message_from_the_tables_says_all_that_is_read_of_one() -> None:

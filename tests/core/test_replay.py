@@ -14,7 +14,7 @@ from asset_changes.archive import Archive
 from asset_changes.errors import ArchiveDamaged
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.models import Channel, Delivery
-from asset_changes.pipeline.archive_check import missing_sets
+from asset_changes.pipeline.archive_check import lacking
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.confirm import confirm
 from asset_changes.pipeline.context import ChannelContext
@@ -126,9 +126,8 @@ def test_rebuilt_rows_are_confirmed_if_a_later_set_is_archived(
 def missing_ids(
     *, archive: Archive, warehouse: Engine, since: datetime | None = None, until: datetime | None = None
 ) -> list[str]:
-    with warehouse.connect() as connection:
-        found = missing_sets(connection, EDITORIAL_IMAGES.channel_id, archive=archive, since=since, until=until)
-        return [each.change_set_id for each in found]
+    archived = archive.sets(EDITORIAL_IMAGES.channel_id, since=since, until=until)
+    return [each.change_set_id for each in lacking(archived, warehouse=warehouse, archive=archive)]
 
 
 def test_a_set_that_was_never_loaded_is_found_and_loaded(

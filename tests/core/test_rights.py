@@ -171,3 +171,19 @@ def test_a_missing_schema_is_never_made_of_temporary_tables(postgres: EmbeddedPo
     migrate(engine, schema=SCHEMA)
     assert value(engine, "SELECT count(*) FROM pg_class WHERE relpersistence = 't'") == 0
     engine.dispose()
+
+
+def test_a_policy_that_hides_rows_is_refused(admin: Connection, archive: Archive) -> None:
+    """A report of fewer Deletes than there are would be a wrong one."""
+    owner = connect(make_role(admin, "migrates"), schema=SCHEMA)
+    run(admin, f"CREATE SCHEMA {SCHEMA} AUTHORIZATION {owner.url.username}")
+    run(admin, f"GRANT TEMPORARY ON DATABASE {owner.url.database} TO {owner.url.username}")
+    run(admin, f"GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint) TO {owner.url.username}")
+    migrate(owner, schema=SCHEMA)
+    getty = ScriptedGetty([delivery(body_of("1", change("a", "Delete", 0)))])
+    context = ChannelContext(channel=EDITORIAL_IMAGES, source=getty, archive=archive, warehouse=owner)
+    catch_up(context, batch_size=9, minutes=1)
+    run(admin, f"ALTER TABLE {SCHEMA}.deletions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    with pytest.raises(WarehouseRefused, match="row-level security"), transaction(owner) as connection:
+        connection.scalar(text("SELECT count(*) FROM deletions"))
+    owner.dispose()

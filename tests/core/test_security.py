@@ -68,7 +68,7 @@ def test_what_a_full_run_leaves_behind_holds_no_secret(
     sandbox: Sandbox, archive: Archive, warehouse: Engine, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     tokens: list[str] = []
-    client = AssetChangesClient(credentials_for(sandbox), on_token=tokens.append, retry_seconds=5)
+    client = AssetChangesClient(credentials_for(sandbox), on_token=tokens.append, retry_seconds=60)
     context = ChannelContext(channel=EDITORIAL_IMAGES, source=client, archive=archive, warehouse=warehouse)
     sandbox.append(3001, [change("1", "New", 0), change("", "New", 0)])
     for fault in ("500", "token_revoked", "half_json", "429"):
@@ -146,7 +146,7 @@ def self_signed(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def test_a_server_without_a_valid_certificate_gets_no_secret(self_signed: tuple[str, list[str]]) -> None:
     url, asked = self_signed
-    credentials = Credentials(api_key="key", secret="secret", api_url=url, token_url=f"{url}/token", timeout_seconds=2)
+    credentials = Credentials(api_key="key", secret="secret", api_url=url, token_url=f"{url}/token", timeout_seconds=60)
     with pytest.raises(ApiUnavailable, match="SSLError"):
         AssetChangesClient(credentials, retry_seconds=0).get_channels()
     assert asked == []

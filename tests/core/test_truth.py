@@ -33,7 +33,7 @@ def test_the_warehouse_equals_the_truth_of_the_feed(
                 pass
         truth = sandbox.truth()
     with warehouse.connect() as connection:
-        verdict = compare(connection, truth)
-    assert verdict.is_clean, verdict.examples
-    assert verdict.changes == 4 * 3000
+        found = compare(connection, truth)
+    assert found.is_clean, found.examples
+    assert found.changes == 4 * 3000
     assert all(truth[table] for table in KEYS), "nothing was compared"

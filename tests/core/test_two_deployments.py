@@ -84,8 +84,8 @@ def both(sandbox: Sandbox, warehouse_url: URL, tmp_path: Path) -> Iterator[list[
 
 def assert_in_step(warehouse: Engine, sandbox: Sandbox) -> None:
     with transaction(warehouse) as connection:
-        verdict = compare(connection, sandbox.truth())
-    assert verdict.is_clean, verdict.examples
+        found = compare(connection, sandbox.truth())
+    assert found.is_clean, found.examples
 
 
 @pytest.mark.parametrize("sandbox", [0.2], indirect=True, ids=["one call in five fails"])

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Span, compliance
 from sqlalchemy import Engine
@@ -52,3 +53,21 @@ def test_a_channel_that_no_discovery_saw_needs_its_replay_too(warehouse: Engine)
     assert found(warehouse) == []
     execute(warehouse, "UPDATE change_sets SET loaded_at = now() - interval '2 days'")
     assert found(warehouse) == [("replay_overdue", None)]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "count"),
+    [(-1, 0, None), (-29, 0, None), (-32, 0, 2), (-400, -380, 21), (0, 1, 1), (100, 102, 3)],
+    ids=["known", "first_day", "partly_before", "before", "tomorrow", "future"],
+)
+def test_days_without_a_record_are_not_clean(warehouse: Engine, first: int, last: int, count: int | None) -> None:
+    """Today is not over, and yet it counts: the report says when it was made."""
+    seeds.channel(warehouse)
+    seeds.change_set(warehouse, "1", at=datetime.now(UTC) - HOUR)
+    today = datetime.now(UTC).date()
+    span = Span(first=today + first * DAY, last=today + last * DAY, within=HOUR)
+    assert found(warehouse, span) == ([] if count is None else [("outside_record", count)])
+
+
+def test_a_warehouse_without_a_channel_is_not_clean(warehouse: Engine) -> None:
+    assert found(warehouse) == [("outside_record", (TODAY.last - TODAY.first).days + 1)]

@@ -1,7 +1,6 @@
 """The warehouse: migrations, partitions, connections, and what it is called when it fails."""
 
 import itertools
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
 from tests.core.doubles import ScriptedGetty, body_of, change, delivery, execute, live, rows, value
+from tests.waiting import DEADLINE_SECONDS, wait_for_lock_waits
 
 _numbers = itertools.count()
 _MIGRATIONS = Path(asset_changes.warehouse.__file__).parent / "migrations"
@@ -65,9 +65,9 @@ def shape(found: MetaData) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_a_migrated_warehouse_is_what_the_code_takes_it_for(warehouse: Engine) -> None:
-    held = MetaData()
-    held.reflect(warehouse)
-    assert shape(held) == shape(metadata)
+    reflected = MetaData()
+    reflected.reflect(warehouse)
+    assert shape(reflected) == shape(metadata)
 
 
 @pytest.mark.usefixtures("own_database")
@@ -177,15 +177,6 @@ IN_FLIGHT = (
 IN_MAY = datetime(2041, 5, 6, tzinfo=UTC)
 
 
-def wait_for_a_lock(warehouse: Engine) -> None:
-    """Wait until somebody waits for a lock in this database."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    deadline = time.monotonic() + 30
-    while not value(warehouse, waiting):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.usefixtures("own_database")
 def test_a_load_that_meets_a_new_partition_is_tried_again(warehouse: Engine, warehouse_url: URL) -> None:
     loader, tries = connect(warehouse_url, schema=SCHEMA), []
@@ -198,8 +189,8 @@ def test_a_load_that_meets_a_new_partition_is_tried_again(warehouse: Engine, war
         with transaction(warehouse) as connection:
             add_partitions(connection, since=IN_MAY, until=IN_MAY)
             loading = worker.submit(in_transaction, loader, load)
-            wait_for_a_lock(warehouse)
-        loading.result(timeout=30)
+            wait_for_lock_waits(warehouse)
+        loading.result(timeout=DEADLINE_SECONDS)
     with transaction(warehouse) as connection:
         assert partitions(connection)["asset_changes_2041_05"] == 1
     assert len(tries) == 2
@@ -218,8 +209,8 @@ def test_a_row_in_flight_is_moved_to_the_new_partition(warehouse: Engine, wareho
         with transaction(warehouse) as connection:
             connection.execute(text(IN_FLIGHT))
             adding = worker.submit(add)
-            wait_for_a_lock(warehouse)
-        adding.result(timeout=30)
+            wait_for_lock_waits(warehouse)
+        adding.result(timeout=DEADLINE_SECONDS)
     with transaction(warehouse) as connection:
         found = partitions(connection)
     assert (found["asset_changes_2041_05"], found["asset_changes_default"]) == (1, 0)

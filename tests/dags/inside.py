@@ -63,7 +63,7 @@ def bag(*files: str) -> Any:
 
 def test_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, str]:
     """Run a DAG; return the state and the id of the run."""
-    files = {"asset_changes_discovery": "discovery.py", "asset_changes_replay": "replay.py"}
+    files = {f"asset_changes_{name}": f"{name}.py" for name in ("discovery", "lookup", "replay")}
     run = bag(files.get(dag_id, "channels.py")).dags[dag_id].test(run_conf=conf)
     return str(run.state), run.run_id
 
@@ -153,7 +153,7 @@ def parse_for_task(file: str, dag_id: str) -> list[str]:
 
 
 def hashes(*files: str) -> dict[str, str]:
-    """Return the hash by which Airflow tells one version of a DAG from another."""
+    """Return the hash by which Airflow distinguishes the versions of a DAG."""
     return {dag_id: said["hash"] for dag_id, said in parse(*files)["dags"].items()}
 
 
@@ -292,6 +292,12 @@ def imports_of_load_and_confirm(dag_id: str, prepared: Any) -> list[str]:
     """Load and confirm a prepared set; return which of the heavy libraries that took."""
     loaded = do_task(dag_id, "load", prepared)
     do_task(dag_id, "confirm", loaded)
+    return [name for name in ("pandas", "numpy") if name in sys.modules]
+
+
+def imports_of_catch_up(dag_id: str) -> list[str]:
+    """Catch up; return which of the heavy libraries that took."""
+    do_task(dag_id, "catch_up", None)
     return [name for name in ("pandas", "numpy") if name in sys.modules]
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from upath import UPath
 
 from tests.dags import inside
 from tests.dags.installation import GETTY, WAREHOUSE, Installation, getty_connection, warehouse_connection
+from tests.waiting import wait_until
 
 DISCOVERY, REPLAY = "asset_changes_discovery", "asset_changes_replay"
 CHANNEL = "asset_changes_editorial_image_3001"
@@ -182,7 +182,7 @@ def test_a_sigterm_lets_catch_up_finish_its_set_and_end_green(
     with Sandbox(changes_per_channel=3000, latency_ms=60, nastiness=0) as slow:
         connected.environment[GETTY] = getty_connection(slow)
         job = connected.start(inside.test_dag, CHANNEL, {"batch_size": 20})
-        _wait_until(lambda: len(slow.confirmed_ids(3001)) >= 4, job)
+        wait_until(lambda: len(slow.confirmed_ids(3001)) >= 4, what="a fourth confirmation", details=lambda: job.log)
         os.kill(job.pid, signal.SIGTERM)
         state, _ = job.result()
         confirmed = slow.confirmed_ids(3001)
@@ -193,13 +193,6 @@ def test_a_sigterm_lets_catch_up_finish_its_set_and_end_green(
     assert [change_set_id for (change_set_id,) in loaded] == confirmed
     assert 4 <= len(confirmed) < 150
     assert rows(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == [(0,)]
-
-
-def _wait_until(is_so: Any, job: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline, job.log
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +240,18 @@ def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installati
     prepared = connected.run(inside.do_task, CHANNEL, "transform", ref)
 
     imported = connected.run_afresh("imports_of_load_and_confirm", CHANNEL, prepared)
+
+    assert imported == []
+    assert len(sandbox.confirmed_ids(3001)) == 1
+
+
+def test_a_catch_up_transforms_no_set_that_is_loaded(connected: Installation, sandbox: Sandbox) -> None:
+    """A run died before it confirmed; Getty hands the same set out again."""
+    sandbox.append(3001, [change("1")])
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    connected.run(inside.do_task, CHANNEL, "load", connected.run(inside.do_task, CHANNEL, "transform", ref))
+
+    imported = connected.run_afresh("imports_of_catch_up", CHANNEL)
 
     assert imported == []
     assert len(sandbox.confirmed_ids(3001)) == 1

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from local_stack.services import marked_processes
 from local_stack.stack import free_port
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy import create_engine, text
+
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -80,11 +81,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 400
-        while "It stays up" not in output.read_text():
+
+        def is_up() -> bool:
             assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.5)
+            return "It stays up" in output.read_text()
+
+        wait_until(is_up, what="the stack", seconds=600, pause=0.5, details=output.read_text)
         [sandbox] = re.findall(r"a local Getty, at (\S+) \.\.\.", output.read_text())
         yield RunningStack(f"http://127.0.0.1:{port}", state_dir, sandbox)
     finally:

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from sqlalchemy import text
 
 from tests.e2e.test_e2e_sync import PROJECT, make_run, state_dir, truth_of, warehouse_of
 from tests.e2e.truth import assert_equals
+from tests.waiting import wait_until
 
 __all__ = ["state_dir"]  # the fixture
 
@@ -44,9 +44,9 @@ def test_a_backfill_rebuilds_truncated_tables_once(state_dir: Path) -> None:
     with running_stack(state_dir, options) as airflow:
         before = len(reports(state_dir))
         backfill(airflow, yesterday)
-        wait_until(lambda: len(reports(state_dir)) == before + 4, "the backfill")
+        wait_until(lambda: len(reports(state_dir)) == before + 4, what="the backfill", seconds=600, pause=2)
         backfill(airflow, yesterday)
-        wait_until(lambda: len(reports(state_dir)) == before + 8, "the second backfill")
+        wait_until(lambda: len(reports(state_dir)) == before + 8, what="the second backfill", seconds=600, pause=2)
     first, second = reports(state_dir)[before : before + 4], reports(state_dir)[before + 4 :]
     assert marked_processes(state_dir) == []
 
@@ -83,7 +83,8 @@ def running_stack(state_dir: Path, options: str) -> Iterator[Path]:
             [sys.executable, "-m", "local_stack"], cwd=PROJECT, env=environment, stdout=log, stderr=log
         )
         try:
-            wait_until(lambda: "It stays up" in (state_dir / "second.log").read_text(), "the stack")
+            log_file = state_dir / "second.log"
+            wait_until(lambda: "It stays up" in log_file.read_text(), what="the stack", seconds=600)
             yield state_dir / "bin" / "airflow"
         finally:
             stack.send_signal(signal.SIGINT)
@@ -97,12 +98,12 @@ def backfill(airflow: Path, day: date) -> None:
 
     def is_created() -> bool:
         done = subprocess.run(
-            [str(airflow), "backfill", "create", *span], capture_output=True, text=True, timeout=120, check=False
+            [str(airflow), "backfill", "create", *span], capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0 or "AlreadyRunningBackfill" in done.stderr, done.stdout + done.stderr
         return done.returncode == 0
 
-    wait_until(is_created, "the end of the backfill before")
+    wait_until(is_created, what="the end of the backfill before", seconds=600, pause=2)
 
 
 def reports(state_dir: Path) -> list[dict[str, int]]:
@@ -115,10 +116,3 @@ def reports(state_dir: Path) -> list[dict[str, int]]:
             if entry["event"].startswith("Done. Returned value was: {"):
                 returned.append((entry["timestamp"], ast.literal_eval(entry["event"].partition(": ")[2])))
     return [report for _, report in sorted(returned, key=lambda each: each[0])]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    ends = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < ends, f"{what} was not there after three minutes"
-        time.sleep(2)

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import time
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import requests
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.e2e.browser import RunningStack, browser, login, looking, stack
+from tests.waiting import wait_until
 
 __all__ = ["browser", "login", "stack"]
 pytestmark = pytest.mark.e2e
@@ -161,10 +161,8 @@ def test_the_report_and_its_csv_count_every_delete(stack: RunningStack, browser:
 def test_a_broken_channel_comes_first_with_its_next_step(stack: RunningStack, browser: Browser, login: Any) -> None:
     requests.post(f"{stack.sandbox}/_sandbox/retire", json={"channel_id": 3002}, timeout=30).raise_for_status()
     run_id = stack.api("POST", f"dags/{BROKEN}/dagRuns", {"logical_date": None})["dag_run_id"]
-    deadline = time.monotonic() + 180
-    while stack.api("GET", f"dags/{BROKEN}/dagRuns/{run_id}")["state"] != "failed":
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    run = f"dags/{BROKEN}/dagRuns/{run_id}"
+    wait_until(lambda: stack.api("GET", run)["state"] == "failed", what="the end of the run", seconds=600, pause=1)
     with looking(browser, stack, login, viewport={"width": 1280, "height": 720}) as page:
         page.goto(f"{stack.address}/asset-changes/")
         expect(page.get_by_role("heading", level=1)).to_have_text("Creative Image (3002) is broken")
@@ -222,8 +220,10 @@ def test_the_form_of_a_replay_takes_the_channels_line_by_line(
         with page.expect_response(lambda answer: answer.request.method == "POST" and "dagRuns" in answer.url) as made:
             page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
         run_id = made.value.json()["dag_run_id"]
-    deadline = time.monotonic() + 180
-    while (state := stack.api("GET", f"dags/asset_changes_replay/dagRuns/{run_id}")["state"]) != "success":
-        assert state in ("queued", "running")
-        assert time.monotonic() < deadline
-        time.sleep(1)
+
+    def is_done() -> bool:
+        state = stack.api("GET", f"dags/asset_changes_replay/dagRuns/{run_id}")["state"]
+        assert state in ("queued", "running", "success")
+        return bool(state == "success")
+
+    wait_until(is_done, what="the end of the replay", seconds=600, pause=1)

@@ -5,10 +5,10 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from os import environ, killpg
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.services import marked_processes
 from local_stack.stack import free_port
+
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tour.md")
@@ -212,6 +214,13 @@ class Reader:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def sees(self, command: str, check: Shows) -> bool:
+        """Whether what comes back is what the page shows; where it may still come, it is typed again."""
+        output = self.types(command)
+        found = re.search(check.pattern, output)
+        assert found or check.again, f"{command} printed {output!r}"
+        return bool(found)
+
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
@@ -228,11 +237,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     try:
         shown = CHECKS["make run"]
         assert isinstance(shown, Shows)
-        deadline = time.monotonic() + 400
-        while not re.search(shown.pattern, output.read_text()):
+
+        def is_shown() -> bool:
             assert make.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
-            time.sleep(0.5)
+            return bool(re.search(shown.pattern, output.read_text()))
+
+        wait_until(is_shown, what="what make run shows", seconds=600, pause=0.5, details=output.read_text)
         yield Reader(state_dir)
     finally:
         with suppress(ProcessLookupError):
@@ -249,8 +259,7 @@ def test_the_commands_show_what_the_pages_say(reader: Reader) -> None:
         check = CHECKS.get(command)
         if command == "make run" or not isinstance(check, Shows):
             continue
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not re.search(check.pattern, output := reader.types(command)):
-            assert check.again, f"{command} printed {output!r}"
-            assert time.monotonic() < deadline, f"{command} still prints {output!r}"
-            time.sleep(1)
+        wait_until(
+            partial(reader.sees, command, check), what=f"what {command} shows", seconds=TIMEOUT_SECONDS, pause=1,
+            details=partial(reader.types, command),
+        )  # fmt: skip

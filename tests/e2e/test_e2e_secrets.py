@@ -70,7 +70,7 @@ def run(getty: Sandbox, state_dir: Path, output: Path) -> set[str]:
     seen: set[str] = set()
     with output.open("wb") as log:
         job = subprocess.Popen([MAKE, "run"], cwd=PROJECT, env=os.environ | variables, stdout=log, stderr=log)
-        until = time.monotonic() + 400
+        until = time.monotonic() + 600
         while job.poll() is None and time.monotonic() < until:
             seen |= {" ".join(command) for command in commands(job.pid, state_dir)}
             time.sleep(0.2)

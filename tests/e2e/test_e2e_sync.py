@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,10 +90,8 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("sandbox_options", SHAPES.values(), ids=SHAPES)
 def test_the_warehouse_equals_the_truth_once_caught_up(state_dir: Path, sandbox_options: str) -> None:
-    started = time.monotonic()
     done = make_run(state_dir, UNTIL_CAUGHT_UP="1", SANDBOX_OPTIONS=sandbox_options)
     assert done.returncode == 0, done.stdout
-    assert time.monotonic() - started < 300
     assert marked_processes(state_dir) == []
 
     truth = truth_of(state_dir, sandbox_options)

@@ -24,6 +24,7 @@ from local_stack.services import marked_processes
 from local_stack.stack import free_port
 from sqlalchemy import URL, Engine, create_engine, text
 
+from tests import waiting
 from tests.cluster import compose_file
 from tests.cluster.container import Container
 from tests.cluster.postgres import TcpPostgres
@@ -180,7 +181,7 @@ class Watch:
         return False
 
     def is_caught_up(self) -> bool:
-        """Whether all four channels are, and no run goes on."""
+        """Whether all four channels are, and no run is running."""
         self.cluster.check()
         at_end = [each.is_caught_up(self.since) for each in self.warehouse.channels()] == [True] * 4
         return at_end and not any(self.airflow.active_runs(each.dag_id) for each in self.warehouse.channels())
@@ -281,7 +282,4 @@ def warehouse_of(outside: Outside) -> Iterator[Engine]:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Wait for what must come."""
-    ends = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < ends, f"{what} did not come in {TIMEOUT_SECONDS} seconds"
-        time.sleep(0.5)
+    waiting.wait_until(condition, what=what, seconds=TIMEOUT_SECONDS, pause=0.5)

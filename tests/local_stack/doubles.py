@@ -31,6 +31,8 @@ class Airflow:
     due: list[bool] = field(default_factory=list)
     triggered: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    dags: set[str] = field(default_factory=set)
+    unpaused: list[str] = field(default_factory=list)
 
     def active_runs(self, dag_id: str) -> dict[str, datetime | None]:
         return dict(self.active)
@@ -47,6 +49,12 @@ class Airflow:
     def trigger(self, dag_id: str) -> str:
         self.triggered.append(dag_id)
         return "manual__1"
+
+    def dag_ids(self) -> set[str]:
+        return self.dags
+
+    def unpause(self, dag_id: str) -> None:
+        self.unpaused.append(dag_id)
 
     def end_run(self, dag_id: str, run_id: str) -> None:
         self.ended.append(run_id)

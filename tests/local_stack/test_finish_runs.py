@@ -1,6 +1,6 @@
 """The end of `make run UNTIL_CAUGHT_UP=1`: nothing new comes, and what runs may end."""
 
-import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,12 +23,13 @@ def stack(sandbox: Sandbox, active: list[bool]) -> Any:
 
 
 def test_active_runs_end_while_the_sandbox_is_silent() -> None:
-    with Sandbox(changes_per_channel=0, trickle_per_minute=6000) as sandbox:
+    now = [datetime.now(UTC)]
+    with Sandbox(changes_per_channel=0, trickle_per_minute=60, clock=lambda: now[0]) as sandbox:
         active = [True, True, False, True]
         assert finish_runs(stack(sandbox, active)) == [CHANNEL]
         assert active == [True]
         made = sandbox.progress()
-        time.sleep(0.1)  # ten messages, were it not silent
+        now[0] += timedelta(minutes=1)  # 60 messages, were it not silent
         assert sandbox.progress() == made
 
 

@@ -27,7 +27,7 @@ def call(command: list[str], **variables: str) -> subprocess.CompletedProcess[st
         env={**inherited, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
 

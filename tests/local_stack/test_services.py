@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import pytest
 from local_stack.errors import StackError
 from local_stack.services import Services, marked_processes, stop_left_behind
 
+from tests.waiting import wait_until
+
 # A service with a child in a process group of its own, one in a session of its own, both deaf to SIGTERM.
 STUBBORN = """
 import os, signal, sys, time
@@ -19,11 +20,11 @@ for leave in (os.setpgrp, os.setsid):
     if os.fork() == 0:
         leave()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(60)
+        time.sleep(600)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
-SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
+SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"
 
 
 @pytest.fixture
@@ -35,8 +36,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 def start_ready(services: Services, name: str, program: str) -> int:
     service = services.start(name, [sys.executable, "-c", program])
-    while "ready" not in service.log.read_text():
-        time.sleep(0.01)
+    wait_until(lambda: "ready" in service.log.read_text(), what=f"{name}, ready", details=service.log.read_text)
     return service.process.pid
 
 

@@ -34,7 +34,7 @@ def test_the_next_worker_finishes_what_a_killed_one_left(history: Histories, way
     work = partial(catch_up, batch_size=2, minutes=1) if way == "catch_up" else run
     history.faults.arm(point)
     with pytest.raises(Killed):
-        work(history.workers["first"].steps)
+        work(history.workers["first"].context)
     history.check()
 
 

@@ -120,7 +120,7 @@ class Histories(World, RuleBasedStateMachine):
         self.getty.spelling, self.getty.grows = spelling, grows
         self.workers[name].forget()
         with self.with_fault(name, fault):
-            run(self.workers[name].steps)
+            run(self.workers[name].context)
 
     @rule(
         name=worker_names,
@@ -132,7 +132,7 @@ class Histories(World, RuleBasedStateMachine):
         self.getty.spelling, self.getty.grows = spelling, False
         self.workers[name].forget()
         with self.with_fault(name, fault, nth=nth):
-            assert catch_up(self.workers[name].steps, batch_size=3, minutes=1).is_caught_up
+            assert catch_up(self.workers[name].context, batch_size=3, minutes=1).is_caught_up
 
     @rule(name=worker_names, rival=worker_names, fault=st.none() | st.sampled_from(CONFIRM), spelling=spellings)
     def one_fetches_while_the_other_confirms(self, name: str, rival: str, fault: str | None, spelling: str) -> None:

@@ -74,7 +74,7 @@ class CountingArchive(FaultyArchive):
 class Worker:
     """A worker, how far it is with its change set, and what it has of it in memory."""
 
-    steps: ChannelContext
+    context: ChannelContext
     stage: str = "idle"
     received: ReceivedSet | None = None
     requested_at: datetime = field(default=DAY)
@@ -91,10 +91,10 @@ class World:
         self.warehouse, self.faults = warehouse, faults
         self.getty = InMemoryGetty(channels=CHANNELS, on_confirm=self.check_loaded)
         self.archive, self.elsewhere = (CountingArchive(root / name, faults) for name in ("archive", "elsewhere"))
-        self.workers = {name: Worker(self._steps(channel_id)) for name, channel_id in WORKERS.items()}
+        self.workers = {name: Worker(self._context(channel_id)) for name, channel_id in WORKERS.items()}
         self.empty()
 
-    def _steps(self, channel_id: int) -> ChannelContext:
+    def _context(self, channel_id: int) -> ChannelContext:
         return ChannelContext(
             channel=CHANNELS[channel_id],
             source=FaultySource(WorkerClient(self.getty), self.faults),
@@ -107,7 +107,7 @@ class World:
         """It shares the warehouse with the first worker and has an archive of its own."""
         self.getty.never_grows = True
         second = self.workers["second"]
-        second.steps = replace(second.steps, archive=self.elsewhere)
+        second.context = replace(second.context, archive=self.elsewhere)
 
     # What workers and operators do.
 
@@ -145,30 +145,30 @@ class World:
     def next_step(self, name: str, *, from_archive: bool = False) -> None:
         """Let a worker do the next step of its change set."""
         worker = self.workers[name]
-        steps, received, stage = worker.steps, worker.received, worker.stage
+        context, received, stage = worker.context, worker.received, worker.stage
         if stage == "idle":
-            worker.requested_at = steps.clock()
-            worker.received = request_and_archive(steps, batch_size=2)
+            worker.requested_at = context.clock()
+            worker.received = request_and_archive(context, batch_size=2)
             worker.stage = "delivered"
         elif stage == "delivered":
             worker.received = in_transaction(
-                steps.warehouse, partial(record_in_ledger, context=steps, received=received)
+                context.warehouse, partial(record_in_ledger, context=context, received=received)
             )
             worker.stage = "recorded"
         elif stage == "recorded":
             assert worker.requested_at
-            reconcile_confirmations(steps, received, asked_at=worker.requested_at)
+            reconcile_confirmations(context, received, asked_at=worker.requested_at)
             worker.stage = "reconciled" if received else "idle"
         elif received and stage == "reconciled":
             if self.is_due(received):  # a set that is not loaded is not confirmed, whoever asks
                 with pytest.raises(NotLoaded):
-                    confirm(steps, received.ref)
-            load(steps, received.ref, None if from_archive else prepared_from(steps, received))
+                    confirm(context, received.ref)
+            load(context, received.ref, None if from_archive else prepared_from(context, received))
             worker.stage = "loaded"
         elif received:
             worker.forget()
             try:
-                confirm(steps, received.ref)
+                confirm(context, received.ref)
             except NotLoaded:  # a longer delivery made the set due for loading again
                 assert self.is_due(received)
 
@@ -186,7 +186,7 @@ class World:
             while worker.stage != "idle":
                 self.next_step(name)
         for worker in self.workers.values():
-            assert catch_up(worker.steps, batch_size=3, minutes=1).is_caught_up
+            assert catch_up(worker.context, batch_size=3, minutes=1).is_caught_up
         self.check()
         assert not self.rows("SELECT FROM change_sets WHERE loaded_at IS NULL OR confirmed_at IS NULL")
         for archive in (self.archive, self.elsewhere):
@@ -261,13 +261,13 @@ class World:
             return [dict(row._mapping) for row in connection.execute(text(query), values)]
 
 
-def prepared_from(steps: ChannelContext, received: ReceivedSet) -> PreparedSet:
+def prepared_from(context: ChannelContext, received: ReceivedSet) -> PreparedSet:
     """The rows of a received set, from memory."""
-    return transform(received.deliveries, channel=steps.channel, ref=received.ref)
+    return transform(received.deliveries, channel=context.channel, ref=received.ref)
 
 
-def run(steps: ChannelContext) -> None:
+def run(context: ChannelContext) -> None:
     """Do what the tasks of one run do: fetch, load, confirm."""
-    if fetched := fetch(steps, batch_size=2):
-        load(steps, fetched)
-        confirm(steps, fetched)
+    if ref := fetch(context, batch_size=2):
+        load(context, ref)
+        confirm(context, ref)

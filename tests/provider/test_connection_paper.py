@@ -87,7 +87,7 @@ def test_airflows_command_tests_a_connection_added_by_a_shell(
         env=base_environment(airflow.home) | dict([setting.split("=")]),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert "Connection success!" in tested.stdout

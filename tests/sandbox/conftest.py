@@ -27,10 +27,10 @@ class Reader:
 
     def token(self, **form: str) -> requests.Response:
         client = {"client_id": self.sandbox.client_id, "client_secret": self.sandbox.client_secret}
-        return requests.post(self.sandbox.token_url, data=client | form, timeout=5)
+        return requests.post(self.sandbox.token_url, data=client | form, timeout=60)
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, self.sandbox.url + path, timeout=5, allow_redirects=False, **options)
+        return self.session.request(method, self.sandbox.url + path, timeout=60, allow_redirects=False, **options)
 
     def channels(self) -> requests.Response:
         return self.send("GET", f"{PATH}/channels")

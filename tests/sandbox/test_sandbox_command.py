@@ -46,7 +46,7 @@ def test_it_serves_says_where_and_ends_cleanly_on_a_signal(number: signal.Signal
         assert connection["host"] == url
         assert connection["extra"]["token_url"] == f"{url}/oauth2/token"
         process.send_signal(number)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 
@@ -58,11 +58,11 @@ def test_a_killed_sandbox_keeps_its_sets_and_confirmations(tmp_path: Path) -> No
     bodies = []
     for _ in range(3):
         with serving(*arguments) as (_process, url):  # ends with SIGKILL
-            token = requests.post(f"{url}/oauth2/token", data=form, timeout=5).json()["access_token"]
+            token = requests.post(f"{url}/oauth2/token", data=form, timeout=60).json()["access_token"]
             headers["Authorization"] = f"Bearer {token}"
-            bodies.append(requests.put(url + path, params=asked, headers=headers, timeout=5).json())
+            bodies.append(requests.put(url + path, params=asked, headers=headers, timeout=60).json())
             if len(bodies) == 2:
-                gone = requests.delete(f"{url}{path}/{bodies[0]['change_set_id']}", headers=headers, timeout=5)
+                gone = requests.delete(f"{url}{path}/{bodies[0]['change_set_id']}", headers=headers, timeout=60)
                 assert gone.status_code == 200
     assert bodies[0] == bodies[1]
     assert int(bodies[2]["change_set_id"]) == int(bodies[0]["change_set_id"]) + 1
@@ -97,19 +97,47 @@ def test_a_message_of_ones_own_is_handed_out_as_it_was_given(
         command.main(["append", "3001", "no JSON"])
 
 
+def test_assets_are_deleted_vanish_and_change_by_command(
+    opened: OpenSandbox, change: MakeChange, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = opened()
+    monkeypatch.setenv("GETTY_SANDBOX", reader.sandbox.url)
+    reader.sandbox.append(3001, [change("1"), change("2"), change("3")])
+    reader.read()
+    for arguments, result in [
+        (["metadata", "1", '{"caption": "Mine"}'], None),
+        (["vanish", "2"], ["2"]),
+        (["delete", "3"], ["3"]),
+        (["delete", "--count", "1"], ["1"]),
+        (["vanish", "--back", "2"], ["2"]),
+    ]:
+        if arguments[0] == "delete" and "--count" in arguments:
+            assert reader.sandbox.truth()["metadata"]["1"]["caption"] == "Mine"
+            assert reader.sandbox.truth()["metadata"]["2"] is None
+        assert command.main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["result"] == result
+    assert [(each["id"], each["asset_lifecycle"]) for each in reader.read()] == [("3", "Delete"), ("1", "Delete")]
+    assert reader.sandbox.truth()["metadata"]["2"]["id"] == "2"
+    assert command.main(["delete", "1"]) == 1
+    assert "There is no asset '1' to delete." in capsys.readouterr().err
+    assert command.main(["fail", "503", "--operation", "lookup"]) == 0
+    assert reader.channels().status_code == 200
+    assert reader.send("GET", "/v3/images?ids=2").status_code == 503
+
+
 def test_feeds_are_steered_over_http(opened: OpenSandbox, change: MakeChange) -> None:
     reader = opened()
     steer = f"{reader.sandbox.url}/_sandbox"
     appended = {"channel_id": 3001, "messages": [change()]}
-    assert requests.post(f"{steer}/append", json=appended, timeout=5).status_code == 200
+    assert requests.post(f"{steer}/append", json=appended, timeout=60).status_code == 200
     assert len(reader.read()) == 1
-    assert requests.post(f"{steer}/retire", json={"channel_id": 3001}, timeout=5).status_code == 200
+    assert requests.post(f"{steer}/retire", json={"channel_id": 3001}, timeout=60).status_code == 200
     assert reader.put().status_code == 404
-    assert requests.post(f"{steer}/revoke", timeout=5).status_code == 200
+    assert requests.post(f"{steer}/revoke", timeout=60).status_code == 200
     assert reader.channels().status_code == 401
-    assert requests.get(f"{steer}/requests", timeout=5).json()[-1]["status"] == 401
-    assert "GET /_sandbox/truth" in requests.get(f"{steer}/nothing", timeout=5).json()["message"]
-    assert requests.post(f"{steer}/retire", json={"channel_id": 1}, timeout=5).json() == {
+    assert requests.get(f"{steer}/requests", timeout=60).json()[-1]["status"] == 401
+    assert "GET /_sandbox/truth" in requests.get(f"{steer}/nothing", timeout=60).json()["message"]
+    assert requests.post(f"{steer}/retire", json={"channel_id": 1}, timeout=60).json() == {
         "message": "There is no channel 1."
     }
 

@@ -142,9 +142,9 @@ def test_a_forced_fault_waits_for_its_channel_and_operation(reader: Reader) -> N
 
 def test_a_fault_can_be_forced_over_http(reader: Reader) -> None:
     url = f"{reader.sandbox.url}/_sandbox/faults"
-    assert requests.post(url, json={"mode": "503", "channel_id": 3001, "times": 1}, timeout=5).ok
+    assert requests.post(url, json={"mode": "503", "channel_id": 3001, "times": 1}, timeout=60).ok
     assert reader.put().status_code == 503
-    refused = requests.post(url, json={"mode": "gremlins"}, timeout=5)
+    refused = requests.post(url, json={"mode": "gremlins"}, timeout=60)
     assert refused.status_code == 400
     assert "gremlins" in refused.json()["message"]
 

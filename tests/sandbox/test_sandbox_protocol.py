@@ -32,7 +32,7 @@ def test_credentials_may_come_as_basic_authentication(opened: OpenSandbox) -> No
         sandbox.token_url,
         data={"grant_type": "client_credentials"},
         auth=(sandbox.client_id, "with%3Acolon%20and%20%25"),
-        timeout=5,
+        timeout=60,
     )
     assert answer.status_code == 200
 

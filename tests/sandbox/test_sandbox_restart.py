@@ -54,6 +54,25 @@ def test_messages_after_the_backlog_survive_too(start_again: OpenSandbox, change
     assert [m["id"] for m in reader.read()] == ["2", "3"]
 
 
+def test_what_vanished_or_was_chosen_survives(start_again: OpenSandbox, change: MakeChange) -> None:
+    options = {"changes_per_channel": 0, "unlicensed_share": 0.3}
+    reader = start_again(**options)
+    reader.sandbox.append(3001, [change(str(n)) for n in range(40)])
+    reader.read()
+    licensed = {each for each, found in reader.sandbox.truth()["metadata"].items() if found}
+    vanished, chosen, deleted = sorted(licensed)[:3]
+    reader.sandbox.vanish([vanished])
+    reader.sandbox.override_metadata(chosen, {"caption": "\ud800"})
+    reader.sandbox.delete([deleted])
+    truth = reader.sandbox.truth()["metadata"]
+    reader = start_again(**options)
+    assert reader.sandbox.truth()["metadata"] == truth
+    assert (truth[vanished], truth[chosen]["caption"], truth[deleted]) == (None, "\ud800", None)
+    assert [each["id"] for each in reader.read()] == [deleted]
+    shrunk = start_again(**options | {"unlicensed_share": 0.6}).sandbox.truth()["metadata"]
+    assert {each for each, found in shrunk.items() if found} < licensed
+
+
 def test_a_trickle_continues_after_a_restart(start_again: OpenSandbox) -> None:
     now = [datetime.now(UTC)]
     options = {"changes_per_channel": 0, "trickle_per_minute": 60, "clock": lambda: now[0]}

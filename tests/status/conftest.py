@@ -5,8 +5,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -18,6 +18,8 @@ from asset_changes.warehouse.engine import connect
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.stack import free_port
 from sqlalchemy import URL, Engine, text
+
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 CHANNELS = [
@@ -73,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
     log = home / "server.log"
     with log.open("wb") as output:
         for command in (["db", "migrate"], ["dags", "reserialize"]):
-            subprocess.run([*airflow, *command], env=environment, stdout=output, stderr=output, check=True, timeout=180)
+            subprocess.run([*airflow, *command], env=environment, stdout=output, stderr=output, check=True, timeout=600)
         process = subprocess.Popen(
             [*airflow, "api-server"], env=environment, stdout=output, stderr=output, start_new_session=True
         )
@@ -83,7 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
     finally:
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
 
@@ -113,19 +115,20 @@ def _environment(home: Path, address: str) -> dict[str, str]:
 def _logged_in(user: str, address: str, process: "subprocess.Popen[bytes]", log: Path) -> requests.Session:
     session = requests.Session()
     session.trust_env = False
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            answer = session.post(
-                f"{address}/auth/token", json={"username": user, "password": "a password"}, timeout=10
-            )
-        except requests.ConnectionError:
-            time.sleep(0.5)
-            continue
-        # A browser carries it as a cookie.
-        session.cookies.set("_token", answer.json()["access_token"])
-        return session
-    raise AssertionError(f"the server did not start:\n{log.read_text()[-3000:]}")
+
+    def end_of_log() -> str:
+        return log.read_text()[-3000:]
+
+    def token() -> str | None:
+        assert process.poll() is None, f"the server did not start:\n{end_of_log()}"
+        login = {"username": user, "password": "a password"}
+        with suppress(requests.ConnectionError):
+            return str(session.post(f"{address}/auth/token", json=login, timeout=60).json()["access_token"])
+        return None
+
+    found = wait_until(token, what="the API server", seconds=600, pause=0.5, details=end_of_log)
+    session.cookies.set("_token", found or "")  # as a browser carries it
+    return session
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def _printed(tmp_path_factory: pytest.TempPathFactory, program: str, *arguments:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     return done.stdout.splitlines()[-1]
 

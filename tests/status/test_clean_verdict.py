@@ -78,6 +78,7 @@ def outranked(warehouse: Engine) -> None:
 @pytest.mark.parametrize(
     ("happened", "check", "count"),
     [
+        (partial(channel_was, discovered_at=NOW - 3 * DAY), "outside_record", 3),
         (late, "late", 1),
         (open_set, "not_loaded", 1),
         (partial(seeds.finding, kind="unreadable", at=NOW - HOUR), "unreadable", 1),
@@ -88,7 +89,7 @@ def outranked(warehouse: Engine) -> None:
         (partial(rejected, reason="unusable_id", asset_lifecycle="New"), "rejected", 1),
         (partial(rejected, reason="unknown_lifecycle", asset_lifecycle="Removed"), "rejected", 1),
         (partial(seeds.gap, days=0.2), "unread", 1),
-        (partial(channel_was, last_checked_at=None, caught_up_at=None, discovered_at=NOW), "without_reader", 1),
+        (partial(seeds.channel, channel_id=3002, last_checked_at=None, discovered_at=NOW), "without_reader", 1),
         (partial(channel_was, missing_since=NOW), "missing_channels", 1),
         (partial(channel_was, retired_at=NOW - HOUR, last_checked_at=NOW - HOUR), "unread", 1),
         (confirmed_by_somebody_else, "confirmed_elsewhere", 1),
@@ -183,7 +184,7 @@ def test_a_paused_dag_is_a_channel_without_a_reader(warehouse: Engine) -> None:
 
 def test_a_new_installation_has_no_overdue_replay(warehouse: Engine) -> None:
     seeds.channel(warehouse, discovered_at=NOW - DAY, replayed_at=None)
-    assert found(warehouse) == []
+    assert found(warehouse, Span(first=(NOW - DAY).date(), last=SPAN.last, within=HOUR)) == []
 
 
 def test_a_delete_that_came_later_and_won_is_not_outranked(warehouse: Engine) -> None:

@@ -1,15 +1,15 @@
 """What the page says of a channel that is not right: reason, since when, next step, and where that starts."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, text
 
 from tests.status.conftest import AirflowServer, words
 from tests.status.seeds import DAY, HOUR, NOW, alert, channel
+from tests.waiting import wait_until
 
 IMAGES = "asset_changes_editorial_image_3001"
 
@@ -109,9 +109,9 @@ def test_a_channel_is_red_since_the_first_failure_in_a_row(page: AirflowServer, 
     channel(warehouse)
     for name, state in (("red_1", "failed"), ("green", "success"), ("red_2", "failed")):
         runs.end(name, state)
-    time.sleep(1)
-    runs.end("red_3", "failed")
     first = datetime.fromisoformat(page.ask("GET", f"dags/{IMAGES}/dagRuns/red_2").json()["end_date"])
+    wait_until(lambda: datetime.now(UTC) - first > timedelta(seconds=1), what="the next second, which the page shows")
+    runs.end("red_3", "failed")
     assert f"Its newest run has failed. Since {first:%Y-%m-%d %H:%M:%S} UTC." in words(page.get("").text)
 
 

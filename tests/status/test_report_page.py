@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import socket
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
@@ -17,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from tests.status.conftest import AirflowServer, words
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion
+from tests.waiting import wait_for_lock_waits, wait_until
 
 GOOD = "Clean. All 1 Deletes were applied within 1 h of their arrival, and nothing speaks against these days. Days are"
 
@@ -187,19 +187,16 @@ def test_a_download_that_is_cut_short_leaves_no_connection(page: AirflowServer, 
     with warehouse.begin() as connection:
         # The query waits, so that nothing is sent before all of them have left.
         connection.execute(text("LOCK TABLE deletions IN ACCESS EXCLUSIVE MODE"))
-        for _ in range(5):
+        for number in range(1, 6):
             with socket.create_connection((host, int(port))) as reader:
                 reader.sendall(request.encode())
-                time.sleep(0.5)
+                wait_for_lock_waits(warehouse, sessions=number)
     others = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         " AND application_name = 'asset_changes'"
     )
-    deadline = time.monotonic() + 20
     with warehouse.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while (left := connection.scalar(others)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-    assert left == 0
+        wait_until(lambda: connection.scalar(others) == 0, what="the end of the last connection")
 
 
 def test_a_span_that_ends_before_it_begins_is_refused(page: AirflowServer) -> None:
@@ -211,3 +208,10 @@ def test_a_span_that_ends_before_it_begins_is_refused(page: AirflowServer) -> No
 def test_a_span_that_no_feed_can_have_is_refused(page: AirflowServer, days: str) -> None:
     answer = page.get(f"compliance?{days}")
     assert (answer.status_code, "outside the years 2000 to 2199" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize("query", ["from=2026-13-01", "from=", "theme=blue"])
+def test_a_parameter_that_cannot_be_read_gets_a_page(page: AirflowServer, query: str) -> None:
+    answer = page.get(f"compliance?{query}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "text/html; charset=utf-8")
+    assert f"422 {query.split('=')[0]}: " in words(answer.text)

@@ -122,7 +122,7 @@ def unread_feed(context: ChannelContext, sandbox: Sandbox) -> Feed:
 
 @pytest.fixture
 def feed(unread_feed: Feed) -> Feed:
-    """Channel 3001, discovered and caught up a moment ago."""
+    """Channel 3001, discovered and caught up a second ago."""
     unread_feed.says("New")
     unread_feed.catch_up()
     return unread_feed

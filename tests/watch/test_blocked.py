@@ -1,8 +1,7 @@
 """A load that waits: for a lock of somebody else, or inside its transaction; the alert says for whom."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,6 +12,7 @@ from asset_changes.warehouse.engine import connect
 from sqlalchemy import Connection, Engine, text
 
 from tests.conftest import SCHEMA
+from tests.waiting import DEADLINE_SECONDS, wait_for_lock_waits
 from tests.watch.conftest import Feed, Watchdog
 
 LATER = timedelta(minutes=11)
@@ -46,27 +46,12 @@ def catching_up(feed: Feed) -> Iterator[None]:
     context = replace(feed.context, warehouse=connect(url, schema=SCHEMA, application_name=name))
     feed.says("Delete")
     done: list[bool] = []
-    thread = threading.Thread(target=lambda: done.append(catch_up(context, batch_size=100, minutes=1).is_caught_up))
+    thread = threading.Thread(target=lambda: done.append(catch_up(context, batch_size=100, minutes=10).is_caught_up))
     thread.start()
     yield
-    thread.join(timeout=30)
+    thread.join(timeout=DEADLINE_SECONDS)
     context.warehouse.dispose()
     assert done == [True]
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def is_waiting(warehouse: Engine) -> bool:
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    with warehouse.connect() as connection:  # a transaction of its own: Postgres keeps its answer until it ends
-        return bool(connection.scalar(waiting))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +66,7 @@ def test_a_delete_that_waits_for_a_lock_names_its_holder(
 ) -> None:
     psql.connection.execute(text(lock))
     with catching_up(feed):
-        wait_until(lambda: is_waiting(feed.context.warehouse))
+        wait_for_lock_waits(feed.context.warehouse)
         watchdog.watch()
         assert watchdog.messages == []
         watchdog.watch(later=LATER)

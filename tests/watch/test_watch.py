@@ -188,7 +188,7 @@ def test_what_getty_sent_cannot_become_markup(feed: Feed, watchdog: Watchdog) ->
 def minutes(watched: MonitorResult) -> tuple[int | None, ...]:
     """Lag and time without an answer of the only channel."""
     (only,) = watched.readings
-    return tuple(None if each is None else round(each / 60) for each in (only.lag_seconds, only.unchecked_seconds))
+    return tuple(None if each is None else int(each // 60) for each in (only.lag_seconds, only.unchecked_seconds))
 
 
 def test_a_channel_that_nobody_reads_has_a_lag_that_grows(feed: Feed, watchdog: Watchdog) -> None:

@@ -526,7 +526,7 @@ def test_a_collector_receives_every_metric_with_its_tags(airflow: Installation) 
         }
         # An interpreter of its own: Airflow chooses its backend when it is imported.
         send = "import airflow; from tests.watch import inside; inside.export_metrics()"
-        subprocess.run([sys.executable, "-c", send], env=environment, timeout=120, check=True)
+        subprocess.run([sys.executable, "-c", send], env=environment, timeout=600, check=True)
     ours = {name: points for name, points in collector.points.items() if "asset_changes" in name}
     assert set(ours) == {f"airflow.{metric.name}" for metric in METRICS}
     for metric in METRICS:

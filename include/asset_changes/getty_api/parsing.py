@@ -284,7 +284,8 @@ def _channel(item: Any) -> Channel:
     fields = _named(item) if isinstance(item, Mapping) else {}
     number = id_text(fields.get("channel_id"))
     family, kind = canonical(fields.get("family")), canonical(fields.get("type"))
-    if not number or not _is_int32(number) or not family or not kind:
+    is_int32 = number is not None and number.isascii() and number.isdigit() and int(number) < 2**31
+    if number is None or not is_int32 or not family or not kind:
         raise UnreadableChangeSet(
             f"A channel in Getty's list is not understood: {json.dumps(item)[:300]}. It needs a channel id, an "
             "asset family and an asset type; no channel was changed."
@@ -297,10 +298,6 @@ def _channel(item: Any) -> Channel:
         lifecycles=storable(lifecycles) if isinstance(lifecycles, str) else None,
         started_at=parse_time(fields.get("started_at")),
     )
-
-
-def _is_int32(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < 2**31
 
 
 def _named(item: Mapping[str, Any]) -> dict[str, Any]:

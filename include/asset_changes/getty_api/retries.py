@@ -2,8 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
@@ -27,7 +26,8 @@ class Retries:
         self._retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
             wait=_wait,
-            stop=lambda state: _gives_up(state, seconds),
+            # Where the next try would begin after the limit: a long `Retry-After` is the task's to wait.
+            stop=lambda state: (state.seconds_since_start or 0.0) + state.upcoming_sleep > seconds,
             before_sleep=_log_retry,
             reraise=True,
         )
@@ -40,31 +40,19 @@ class Retries:
         numbers = itertools.count(1)
 
         def try_once() -> T:
-            with _context(what):
+            try:
                 return once(next(numbers))
+            except AssetChangesError as error:
+                error.args = (f"{what}: {error}",)  # the one place that says it, so that nobody below needs to know it
+                raise
 
         return self._retrying(try_once)
-
-
-@contextmanager
-def _context(what: str) -> Iterator[None]:
-    """Say in an error what was asked for: the one place that does, so that nobody below needs to know it."""
-    try:
-        yield
-    except AssetChangesError as error:
-        error.args = (f"{what}: {error}",)
-        raise
 
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, TransientError) else None
     return max(_backoff(state), asked or 0.0)
-
-
-def _gives_up(state: RetryCallState, seconds: float) -> bool:
-    """Stop where the next try would begin after the limit: a long `Retry-After` is the task's to wait."""
-    return (state.seconds_since_start or 0.0) + state.upcoming_sleep > seconds
 
 
 def _log_retry(state: RetryCallState) -> None:

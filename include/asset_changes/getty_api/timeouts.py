@@ -32,9 +32,9 @@ class TotalTimeout(TimeoutError):
 class _BoundedReads(io.RawIOBase):
     """Reads from a socket until a deadline; the wait for the next bytes gets shorter towards it."""
 
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket, timeout: float) -> None:
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, *, timeout: float, total: float) -> None:
         self._raw, self._connection, self._timeout = raw, connection, timeout
-        self._deadline = time.monotonic() + TIMEOUTS_PER_ANSWER * timeout
+        self._deadline = time.monotonic() + total
 
     def readable(self) -> bool:
         return True
@@ -57,22 +57,31 @@ class _BoundedReads(io.RawIOBase):
 
 
 class _BoundedAnswer(http.client.HTTPResponse):
+    timeouts: float
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         if timeout := sock.gettimeout():
-            self.fp = io.BufferedReader(_BoundedReads(self.fp.detach(), sock, timeout))
+            self.fp = io.BufferedReader(
+                _BoundedReads(self.fp.detach(), sock, timeout=timeout, total=self.timeouts * timeout)
+            )
 
 
 @cache
-def _bounded(connection: type[HTTPConnection]) -> type[HTTPConnection]:
-    return type(f"Bounded{connection.__name__}", (connection,), {"response_class": _BoundedAnswer})
+def _bounded(connection: type[HTTPConnection], *, timeouts: float) -> type[HTTPConnection]:
+    answer = type("BoundedAnswer", (_BoundedAnswer,), {"timeouts": timeouts})
+    return type(f"Bounded{connection.__name__}", (connection,), {"response_class": answer})
 
 
 class BoundedAdapter(HTTPAdapter):
     """What a session sends through so that each answer ends, of whatever host and whatever proxy."""
 
+    def __init__(self, *, timeouts_per_answer: float = TIMEOUTS_PER_ANSWER) -> None:
+        super().__init__()
+        self._timeouts = timeouts_per_answer
+
     def get_connection_with_tls_context(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the pool as requests finds it, with connections whose answers end."""
         pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
-        pool.ConnectionCls = _bounded(type(pool).ConnectionCls)
+        pool.ConnectionCls = _bounded(type(pool).ConnectionCls, timeouts=self._timeouts)
         return pool

@@ -79,6 +79,7 @@ def look_up(context: LookupContext, *, minutes: float, stops: Callable[[], bool]
         future.result()
     if all(holders):
         raise LeaseHeld("; ".join(map(str, holders)))
+    _warn_of_unasked_channels(context)
     counts = sum((loop.counts for loop in loops), AnswerCounts())
     return LookedUp(
         **vars(counts),
@@ -86,6 +87,14 @@ def look_up(context: LookupContext, *, minutes: float, stops: Callable[[], bool]
         calls=sum(loop.calls for loop in loops),
         is_daily_limit_reached=any(loop.is_daily_limit_reached for loop in loops),
     )
+
+
+def _warn_of_unasked_channels(context: LookupContext) -> None:
+    asked = frozenset().union(*context.connections.values())
+    with transaction(context.warehouse) as connection:
+        channel_ids = lookup_queue.other_channels(connection, asked)
+    if channel_ids:
+        log.warning("Assets of channels %s wait, and no connection asks about them.", ", ".join(map(str, channel_ids)))
 
 
 class ConnectionLoop:

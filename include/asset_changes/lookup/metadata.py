@@ -8,8 +8,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite
 from typing import Any
+
+import msgspec
 
 from asset_changes.getty_api.fields import folded, parse_time
 
@@ -20,6 +23,7 @@ _UNFIT = object()
 _REPLACEMENT = "\ufffd"
 _DEEPEST = 64
 _LONGEST_NUMBER = 1000  # in bits; Python refuses to spell the longest ones
+_folded = lru_cache(maxsize=1024)(folded)  # of the same few dozen keys
 _EARLIEST_YEAR = 2  # year 1 is how .NET writes that there is no date
 
 
@@ -40,35 +44,30 @@ class MetadataRow:
 
 def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
     """Return the row of an asset as Getty sent it; any JSON object has one."""
+    raw, text = _stored(found)
+    members, stored = _members(found), _members(raw)
     values: dict[str, Any] = {}
     unfit = []
-    for column, (kind, path) in _SOURCES.items():
-        value: Any = found
-        for name in path:
-            value = _member(value, name)
-        value = None if value is None else _READERS[kind](value)
+    for column, (kind, name, part) in _SOURCES.items():
+        value = (stored if TYPES[column] == "jsonb" else members).get(name)
+        if part is not None and value is not None:
+            value = _members(value).get(part) if isinstance(value, Mapping) else _UNFIT
+        if value is not None:
+            value = _READERS[kind](value)
         if value is _UNFIT:
             unfit.append(column)
             value = None
         values[column] = value
-    raw = _storable(found)
-    return MetadataRow(
-        values=values,
-        raw=json.dumps(raw, ensure_ascii=False),
-        content_hash=_content_hash(raw),
-        unfit=tuple(unfit),
-    )
+    return MetadataRow(values=values, raw=text, content_hash=_content_hash(raw), unfit=tuple(unfit))
 
 
-def _member(item: Any, name: str) -> Any:
-    """Return a member of an object in any spelling, None where there is none; what is not an object is not fit."""
-    if not isinstance(item, Mapping):
-        return None if item is None else _UNFIT
-    exact = item.get(name)
-    if exact is not None:
-        return exact
-    wanted = folded(name)
-    return next((value for key, value in item.items() if value is not None and folded(key) == wanted), None)
+def _members(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an object that hold something, by their names without spelling."""
+    members: dict[str, Any] = {}
+    for key, value in item.items():
+        if value is not None:
+            members.setdefault(_folded(key), value)
+    return members
 
 
 def _text(value: Any) -> Any:
@@ -119,18 +118,17 @@ def _keywords(value: Any) -> Any:
     """Return the keywords that have a text; Getty sends some without."""
     if not isinstance(value, list):
         return _UNFIT
-    return json.dumps(
-        [_storable(each) for each in value if isinstance(_text_of_keyword(each), str)], ensure_ascii=False
-    )
+    named = [each for each in value if isinstance(each, Mapping) and _has_text(each)]
+    return _as_json(named)
 
 
-def _text_of_keyword(keyword: Any) -> Any:
-    text = _member(keyword, "text")
-    return None if text is None else _text(text)
+def _has_text(keyword: Mapping[str, Any]) -> bool:
+    text = keyword.get("text") or _members(keyword).get("text")
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _object(value: Any) -> Any:
-    return json.dumps(_storable(value), ensure_ascii=False) if isinstance(value, Mapping) else _UNFIT
+    return _as_json(value) if isinstance(value, Mapping) else _UNFIT
 
 
 def _boolean(value: Any) -> Any:
@@ -150,20 +148,24 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def _of(kind: str, *names: str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    return {name: (kind, (name,)) for name in names}
+_Source = tuple[str, str, str | None]
+"""How a column is read, the member it comes from, and where that is an object, which part of it; without spelling."""
 
 
-def _in(member: str, **columns: tuple[str, str]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    return {column: (kind, (member, name)) for column, (kind, name) in columns.items()}
+def _of(kind: str, *names: str) -> dict[str, _Source]:
+    return {name: (kind, folded(name), None) for name in names}
 
 
-def _date(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _in(member: str, **columns: tuple[str, str]) -> dict[str, _Source]:
+    return {column: (kind, folded(member), folded(part)) for column, (kind, part) in columns.items()}
+
+
+def _date(name: str) -> dict[str, _Source]:
     # The text too: a timestamp has lost the local day of an editorial picture.
-    return {name: ("timestamptz", (name,)), f"{name}_text": ("text", (name,))}
+    return {name: ("timestamptz", folded(name), None), f"{name}_text": ("text", folded(name), None)}
 
 
-_SOURCES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+_SOURCES: Mapping[str, _Source] = {
     **_of("text", "title", "caption", "artist", "copyright", "object_name", "credit_line", "asset_family"),
     **_of("text", "collection_code"),
     **_of("integer", "collection_id"),
@@ -190,9 +192,11 @@ _SOURCES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     **_of("boolean", "is_ai_editable"),
     **_of("text", "clip_length", "era", "mastered_to", "originally_shot_on", "shot_speed", "source"),
 }
-"""Where each column comes from: how it is read, and the members that lead to it."""
+"""Where each column comes from."""
 
-TYPES: Mapping[str, str] = {column: "jsonb" if kind == "keywords" else kind for column, (kind, _) in _SOURCES.items()}
+TYPES: Mapping[str, str] = {
+    column: "jsonb" if kind == "keywords" else kind for column, (kind, _, _) in _SOURCES.items()
+}
 """The columns of `asset_metadata` that Getty's object fills, in their order, each with its type in Postgres."""
 
 COLUMNS: tuple[str, ...] = tuple(TYPES)
@@ -225,8 +229,27 @@ def _storable(value: Any, depth: int = 0) -> Any:
     return [_storable(each, depth + 1) for each in value]
 
 
-def _content_hash(raw: Any) -> str:
-    keywords = next((key for key in raw if folded(key) == "keywords" and isinstance(raw[key], list)), None)
+def _stored(found: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the object as jsonb can hold it, and its text: nearly always as it came, which is found out at once."""
+    try:
+        encoded = msgspec.json.encode(found)
+        if b"\\u0000" not in encoded and msgspec.json.decode(encoded) == found:
+            return found, encoded.decode()
+    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
+        pass  # a lone surrogate, a number of many digits, a deep nest
+    clean = _storable(found)
+    return clean, json.dumps(clean, ensure_ascii=False)
+
+
+def _as_json(value: Any, *, in_order: bool = False) -> str:
+    try:
+        return msgspec.json.encode(value, order="sorted" if in_order else None).decode()
+    except (OverflowError, RecursionError):  # an integer of more than 64 bits, a deep nest
+        return json.dumps(_storable(value), sort_keys=in_order, ensure_ascii=False)
+
+
+def _content_hash(raw: Mapping[str, Any]) -> str:
+    keywords = next((key for key in raw if _folded(key) == "keywords" and isinstance(raw[key], list)), None)
     if keywords is not None:
-        raw = raw | {keywords: sorted(json.dumps(each, sort_keys=True) for each in raw[keywords])}
-    return f"{READER_VERSION}:{hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()}"
+        raw = {**raw, keywords: sorted(_as_json(each, in_order=True) for each in raw[keywords])}
+    return f"{READER_VERSION}:{hashlib.sha256(_as_json(raw, in_order=True).encode()).hexdigest()}"

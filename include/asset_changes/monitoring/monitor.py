@@ -15,7 +15,7 @@ from asset_changes.clock import in_words
 from asset_changes.errors import ArchiveUnavailable, NotificationFailed, WarehouseUnavailable
 from asset_changes.monitoring import alerts
 from asset_changes.monitoring.alerts import Alert, Finding, OpenAlert, deliver
-from asset_changes.monitoring.condition import NO_CHANNEL, CheckContext, Condition, Row
+from asset_changes.monitoring.condition import NO_CHANNEL, CheckContext
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.warehouse.channel_health import ChannelHealth, read_channel_health
@@ -93,16 +93,10 @@ def watch(
         is_due = grown or (alert.notified_at is None) == (finding is not None)
         sender = notify if is_due else None
         try:
-            if sender is not None:
-                deliver(message, sender)
+            _notify(warehouse, alert, finding, message, sender)
         except NotificationFailed as error:
             failures.append(str(error))
             continue
-        with transaction(warehouse) as connection:
-            if finding is None:
-                alerts.mark_cleared(connection, alert)
-            elif sender is not None:
-                alerts.mark_notified(connection, alert, count=finding.count)
         notified += sender is not None
         cleared += finding is None
     log.info("Watched: channels=%d open=%d notified=%d cleared=%d", len(channels), len(still_open), notified, cleared)
@@ -128,22 +122,35 @@ def _compare_archive(warehouse: Engine, compare_archive: Callable[[Connection], 
     return []
 
 
+def _notify(
+    warehouse: Engine,
+    alert: OpenAlert,
+    finding: Finding | None,
+    message: Alert,
+    sender: Callable[[Alert], None] | None,
+) -> None:
+    """Send a message, where there is a sender, then write down that it was sent or that the alert is over."""
+    if sender is not None:
+        deliver(message, sender)
+    with transaction(warehouse) as connection:
+        if finding is None:
+            alerts.mark_cleared(connection, alert)
+        elif sender is not None:
+            alerts.mark_notified(connection, alert, count=finding.count)
+
+
 def _findings(context: CheckContext) -> dict[Key, Finding]:
     return {
-        (row["channel_id"], condition.name): _finding(condition, row, now=context.now)
+        (row["channel_id"], condition.name): Finding(
+            channel_id=row["channel_id"],
+            condition=condition.name,
+            since=row["since"],
+            says=condition.says.format(**row, span=in_words(context.now - row["since"])),
+            count=row.get("count"),
+        )
         for condition in CONDITIONS
         for row in condition.check(context)
     }
-
-
-def _finding(condition: Condition, row: Row, *, now: datetime) -> Finding:
-    return Finding(
-        channel_id=row["channel_id"],
-        condition=condition.name,
-        since=row["since"],
-        says=condition.says.format(**row, span=in_words(now - row["since"])),
-        count=row.get("count"),
-    )
 
 
 def _message(

@@ -21,7 +21,7 @@ class WatchSettings:
     unchecked_minutes: float = 60
     """A channel has given no answer for so long, or lookups none but errors."""
     lag_minutes: float = 120
-    """A channel that is not caught up has its newest change this long ago."""
+    """A channel that is not caught up lags for so long: by its oldest unconfirmed change, else by its last one."""
     unread_days: float = 10
     """Notifications are unread for so long; Getty drops them after 14 days."""
     dormant_days: float = 90

@@ -1,54 +1,40 @@
 """Compare the archive with the ledger: what the warehouse lacks of the one, what is gone of the other."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from asset_changes.archive import Archive
 from asset_changes.archived_sets import ArchivedSet, place_of
 from asset_changes.errors import ArchiveDamaged, ArchiveObjectMissing, ArchiveUnavailable
 from asset_changes.getty_api.content import unseen
 from asset_changes.getty_api.parsing import parse_archived
-from asset_changes.pipeline.archived_bodies import check_body, finding_of, read_set, understood
+from asset_changes.pipeline.archived_bodies import check_body, finding_of, missing_object, read_set, understood
 from asset_changes.warehouse import findings, ledger
 from asset_changes.warehouse.archived import described_channels, known_objects
+from asset_changes.warehouse.engine import transaction
 from asset_changes.warehouse.findings import ArchiveFinding, FindingKind, Resolution
 from asset_changes.warehouse.ledger import LedgerRow
 
 log = logging.getLogger(__name__)
-
-Lookup = Callable[[Sequence[str]], Mapping[str, LedgerRow]]
-"""Returns the ledger's rows of several change sets of one channel, by id."""
 
 _SETS_PER_QUERY = 500
 BEING_LOADED = timedelta(minutes=15)
 """A set is in the archive before it is in the ledger: what came so lately is not compared."""
 
 
-def missing_sets(
-    connection: Connection,
-    channel_id: int,
-    *,
-    archive: Archive,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> Iterator[ArchivedSet]:
-    """Yield the sets of a channel that came in `since <= received_at < until` and that a replay would load.
+def lacking(archived: Iterator[ArchivedSet], *, warehouse: Engine, archive: Archive) -> Iterator[ArchivedSet]:
+    """Yield those of a channel's archived sets that a replay would load, in their order.
 
     The ledger has no row of such a set, or one that does not say loaded, or one from before a longer
     delivery of it.
     """
-    archived = archive.sets(channel_id, since=since, until=until)
-    return lacking(archived, lambda ids: ledger.lookup_many(connection, channel_id, ids), archive=archive)
-
-
-def lacking(archived: Iterator[ArchivedSet], look_up: Lookup, *, archive: Archive) -> Iterator[ArchivedSet]:
-    """Yield those of the archived sets that the ledger does not have, or not as a whole, in their order."""
     while some := list(islice(archived, _SETS_PER_QUERY)):
-        rows = look_up([each.change_set_id for each in some])
+        with transaction(warehouse) as connection:
+            rows = ledger.lookup_many(connection, some[0].channel_id, [each.change_set_id for each in some])
         yield from (each for each in some if is_lacking(each, rows.get(each.change_set_id), archive))
 
 
@@ -83,39 +69,10 @@ def compare_archive(
     nothing of this archive. `until` should leave out what is being loaded now.
     """
     before = findings.open_findings(connection, channel_id)
-    found = [*_unread(connection, archive, channel_id, since=since, until=until)]
-    archived_ids: set[str] = set()
-
-    def look_up(ids: Sequence[str]) -> Mapping[str, LedgerRow]:
-        archived_ids.update(ids)
-        return ledger.lookup_many(connection, channel_id, ids)
-
-    def noted(archived: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
-        for each in archived:
-            found.extend(
-                finding_of(each, gone, FindingKind.MISSING, _gone(gone.uri, each.change_set_id))
-                for gone in each.missing
-            )
-            yield each
-
-    archived = noted(archive.sets(channel_id, since=since, until=until))
-    for each in lacking(archived, look_up, archive=archive):
-        detail = f"Change set {each.change_set_id} is in the archive and not loaded as a whole: {each.uri}"
-        newest = each.objects[-1]
-        found.append(finding_of(each, newest, FindingKind.NOT_IN_LEDGER, detail))
-    for known in known_objects(connection, channel_id, since=since, until=until):
-        is_ours = known.change_set_id not in archived_ids and archive.is_below(known.archive_uri)
-        if is_ours and not archive.exists(known.archive_uri):
-            found.append(
-                ArchiveFinding(
-                    channel_id=channel_id,
-                    archive_uri=known.archive_uri,
-                    kind=FindingKind.MISSING,
-                    received_at=known.fetched_at,
-                    change_set_id=known.change_set_id,
-                    detail=_gone(known.archive_uri, known.change_set_id),
-                )
-            )
+    found = [
+        *_unread(connection, archive, channel_id, since=since, until=until),
+        *_incomplete(connection, archive, channel_id, since=since, until=until),
+    ]
     findings.note(connection, found)
     found_now = {finding.key for finding in found}
     for finding in before:
@@ -137,7 +94,7 @@ def _unread(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> Iterator[ArchiveFinding]:
     """Yield the bodies that no replay has read; what they contain is not read."""
-    read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
+    read = findings.places_read(connection, channel_id)
     for body in archive.unreadable(channel_id, since=since, until=until):
         if place_of(body.uri) not in read:
             yield ArchiveFinding(
@@ -146,6 +103,37 @@ def _unread(
                 kind=FindingKind.UNREADABLE,
                 received_at=body.received_at,
                 detail=f"The structure of the body {body.uri} was not understood, and no replay has read it since.",
+            )
+
+
+def _incomplete(
+    connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
+) -> Iterator[ArchiveFinding]:
+    """Yield which archived sets the ledger lacks, and which objects of its sets the archive lacks."""
+    archived_ids: set[str] = set()
+    archived = archive.sets(channel_id, since=since, until=until)
+    while some := list(islice(archived, _SETS_PER_QUERY)):
+        rows = ledger.lookup_many(connection, channel_id, [each.change_set_id for each in some])
+        for each in some:
+            archived_ids.add(each.change_set_id)
+            yield from (missing_object(each, gone) for gone in each.missing)
+            if is_lacking(each, rows.get(each.change_set_id), archive):
+                detail = f"Change set {each.change_set_id} is in the archive and not loaded as a whole: {each.uri}"
+                yield finding_of(each, each.objects[-1], FindingKind.NOT_IN_LEDGER, detail)
+    for known in known_objects(connection, channel_id, since=since, until=until):
+        is_ours = known.change_set_id not in archived_ids and archive.is_below(known.archive_uri)
+        if is_ours and not archive.exists(known.archive_uri):
+            yield ArchiveFinding(
+                channel_id=channel_id,
+                archive_uri=known.archive_uri,
+                kind=FindingKind.MISSING,
+                received_at=known.fetched_at,
+                change_set_id=known.change_set_id,
+                detail=(
+                    f"The archive's object {known.archive_uri} of change set {known.change_set_id} is missing: a "
+                    "rebuild would lack what it contained. Bring it back from a backup of the archive; if there is "
+                    "none, dismiss this finding."
+                ),
             )
 
 
@@ -168,10 +156,3 @@ def _over(connection: Connection, archive: Archive, finding: ArchiveFinding) -> 
             return None
         return Resolution.RESTORED if change_set_id is None or check_body(content, change_set_id) is None else None
     return None  # only a replay reads what was not understood
-
-
-def _gone(uri: str, change_set_id: str) -> str:
-    return (
-        f"The archive's object {uri} of change set {change_set_id} is missing: a rebuild would lack what it held. "
-        "Bring it back from a backup of the archive; if there is none, dismiss this finding."
-    )

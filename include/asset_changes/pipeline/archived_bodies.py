@@ -40,14 +40,14 @@ def read_set(archive: Archive, archived: ArchivedSet, *, first_at: datetime | No
     """Read all objects of a change set; `first_at` says by ledger or log which one is the first."""
     objects, deliveries, unavailable = [], [], None
     ordered = archived.in_order(first_at)
-    findings = [_missing(archived, each) for each in archived.missing]
+    findings = [missing_object(archived, each) for each in archived.missing]
     for each in ordered:
         try:
             delivery = archive.read_delivery(each.uri, received_at=each.received_at)
         except ArchiveObjectMissing:
             # A worker that was overtaken removes its own object: what it had is in the first.
             if each is ordered[0] or not each.is_first:
-                findings.append(_missing(archived, each))
+                findings.append(missing_object(archived, each))
         except ArchiveDamaged as error:
             findings.append(finding_of(archived, each, FindingKind.DAMAGED, str(error)))
         except ArchiveUnavailable as error:
@@ -101,6 +101,15 @@ def finding_of(archived: ArchivedSet, found: ArchivedObject, kind: FindingKind, 
     )
 
 
+def missing_object(archived: ArchivedSet, found: ArchivedObject) -> ArchiveFinding:
+    """Return the finding of an object of a set that is not there."""
+    detail = (
+        f"The archive's object {found.uri} is missing. Bring it back from a backup of the archive; if there is none, "
+        "dismiss this finding: the set is loaded from its other objects."
+    )
+    return finding_of(archived, found, FindingKind.MISSING, detail)
+
+
 class Problems:
     """What a replay could not read: each object is named once, and the others are read."""
 
@@ -141,11 +150,3 @@ class Problems:
         self._in_a_row += not isinstance(error.__cause__, PermissionError)
         if self._in_a_row >= _IN_A_ROW:
             raise error
-
-
-def _missing(archived: ArchivedSet, found: ArchivedObject) -> ArchiveFinding:
-    detail = (
-        f"The archive's object {found.uri} is missing. Bring it back from a backup of the archive; if there is none, "
-        "dismiss this finding: the set is loaded from its other objects."
-    )
-    return finding_of(archived, found, FindingKind.MISSING, detail)

@@ -17,7 +17,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from asset_changes.errors import ApiUnavailable
-from asset_changes.models import Counts, PreparedSet
+from asset_changes.models import ChangeSetRef, Counts, PreparedSet
 from asset_changes.pipeline.confirm import send_confirmation
 from asset_changes.pipeline.context import ChannelContext, DeliveryKind, ReceivedSet
 from asset_changes.pipeline.fetch import reconcile_confirmations, record_in_ledger, request_and_archive
@@ -44,7 +44,7 @@ class CaughtUp:
 class PendingConfirmation:
     """A confirmation that Getty took and the ledger does not know of yet: it rides in the next transaction."""
 
-    change_set_id: str
+    ref: ChangeSetRef
     is_ours: bool
     committed_at: datetime
 
@@ -105,7 +105,6 @@ def catch_up(
         return CaughtUp(sets=0, counts=Counts(), is_caught_up=False, channel_seq=None)
     with transaction(context.warehouse) as connection:
         check_version(connection)
-    gc.freeze()  # what is imported stays: the collector need not look through it again at every set
     progress = Progress(context, every_seconds=report_every_seconds)
     asked_at = _read_sets(
         context, progress, batch_size=batch_size, is_over=lambda: stops() or progress.seconds >= minutes * 60
@@ -126,8 +125,6 @@ def _read_sets(
     context: ChannelContext, progress: Progress, *, batch_size: int, is_over: Callable[[], bool]
 ) -> datetime | None:
     """Read set by set; return when Getty was asked and had nothing more, None where it stopped before."""
-    from asset_changes.pipeline.transform import transform  # late: pandas takes a second, and most runs find nothing
-
     pending: PendingConfirmation | None = None
     repeats = empty_sets = 0
     archive_executor = ThreadPoolExecutor(1, thread_name_prefix="archive")
@@ -139,28 +136,39 @@ def _read_sets(
             )
             if received is None:
                 return asked_at
-            repeats = repeats + 1 if pending and pending.change_set_id == received.ref.change_set_id else 0
+            repeats = repeats + 1 if pending and pending.ref.change_set_id == received.ref.change_set_id else 0
             if repeats > 1:
-                raise ApiUnavailable(_comes_again(received))
+                raise ApiUnavailable(
+                    f"Getty hands out change set {received.ref.change_set_id} of channel {received.ref.channel_id} "
+                    "again and again although it took its confirmation, and so nothing newer. If this lasts, report "
+                    "it to Getty; a proxy that answers in its place would look the same."
+                )
             if is_first:  # later on, this loop itself has confirmed the set before
                 reconcile_confirmations(context, received, asked_at=asked_at)
-            prepared = transform(received.deliveries, channel=context.channel, ref=received.ref)
+            prepared = None if received.is_loaded else _prepared(context, received)
             load = partial(_load, context=context, received=received, prepared=prepared, pending=pending)
             row = in_transaction(context.warehouse, load)
             committed_at, pending = context.clock(), None
             log_loaded(row, now=committed_at)
-            change_set_id = row.ref.change_set_id
-            is_ours = send_confirmation(context, change_set_id, was_tried=row.confirm_tried_at is not None)
-            pending = PendingConfirmation(change_set_id=change_set_id, is_ours=is_ours, committed_at=committed_at)
+            is_ours = send_confirmation(context, row)
+            pending = PendingConfirmation(ref=row.ref, is_ours=is_ours, committed_at=committed_at)
             progress.add(row)
+            if is_first:
+                gc.freeze()  # what is imported by now stays: the collector need not look through it at every set
             empty_sets = 0 if row.counts.changes else empty_sets + 1
             if empty_sets > 1:  # a new id with nothing in it, and again: this is how Getty says that there is nothing
                 return asked_at
     finally:
         archive_executor.shutdown()
         if pending:
-            in_transaction(context.warehouse, partial(_mark_confirmed, context=context, pending=pending))
+            in_transaction(context.warehouse, partial(_mark_confirmed, pending=pending))
     return None
+
+
+def _prepared(context: ChannelContext, received: ReceivedSet) -> PreparedSet:
+    from asset_changes.pipeline.transform import transform  # late: pandas takes a second, and most runs find no new set
+
+    return transform(received.deliveries, channel=context.channel, ref=received.ref)
 
 
 def _load(
@@ -168,14 +176,14 @@ def _load(
     *,
     context: ChannelContext,
     received: ReceivedSet,
-    prepared: PreparedSet,
+    prepared: PreparedSet | None,
     pending: PendingConfirmation | None,
 ) -> LedgerRow:
     """Record a delivery, load its set, and write the confirmation of the set before, in one transaction."""
     recorded = record_in_ledger(connection, context=context, received=received)  # locks the channel's row first
     assert recorded is not None  # noqa: S101 - a set was received
-    if pending and pending.change_set_id != recorded.ref.change_set_id:  # what comes again is not confirmed
-        _mark_confirmed(connection, context=context, pending=pending)
+    if pending and pending.ref.change_set_id != recorded.ref.change_set_id:  # what comes again is not confirmed
+        _mark_confirmed(connection, pending)
     row = load_in_transaction(
         connection,
         context=context,
@@ -184,24 +192,10 @@ def _load(
         new_row=recorded.row if recorded.kind is DeliveryKind.NEW else None,
         wait_until_archived=recorded.wait_until_archived,
     )
-    ledger.mark_confirm_tried(connection, row.ref.channel_id, row.ref.change_set_id)
+    ledger.mark_confirm_tried(connection, row.ref)
     recorded.wait_until_archived()
     return row
 
 
-def _mark_confirmed(connection: Connection, *, context: ChannelContext, pending: PendingConfirmation) -> None:
-    ledger.mark_confirmed(
-        connection,
-        context.channel.channel_id,
-        pending.change_set_id,
-        is_ours=pending.is_ours,
-        committed_at=pending.committed_at,
-    )
-
-
-def _comes_again(received: ReceivedSet) -> str:
-    return (
-        f"Getty hands out change set {received.ref.change_set_id} of channel {received.ref.channel_id} again and again "
-        "although it took its confirmation, and so nothing newer. If this lasts, report it to Getty; a proxy that "
-        "answers in its place would look the same."
-    )
+def _mark_confirmed(connection: Connection, pending: PendingConfirmation) -> None:
+    ledger.mark_confirmed(connection, pending.ref, is_ours=pending.is_ours, committed_at=pending.committed_at)

@@ -7,6 +7,7 @@ from asset_changes.models import ChangeSetRef
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.ledger import LedgerRow
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def confirm(context: ChannelContext, ref: ChangeSetRef) -> bool:
                 "the `load` task of this run, or run the channel again."
             )
         if context.confirms and row.confirmed_at is None:
-            ledger.mark_confirm_tried(connection, channel_id, change_set_id)
+            ledger.mark_confirm_tried(connection, row.ref)
     if not context.confirms:
         log.info("Not confirmed: ASSET_CHANGES_CONFIRM=off; Getty hands change set %s out again", change_set_id)
         return False
@@ -33,19 +34,23 @@ def confirm(context: ChannelContext, ref: ChangeSetRef) -> bool:
         log.info("Change set %s is confirmed already: channel=%d", change_set_id, channel_id)
         return False
     committed_at = context.clock()
-    is_ours = send_confirmation(context, change_set_id, was_tried=row.confirm_tried_at is not None)
+    is_ours = send_confirmation(context, row)
     with transaction(context.warehouse) as connection:
-        ledger.mark_confirmed(connection, channel_id, change_set_id, is_ours=is_ours, committed_at=committed_at)
+        ledger.mark_confirmed(connection, row.ref, is_ours=is_ours, committed_at=committed_at)
     log.info("Confirmed change set %s: channel=%d", change_set_id, channel_id)
     return True
 
 
-def send_confirmation(context: ChannelContext, change_set_id: str, *, was_tried: bool) -> bool:
-    """Send the confirmation; a set that Getty does not know counts as confirmed, False if by somebody else."""
+def send_confirmation(context: ChannelContext, row: LedgerRow) -> bool:
+    """Send the confirmation; a set that Getty does not know counts as confirmed, False if by somebody else.
+
+    `row` is the ledger's from before this try.
+    """
+    change_set_id = row.ref.change_set_id
     answer = context.source.confirm_change_set(change_set_id)
     if answer.is_known:
         return True
-    if was_tried or answer.tries > 1:
+    if row.confirm_tried_at is not None or answer.tries > 1:
         log.info("Getty no longer knows change set %s: an earlier try had confirmed it", change_set_id)
         return True
     log.warning(

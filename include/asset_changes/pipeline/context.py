@@ -75,3 +75,8 @@ class ReceivedSet:
     def content_hash(self) -> str:
         """The hash of all messages together."""
         return combined_hash(self.deliveries)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether all that is known of it was loaded when it was received."""
+        return self.row is not None and self.row.loaded_at is not None and self.row.content_hash == self.content_hash

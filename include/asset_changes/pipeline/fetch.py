@@ -1,6 +1,7 @@
 """Fetch: ask Getty for the next change set, archive its body before anything else, then write it into the ledger."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import datetime
@@ -8,6 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from asset_changes.archive import Archive
 from asset_changes.errors import ArchiveUnavailable, AssetChangesError, UnreadableChangeSet
 from asset_changes.getty_api.content import is_read_by_newer_parser
 from asset_changes.getty_api.parsing import parse_change_set
@@ -65,8 +67,7 @@ def request_and_archive(
     try:
         change_set = parse_change_set(delivery)
     except UnreadableChangeSet as error:
-        uri = context.archive.write_unreadable(channel_id, delivery.body, received_at=delivery.received_at)
-        note_unreadable(context, delivery, uri)
+        uri = _keep_unreadable(context, delivery)
         raise UnreadableChangeSet(f"Channel {channel_id}: {error} The body: {uri}") from error
     if change_set is None:
         return None
@@ -80,44 +81,52 @@ def request_and_archive(
         orphan = context.archive.find(channel_id, change_set_id, before=delivery.received_at)
         if orphan is not None:
             return receive_orphan(context, orphan, delivery, change_set)
-    uri = context.archive.uri_for(channel_id, change_set_id, fetched_at=delivery.received_at)
-    write = partial(context.archive.write, uri, delivery.body, server_time=delivery.server_time)
-    wait_until_archived = already_archived
-    if archive_executor is None:
-        write()
-    else:
-        written = archive_executor.submit(write)
-
-        def wait_until_archived() -> None:
-            try:
-                written.result(timeout=ARCHIVE_SECONDS)
-            except TimeoutError as error:
-                raise ArchiveUnavailable(
-                    f"The archive has not taken change set {change_set_id} in {ARCHIVE_SECONDS:.0f} seconds ({uri}): "
-                    "nothing was loaded or confirmed. Check the store behind ARCHIVE_URI."
-                ) from error
-
+    ref = ChangeSetRef(
+        channel_id=channel_id,
+        change_set_id=change_set_id,
+        fetched_at=delivery.received_at,
+        archive_uri=context.archive.uri_for(channel_id, change_set_id, fetched_at=delivery.received_at),
+    )
     return ReceivedSet(
-        ref=ChangeSetRef(
-            channel_id=channel_id,
-            change_set_id=change_set_id,
-            fetched_at=delivery.received_at,
-            archive_uri=uri,
-        ),
+        ref=ref,
         kind=DeliveryKind.NEW,
         delivery=delivery,
         deliveries=(change_set,),
-        wait_until_archived=wait_until_archived,
+        wait_until_archived=_archive_body(context.archive, ref, delivery, archive_executor),
     )
 
 
-def note_unreadable(context: ChannelContext, delivery: Delivery, uri: str) -> None:
-    """Keep a finding of a body that is not understood: report and watchdog know of it at once.
+def _archive_body(
+    archive: Archive, ref: ChangeSetRef, delivery: Delivery, executor: Executor | None
+) -> Callable[[], None]:
+    """Write a body to the archive, with `executor` meanwhile; return what waits until it is there."""
+    write = partial(archive.write, ref.archive_uri, delivery.body, server_time=delivery.server_time)
+    if executor is None:
+        write()
+        return already_archived
+    written = executor.submit(write)
 
-    Where the warehouse cannot be used, the watchdog finds the body in the archive later.
+    def wait_until_archived() -> None:
+        try:
+            written.result(timeout=ARCHIVE_SECONDS)
+        except TimeoutError as error:
+            raise ArchiveUnavailable(
+                f"The archive has not taken change set {ref.change_set_id} in {ARCHIVE_SECONDS:.0f} seconds "
+                f"({ref.archive_uri}): nothing was loaded or confirmed. Check the store behind ARCHIVE_URI."
+            ) from error
+
+    return wait_until_archived
+
+
+def _keep_unreadable(context: ChannelContext, delivery: Delivery) -> str:
+    """Archive a body that is not understood, with a finding, so that report and watchdog show it at once.
+
+    Where the warehouse cannot be used, the watchdog finds the body in the archive later. Returns its address.
     """
+    channel_id = context.channel.channel_id
+    uri = context.archive.write_unreadable(channel_id, delivery.body, received_at=delivery.received_at)
     finding = ArchiveFinding(
-        channel_id=context.channel.channel_id,
+        channel_id=channel_id,
         archive_uri=uri,
         kind=FindingKind.UNREADABLE,
         received_at=delivery.received_at,
@@ -126,7 +135,8 @@ def note_unreadable(context: ChannelContext, delivery: Delivery, uri: str) -> No
     try:
         in_transaction(context.warehouse, lambda connection: findings.note(connection, [finding]))
     except AssetChangesError as error:
-        log.warning("Not noted in the warehouse: channel=%d body=%s %s", finding.channel_id, uri, error)
+        log.warning("Not noted in the warehouse: channel=%d body=%s %s", channel_id, uri, error)
+    return uri
 
 
 def record_in_ledger(
@@ -146,7 +156,7 @@ def record_in_ledger(
         received = merge_with_ledger(connection, context, received)
         content_hash = received.content_hash
     row = received.row
-    ledger.mark_redelivered(connection, received.ref.channel_id, received.ref.change_set_id)
+    ledger.mark_redelivered(connection, received.ref)
     if row is not None and content_hash != row.content_hash and not is_read_by_newer_parser(row.content_hash):
         # It has more messages than before, or this version reads them otherwise: it is loaded again.
         ledger.reopen(connection, received.ref, content_hash=content_hash)

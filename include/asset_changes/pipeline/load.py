@@ -59,9 +59,10 @@ def load_in_transaction(
     if row.channel_seq is None and not is_in_log(connection, row.ref):
         load_first(connection, row.ref, prepared, wait=wait_until_archived)
     else:
-        done = load_again(connection, [KnownSet(ref=row.ref, prepared=prepared)], wait=wait_until_archived)
-        if done.differing:
-            reread(connection, row.ref, prepared, wait=wait_until_archived)
+        before = row.counts.changes
+        known = KnownSet(ref=row.ref, prepared=prepared, loaded_count=before)
+        if load_again(connection, [known], wait=wait_until_archived).differing:
+            reread(connection, row.ref, prepared, wait=wait_until_archived, loaded_count=before)
     channel_seq = ledger.mark_loaded(connection, row.ref, prepared)
     return replace(row, counts=prepared.counts, newest_change_at=prepared.newest_change_at, channel_seq=channel_seq)
 

@@ -20,7 +20,7 @@ from asset_changes.archive import Archive
 from asset_changes.archived_sets import ArchivedSet, is_within
 from asset_changes.errors import ArchiveDamaged, ArchiveUnavailable, UnreadableChangeSet
 from asset_changes.getty_api.content import is_read_by_newer_parser, is_read_by_this_parser
-from asset_changes.models import ChangeSetRef, Channel
+from asset_changes.models import Channel
 from asset_changes.pipeline.archive_check import BEING_LOADED, compare_archive, lacking
 from asset_changes.pipeline.archived_bodies import Problems
 from asset_changes.pipeline.context import already_archived
@@ -53,13 +53,7 @@ class Replayed:
     waited: int = 0
 
     def __add__(self, other: "Replayed") -> "Replayed":
-        return Replayed(
-            sets=self.sets + other.sets,
-            changes=self.changes + other.changes,
-            changed=self.changed + other.changed,
-            rebuilt=self.rebuilt + other.rebuilt,
-            waited=self.waited + other.waited,
-        )
+        return Replayed(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
     def __str__(self) -> str:
         return f"sets={self.sets} changes={self.changes} changed={self.changed} rebuilt={self.rebuilt}"
@@ -89,12 +83,12 @@ def replay(
     last = archive.last(channel_id)
     sets = archive.sets(channel_id, since=since, until=until)
     if only_missing:
-        sets = _reported(lacking(sets, partial(_rows, warehouse, channel_id), archive=archive))
+        sets = _reported(lacking(sets, warehouse=warehouse, archive=archive))
     sets = chain(again.sets.values(), (each for each in sets if each.change_set_id not in again.sets))
     if (first := next(sets, None)) and last:
+        newest = min(until or last.fetched_at, last.fetched_at)
         with transaction(warehouse) as connection:
-            upto = min(until or last.fetched_at, last.fetched_at)
-            add_partitions(connection, since=first.fetched_at, until=max(upto, first.fetched_at))
+            add_partitions(connection, since=first.fetched_at, until=max(newest, first.fetched_at))
     gc.freeze()  # as in a catch-up
     started, total = time.monotonic(), Replayed()
     preparing = Preparing(channel=channel, archive=archive, warehouse=warehouse, problems=problems)
@@ -104,11 +98,18 @@ def replay(
         total += done
         for ready in differing:
             total += in_transaction(warehouse, partial(_reread, preparing=preparing, ready=ready, note=note))
-    seconds = time.monotonic() - started
     if not total.sets:
         what = "no archived set that the warehouse lacks" if only_missing else "no archived set"
         span = f"from {since or 'the beginning'} to {until or 'now'}"
         log.info("Nothing to replay: channel=%d has %s %s", channel_id, what, span)
+    _log_replayed(channel_id, total, seconds=time.monotonic() - started)
+    conclude = partial(_conclude, preparing=preparing, again=again, since=since, until=until)
+    _raise_unread(in_transaction(warehouse, conclude), problems, since=since, until=until, only_missing=only_missing)
+    return total
+
+
+def _log_replayed(channel_id: int, total: Replayed, *, seconds: float) -> None:
+    """Write what a replay did in one line."""
     log.log(
         logging.WARNING if total.changed else logging.INFO,
         "Replayed channel=%d: %s seconds=%.1f changes_per_second=%.0f",
@@ -117,14 +118,6 @@ def replay(
         seconds,
         total.changes / seconds if seconds else 0,
     )
-    conclude = partial(_conclude, preparing=preparing, again=again, since=since, until=until)
-    _raise_unread(in_transaction(warehouse, conclude), problems, since=since, until=until, only_missing=only_missing)
-    return total
-
-
-def _rows(warehouse: Engine, channel_id: int, change_set_ids: Sequence[str]) -> dict[str, LedgerRow]:
-    with transaction(warehouse) as connection:
-        return ledger.lookup_many(connection, channel_id, change_set_ids)
 
 
 def _reported(missing: Iterator[ArchivedSet]) -> Iterator[ArchivedSet]:
@@ -153,66 +146,88 @@ def _load(
 
     These are left alone here: each takes locks on its old and its new assets, in a transaction of its own.
     """
-    channel_id = preparing.channel.channel_id
     ledger.lock_channel(connection, preparing.channel)
-    rows = ledger.lookup_many(connection, channel_id, [each.ref.change_set_id for each in group.sets])
-    known: dict[str, Ready] = {}
+    rows = ledger.lookup_many(connection, preparing.channel.channel_id, [each.ref.change_set_id for each in group.sets])
+    loaded: dict[str, Ready] = {}
     due: dict[str, Ready] = {}
     sets: list[KnownSet] = []
     total = Replayed()
     for each in group.sets:
-        row = rows.get(each.ref.change_set_id)
-        ready = preparing.as_the_ledger_has_it(each, row)
-        if ready is None or (row is not None and is_read_by_newer_parser(row.content_hash)):
+        change_set_id = each.ref.change_set_id
+        row = rows.get(change_set_id)
+        ready = _under_lock(connection, preparing, each, row)
+        if ready is None:
             continue
-        if row is not None and _is_short(ready, row):
-            if not restore_lost(connection, preparing.archive, row):
-                log.error("Not replayed: archive and tables lack messages of change set %s", ready.ref.change_set_id)
-                continue
-            ready = preparing.as_the_ledger_has_it(ready, row) or ready
-        ref, prepared = ready.ref, ready.prepared
-        total += Replayed(sets=1, changes=prepared.counts.changes)
+        ref, prepared, changes = ready.ref, ready.prepared, ready.prepared.counts.changes
+        before = row.counts.changes if row else 0
+        total += Replayed(sets=1, changes=changes)
         if row is not None and row.loaded_at is not None:
             # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
             is_rebuild = group.is_rebuild or row.is_rebuilt or row.content_hash == prepared.content_hash
-            known[ref.change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild))
+            loaded[change_set_id] = ready
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild, loaded_count=before))
             continue
-        if row is None:
-            ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
-        if is_in_log(connection, ref):
-            due[ref.change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None))
+        is_first = _load_due(connection, ready, row, last=last)
+        if is_first:
+            is_due = row is not None or change_set_id in expected
+            total += Replayed(changed=changes, waited=changes if is_due else 0)
         else:
-            # Whether a set without a row was never loaded or is forgotten, nobody can know.
-            load_first(connection, ref, prepared, wait=already_archived, is_rebuild=row is None)
-            is_due = row is not None or ref.change_set_id in expected
-            total += Replayed(changed=prepared.counts.changes, waited=prepared.counts.changes if is_due else 0)
-        ledger.mark_loaded(connection, ref, prepared)
-        if row is None:
-            # Getty hands out a set only after it confirmed the one before.
-            is_confirmed = last is not None and _came_before(ref, last)
-            ledger.mark_rebuilt(connection, ref.channel_id, ref.change_set_id, is_confirmed=is_confirmed)
-            total += Replayed(rebuilt=1)
+            due[change_set_id] = ready
+            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None, loaded_count=before))
+        total += Replayed(rebuilt=int(row is None))
     done = load_again(connection, sets, wait=already_archived)
     is_due = any(each.ref.change_set_id in expected for each in sets)
     total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
     for change_set_id in sorted(done.differing & due.keys()):
         # It is marked as loaded, so it is read anew here: nobody may take an old reading for a whole load.
-        ready = due[change_set_id]
-        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived)
+        ready, row = due[change_set_id], rows.get(change_set_id)
+        before = row.counts.changes if row else 0
+        rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived, loaded_count=before)
         total += Replayed(changed=rows_written, waited=rows_written)
-    for change_set_id, ready in known.items():
-        row = rows[change_set_id]
-        if change_set_id in done.differing:
-            continue
+    for change_set_id in sorted(loaded.keys() - done.differing):
+        row, ready = rows[change_set_id], loaded[change_set_id]
         if row.content_hash != ready.prepared.content_hash or row.counts != ready.prepared.counts:
             ledger.recount(connection, ready.ref, ready.prepared)
         if change_set_id in done.change_set_ids:
             ledger.renumber(connection, ready.ref)
     if note is not None:
         note(connection, total)
-    return total, [known[change_set_id] for change_set_id in sorted(done.differing) if change_set_id in known]
+    return total, [loaded[change_set_id] for change_set_id in sorted(done.differing & loaded.keys())]
+
+
+def _under_lock(connection: Connection, preparing: Preparing, ready: Ready, row: LedgerRow | None) -> Ready | None:
+    """Return a set as archive and ledger have it now that its row is locked; None where it must be left alone."""
+    current = preparing.as_the_ledger_has_it(ready, row)
+    if current is None or row is None:
+        return current
+    if is_read_by_newer_parser(row.content_hash):
+        return None
+    is_counted = row.loaded_at is not None and is_read_by_this_parser(row.content_hash)
+    if not is_counted or current.prepared.counts.changes >= row.counts.changes:
+        return current
+    # The archive has fewer messages of the set than this parser once counted in it.
+    if restore_lost(connection, preparing.archive, row):
+        return preparing.as_the_ledger_has_it(current, row) or current
+    log.error("Not replayed: archive and tables lack messages of change set %s", current.ref.change_set_id)
+    return None
+
+
+def _load_due(connection: Connection, ready: Ready, row: LedgerRow | None, *, last: ArchivedSet | None) -> bool:
+    """Load a set that the ledger does not have as loaded; False where the log has it and must be compared yet."""
+    ref, prepared = ready.ref, ready.prepared
+    if row is None:
+        ledger.insert_fetched(connection, ref, content_hash=prepared.content_hash, run=ledger.RunRef())
+    is_first = not is_in_log(connection, ref)
+    if is_first:
+        # Whether a set without a row was never loaded or is forgotten, nobody can know.
+        load_first(connection, ref, prepared, wait=already_archived, is_rebuild=row is None)
+    ledger.mark_loaded(connection, ref, prepared)
+    if row is None:
+        # Getty hands out a set only after it confirmed the one before.
+        is_other = last is not None and ref.change_set_id != last.change_set_id
+        is_confirmed = last is not None and is_other and ref.fetched_at < last.objects[-1].first_at
+        ledger.mark_rebuilt(connection, ref, is_confirmed=is_confirmed)
+    return is_first
 
 
 def _reread(
@@ -228,7 +243,14 @@ def _reread(
     current = preparing.as_the_ledger_has_it(ready, row)
     if row is None or row.loaded_at is None or current is None or is_read_by_newer_parser(row.content_hash):
         return Replayed()  # somebody else has it in work
-    rows_written = reread(connection, current.ref, current.prepared, wait=already_archived, is_rebuild=row.is_rebuilt)
+    rows_written = reread(
+        connection,
+        current.ref,
+        current.prepared,
+        wait=already_archived,
+        is_rebuild=row.is_rebuilt,
+        loaded_count=row.counts.changes,
+    )
     done = Replayed(changed=rows_written)
     ledger.recount(connection, current.ref, current.prepared)
     ledger.renumber(connection, current.ref)
@@ -240,16 +262,6 @@ def _reread(
     if note is not None:
         note(connection, done)
     return done
-
-
-def _is_short(ready: Ready, row: LedgerRow) -> bool:
-    """Say whether the archive has fewer messages of a set than this parser once counted in it."""
-    is_counted = row.loaded_at is not None and is_read_by_this_parser(row.content_hash)
-    return is_counted and ready.prepared.counts.changes < row.counts.changes
-
-
-def _came_before(ref: ChangeSetRef, last: ArchivedSet) -> bool:
-    return ref.change_set_id != last.change_set_id and ref.fetched_at < last.objects[-1].first_at
 
 
 def _conclude(

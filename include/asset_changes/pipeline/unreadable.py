@@ -95,7 +95,7 @@ def _due(
     connection: Connection, archive: Archive, channel_id: int, *, since: datetime | None, until: datetime | None
 ) -> list[UnreadableBody]:
     """Return the bodies to read, the oldest first: those of the span and those of an open finding, each once."""
-    read = findings.resolved_places(connection, channel_id, FindingKind.UNREADABLE, how=Resolution.READ)
+    read = findings.places_read(connection, channel_id)
     due = {place_of(each.uri): each for each in archive.unreadable(channel_id, since=since, until=until)}
     for each in findings.open_findings(connection, channel_id):
         if each.kind == FindingKind.UNREADABLE and UNREADABLE.fullmatch(each.archive_uri.rpartition("/")[2]):

@@ -14,6 +14,22 @@ MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
 ARCHIVE_CHECKED_WITHIN = "interval '1 day'"
 REPLAYED_WITHIN = "interval '36 hours'"
 
+# "No Delete was received" is nothing good of days on which nobody asked yet. The first and the last day may be a part.
+OUTSIDE_RECORD = """
+WITH record AS (
+    SELECT min(channel_id) AS channel_id,
+           least(min(discovered_at), (SELECT min(fetched_at) FROM change_sets)) AS begins
+    FROM channels
+)
+SELECT coalesce(channel_id, 0) AS channel_id, what, CAST(floor(extract(epoch FROM length) / 86400) AS integer) AS count
+FROM record CROSS JOIN LATERAL (VALUES
+    (coalesce('the record begins on ' || to_char(begins AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'there is no record yet'),
+     least(begins, :until) - :since),
+    ('they are still to come', :until - greatest(now(), :since))
+) AS days (what, length)
+WHERE length >= interval '1 day'
+""".strip()
+
 # A set that was handed out again may wait for what came later than its first delivery.
 NOT_LOADED = """
 SELECT channel_id, change_set_id, fetched_at
@@ -122,6 +138,13 @@ def _archive_check(kind: str, *, says: str, what: str, resolved_by: str) -> Chec
 
 
 CHECKS = (
+    Check(
+        name="outside_record",
+        query=OUTSIDE_RECORD,
+        column="count",
+        says="Nothing is known of {count:,} of these days, because {what}.",
+        resolved_by="A span of days on which Getty was asked.",
+    ),
     Check(
         name="late",
         query=SUMMARY,

@@ -18,6 +18,7 @@ _CHECK_VIOLATION = "23514"
 _TRANSIENT = re.compile(r"08|25006|40|53|55P03|57|58")
 # A login: user or password, database, right to connect, a database that takes no connections.
 _REFUSED_STATES = re.compile(r"28|3D000|42501|55000|0A000")
+_NOT_SUPPORTED = "0A000"
 # Where there is no code: libpq's own words, which are always in English, and a server's in that language.
 _REFUSED_LOGIN = re.compile(
     r"password authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|authentication failed for user"
@@ -31,7 +32,8 @@ _REFUSED_LOGIN = re.compile(
 _STATES_OF_POOLER = re.compile(r"08|28|3D000|53|57|25")
 _POOLER_REFUSES = {
     r"unsupported startup parameter": "Set ignore_startup_parameters in its configuration to what it names.",
-    r"no such database|database \"?\S+\"? is disabled|a database is required": "Add the database to its configuration.",
+    r"no such database|a database is required": "Add the database to its configuration.",
+    r"database \"?\S+\"? is disabled": "Somebody disabled the database there: run ENABLE in its console.",
     r"no such user|SASL authentication failed|\"trust\" authentication failed|login rejected"
     r"|PAM authentication failed|certificate authentication failed|^password authentication failed$"
     r"|FATAL:  password authentication failed$": "Correct user and password, there or in the connection.",
@@ -46,6 +48,7 @@ _POOLER_IS_BUSY = re.compile(
     r"|idle_transaction_timeout|no more connections allowed|server login has been failing|server_login_retry"
     r"|(pgbouncer )?cannot connect( to server)?$|server conn crashed|connect timeout|server idle timeout"
     r"|terminating connection due to administrator command \(pgbouncer\)|pooler is shut|database .* is (paused|closed)"
+    r"|FATAL:  database removed$|^database removed$|server DNS lookup failed"
 )
 
 
@@ -84,6 +87,11 @@ def warehouse_error(error: DBAPIError) -> WarehouseRefused | WarehouseUnavailabl
         return WarehouseRefused(
             f"The warehouse refuses the login ({reason}). Correct user, password and "
             "database of connection warehouse_default, or what the server allows (pg_hba.conf, TLS, CONNECT)."
+        )
+    if error.statement == "BEGIN" and state == _NOT_SUPPORTED:  # READ WRITE, on a standby
+        return WarehouseUnavailable(
+            f"The warehouse's server is a standby, which is read only ({lines[0]}). If this lasts, name the primary in "
+            "connection warehouse_default, or all hosts with the extra target_session_attrs=read-write."
         )
     if error.connection_invalidated or not state or _TRANSIENT.match(state) or is_collision(error):
         return WarehouseUnavailable(

@@ -89,11 +89,11 @@ def open_findings(connection: Connection, channel_id: int) -> list[ArchiveFindin
     return [_finding(row) for row in connection.execute(query)]
 
 
-def resolved_places(connection: Connection, channel_id: int, kind: FindingKind, *, how: Resolution) -> set[str]:
-    """Return the places below the root of the objects of which a finding was resolved in this way."""
+def places_read(connection: Connection, channel_id: int) -> set[str]:
+    """Return the places below the root of the bodies that were not understood at first and have been read since."""
     c = archive_findings.c
-    query = select(c.archive_uri).where((c.channel_id == channel_id) & (c.kind == kind) & (c.settled_how == how))
-    return set(map(place_of, connection.scalars(query)))
+    is_read = (c.kind == FindingKind.UNREADABLE) & (c.settled_how == Resolution.READ)
+    return set(map(place_of, connection.scalars(select(c.archive_uri).where((c.channel_id == channel_id) & is_read))))
 
 
 def resolve(connection: Connection, over: Collection[ArchiveFinding], *, how: Resolution) -> int:

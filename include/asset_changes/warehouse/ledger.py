@@ -105,7 +105,7 @@ class RunRef:
 def lookup(connection: Connection, channel_id: int, change_set_id: str, *, lock: bool = False) -> LedgerRow | None:
     """Return the ledger's row of a change set, locked until the transaction ends if asked."""
     query = _LOOKUP_LOCKED if lock else _LOOKUP
-    row = connection.execute(query, _key(channel_id, change_set_id)).one_or_none()
+    row = connection.execute(query, {"channel_id": channel_id, "change_set_id": change_set_id}).one_or_none()
     return None if row is None else _ledger_row(row)
 
 
@@ -120,7 +120,7 @@ def lookup_many(connection: Connection, channel_id: int, change_set_ids: Sequenc
 def insert_fetched(connection: Connection, ref: ChangeSetRef, *, content_hash: str, run: RunRef) -> LedgerRow | None:
     """Write the row of a set that was fetched for the first time; None if another worker was quicker."""
     values = {
-        **_key(ref.channel_id, ref.change_set_id),
+        **_key(ref),
         "archive_uri": ref.archive_uri,
         "fetched_at": ref.fetched_at,
         "content_hash": content_hash,
@@ -131,33 +131,33 @@ def insert_fetched(connection: Connection, ref: ChangeSetRef, *, content_hash: s
     return None if row is None else _ledger_row(row)
 
 
-def mark_redelivered(connection: Connection, channel_id: int, change_set_id: str) -> None:
+def mark_redelivered(connection: Connection, ref: ChangeSetRef) -> None:
     """Count that Getty handed the set out again, which proves that it is not confirmed."""
-    connection.execute(_MARK_REDELIVERED, _key(channel_id, change_set_id))
+    connection.execute(_MARK_REDELIVERED, _key(ref))
 
 
 def reopen(connection: Connection, ref: ChangeSetRef, *, content_hash: str) -> None:
     """Make a set due for loading again: a redelivery made it longer, or it is read otherwise now."""
-    connection.execute(_REOPEN, {**_key(ref.channel_id, ref.change_set_id), "content_hash": content_hash})
+    connection.execute(_REOPEN, {**_key(ref), "content_hash": content_hash})
 
 
 def mark_loaded(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> int:
     """Mark a set as loaded, with its counts and the channel's next sequence number, which is returned."""
     channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=prepared.newest_change_at)
-    values = {**_key(ref.channel_id, ref.change_set_id), **_counted(prepared), "channel_seq": channel_seq}
+    values = {**_key(ref), **_counted(prepared), "channel_seq": channel_seq}
     connection.execute(_MARK_LOADED, values)
     return channel_seq
 
 
 def recount(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> None:
     """Write anew what a loaded set contains; when it was loaded stays."""
-    connection.execute(_RECOUNT, {**_key(ref.channel_id, ref.change_set_id), **_counted(prepared)})
+    connection.execute(_RECOUNT, {**_key(ref), **_counted(prepared)})
 
 
 def renumber(connection: Connection, ref: ChangeSetRef) -> None:
     """Give a loaded set, of which the tables have something else now, the channel's next sequence number."""
     channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=None)
-    connection.execute(_RENUMBER, {**_key(ref.channel_id, ref.change_set_id), "channel_seq": channel_seq})
+    connection.execute(_RENUMBER, {**_key(ref), "channel_seq": channel_seq})
 
 
 def next_channel_seq(connection: Connection, channel_id: int, *, newest_change_at: datetime | None) -> int:
@@ -183,33 +183,26 @@ def _counted(prepared: PreparedSet) -> dict[str, object]:
     }
 
 
-def mark_confirm_tried(connection: Connection, channel_id: int, change_set_id: str) -> None:
+def mark_confirm_tried(connection: Connection, ref: ChangeSetRef) -> None:
     """Mark that a confirmation is about to be sent; the time of the first try stays."""
-    connection.execute(_MARK_CONFIRM_TRIED, _key(channel_id, change_set_id))
+    connection.execute(_MARK_CONFIRM_TRIED, _key(ref))
 
 
-def mark_confirmed(
-    connection: Connection,
-    channel_id: int,
-    change_set_id: str,
-    *,
-    is_ours: bool = True,
-    committed_at: datetime | None = None,
-) -> None:
+def mark_confirmed(connection: Connection, ref: ChangeSetRef, *, is_ours: bool, committed_at: datetime) -> None:
     """Mark a set as confirmed, also where an answer had only implied it.
 
     One that somebody else confirmed is implied and was never tried: the sign by which the watchdog
     knows another consumer. A second worker of ours may have marked it before; then that stays.
     `committed_at` is a clock read after the commit of the load: by then it was applied.
     """
-    values = {**_key(channel_id, change_set_id), "committed_at": committed_at}
+    values = {**_key(ref), "committed_at": committed_at}
     connection.execute(_MARK_CONFIRMED if is_ours else _MARK_CONFIRMED_BY_OTHERS, values)
 
 
-def mark_rebuilt(connection: Connection, channel_id: int, change_set_id: str, *, is_confirmed: bool) -> None:
+def mark_rebuilt(connection: Connection, ref: ChangeSetRef, *, is_confirmed: bool) -> None:
     """Mark a row that a replay made, so that nobody takes its times for those of the first load."""
     statement = _MARK_REBUILT_AND_CONFIRMED if is_confirmed else _MARK_REBUILT
-    connection.execute(statement, _key(channel_id, change_set_id))
+    connection.execute(statement, _key(ref))
 
 
 def imply_confirmed(
@@ -299,8 +292,8 @@ def refused_channels(connection: Connection) -> list[int]:
     return list(connection.scalars(select(channels.c.channel_id).where(channels.c.refused_at.is_not(None) & is_newest)))
 
 
-def _key(channel_id: int, change_set_id: str) -> dict[str, object]:
-    return {"channel_id": channel_id, "change_set_id": change_set_id}
+def _key(ref: ChangeSetRef) -> dict[str, object]:
+    return {"channel_id": ref.channel_id, "change_set_id": ref.change_set_id}
 
 
 def _described(channel: Channel) -> dict[str, object]:

@@ -22,9 +22,10 @@ _LOG = ", ".join(LOG_COLUMNS)
 _THE_SET = "channel_id = :channel_id AND change_set_id = :change_set_id"
 _IN_LOG = text(f"SELECT EXISTS ({LOG_OF_SET})")
 
-# A set that `load_again` leaves alone may be read anew in the same transaction.
+# A table of the name may be there: of another set in this transaction, or left by somebody else in a pooler's session.
 _STAGE = text(f"""
-    CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.staged ON COMMIT DROP AS
+    DROP TABLE IF EXISTS pg_temp.staged;
+    CREATE TEMPORARY TABLE pg_temp.staged ON COMMIT DROP AS
     SELECT {_LOG} FROM asset_changes WITH NO DATA""")
 _READ = "asset_id, asset_lifecycle, asset_type, changed_at, is_time_inferred"
 _COMPARE = text(f"""
@@ -93,9 +94,11 @@ _REJECT = text("""
     ON CONFLICT DO NOTHING""")
 _REMOVE_REJECTED = text(f"DELETE FROM rejected_changes WHERE {_THE_SET} AND position = ANY (:positions)")
 
+_REMOVE_OLD_LIST = text("DROP TABLE IF EXISTS pg_temp.reread_assets")
 _LIST_REREAD_ASSETS = text(f"""
     CREATE TEMPORARY TABLE pg_temp.reread_assets ON COMMIT DROP AS
     SELECT asset_id FROM ({LOG_OF_SET}) AS logged UNION SELECT asset_id FROM pg_temp.staged""")
+_LOGGED_POSITIONS = text(f"SELECT position FROM ({LOG_OF_SET}) AS logged")
 _LOGGED_DELETES = text(f"SELECT asset_id FROM ({LOG_OF_SET}) AS logged WHERE asset_lifecycle = 'Delete'")
 _REMOVE_FROM_LOG = text(f"DELETE FROM asset_changes WHERE fetched_at = :fetched_at AND {_THE_SET}")
 _NEW_DELETES = text("""
@@ -128,12 +131,14 @@ _CORRECT_DELETIONS = text(f"""
 class KnownSet:
     """A set that may be loaded already, as the archive says it.
 
-    `is_rebuild` says that its evidence is made anew, so that it cannot be known what was held.
+    `is_rebuild` says that its evidence is made anew, so that it cannot be known what was held. So it is with a message
+    among the first `loaded_count`, which were loaded before, that the tables have lost.
     """
 
     ref: ChangeSetRef
     prepared: PreparedSet
     is_rebuild: bool = False
+    loaded_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +206,8 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     wait()
     rebuilt = {each.ref.change_set_id for each in sets if each.is_rebuild}
     positions = zip(added.change_set_ids or [], added.positions or [], strict=True) if added else []
-    new = [(change_set_id, position) for change_set_id, position in positions if change_set_id not in rebuilt]
+    known = _loaded_before(connection, sets) if added and added.positions else set()
+    new = [each for each in positions if each[0] not in rebuilt and each not in known]
     deletions = connection.execute(
         _ADD_DELETIONS_FROM_STAGED,
         {
@@ -230,17 +236,22 @@ def reread(
     *,
     wait: Callable[[], None],
     is_rebuild: bool = False,
+    loaded_count: int = 0,
 ) -> int:
     """Replace what the tables hold of a set by what the archive says today; return how many rows that wrote.
 
     The registers of its old and new assets are computed again from the log. Evidence stays: what is no
-    longer read as a Delete gets a correction beside it. `is_rebuild` says that the tables may have held
+    longer read as a Delete gets a row in `deletion_corrections`. `is_rebuild` says that the tables may have held
     before what they lack now: what was live then cannot be known.
     """
     key = _key(ref)
-    connection.execute(text("DROP TABLE IF EXISTS pg_temp.staged"))  # of a `load_again` before, in a live load
+    known_set = KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild, loaded_count=loaded_count)
+    lost = _loaded_before(connection, [known_set]) - {
+        (ref.change_set_id, position) for position in connection.scalars(_LOGGED_POSITIONS, key)
+    }
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [prepared.rows])
+    connection.execute(_REMOVE_OLD_LIST)
     connection.execute(_LIST_REREAD_ASSETS, key)
     states.lock_reread_assets(connection, key)
     logged_deletes = connection.scalars(_LOGGED_DELETES, key).all()
@@ -249,6 +260,7 @@ def reread(
     written = states.replace_from_log(connection, key)
     wait()
     new = [] if is_rebuild else connection.execute(_NEW_DELETES, {"logged": [*logged_deletes]}).all()
+    new = [row for row in new if (row.change_set_id, row.position) not in lost]
     deletions = connection.execute(
         _ADD_DELETIONS_FROM_STAGED,
         {
@@ -259,9 +271,20 @@ def reread(
         },
     ).rowcount
     connection.execute(_REMOVE_METADATA_OF_REREAD)
-    rejected = _replace_rejected(connection, [KnownSet(ref=ref, prepared=prepared)])
+    rejected = _replace_rejected(connection, [known_set])
     corrected = connection.execute(_CORRECT_DELETIONS, key).rowcount
     return int(max(removed, added)) + written.rows + deletions + corrected + sum(rejected.values())
+
+
+def _loaded_before(connection: Connection, sets: Sequence[KnownSet]) -> set[tuple[str, int]]:
+    """Return set and position of the messages that were loaded once: whether their assets were live is not known now.
+
+    One that was rejected then has done nothing yet.
+    """
+    counts = {each.ref.change_set_id: each.loaded_count for each in sets}
+    values = {"channel_id": sets[0].ref.channel_id, "change_set_ids": [*counts]}
+    rejected = {(row.change_set_id, row.position) for row in connection.execute(_REJECTED, values)}
+    return {(set_id, position) for set_id, count in counts.items() for position in range(count)} - rejected
 
 
 def _replace_rejected(connection: Connection, sets: Sequence[KnownSet]) -> dict[str, int]:

@@ -113,6 +113,12 @@ _POSTPONE = text(f"""
     FROM {_READ_ROWS}""")
 _ASK_AS = text(f"UPDATE lookup_queue SET tries = tries + 1, asset_type = :asset_type FROM {_READ_ROWS}")
 _COUNT = text("SELECT count(*) FROM lookup_queue WHERE channel_id = ANY (:channel_ids)")
+# One look into the index per channel that there ever was, however many rows wait.
+_OTHER_CHANNELS = text("""
+    SELECT channel_id FROM channels
+    WHERE NOT channel_id = ANY (:channel_ids)
+      AND EXISTS (SELECT FROM lookup_queue AS q WHERE q.channel_id = channels.channel_id)
+    ORDER BY channel_id""")
 _COUNT_ALL = text("SELECT count(*) FROM lookup_queue")
 
 
@@ -211,6 +217,11 @@ def ask_as(connection: Connection, assets: Sequence[QueuedAsset], *, asset_type:
     """Let these be asked again as assets of another type."""
     if assets:
         connection.execute(_ASK_AS, {**_keys(assets), "asset_type": asset_type})
+
+
+def other_channels(connection: Connection, channel_ids: Collection[int]) -> list[int]:
+    """Return the channels but these whose assets wait."""
+    return [*connection.scalars(_OTHER_CHANNELS, {"channel_ids": [*channel_ids]})]
 
 
 def count_waiting(connection: Connection, channel_ids: Collection[int] | None = None) -> int:

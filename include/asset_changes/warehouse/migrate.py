@@ -1,4 +1,4 @@
-"""Bring the warehouse's schema to the version of this code, and keep partitions ahead."""
+"""Bring the warehouse's schema and its comments to the version of this code, and keep partitions ahead."""
 
 import logging
 from datetime import UTC, date, datetime, timedelta
@@ -7,20 +7,29 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from psycopg import sql
 from sqlalchemy import Connection, Engine, Text, inspect, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.sql import column, quoted_name, table
 
 from asset_changes.errors import SchemaMismatch
-from asset_changes.warehouse.comments import write_comments
 from asset_changes.warehouse.engine import in_transaction
 from asset_changes.warehouse.rights import check_database, check_rights, missing_grants
-from asset_changes.warehouse.schema import VERSION
+from asset_changes.warehouse.schema import VERSION, metadata
 from asset_changes.warehouse.session import MAY_LACK_SCHEMA, MIGRATE_COMMAND
+from asset_changes.warehouse.views import views
 
 log = logging.getLogger(__name__)
 
 _AHEAD = timedelta(days=92)
+_COMMENTS = text("""
+SELECT relname AS relation, '' AS name, obj_description(oid, 'pg_class') AS meaning
+FROM pg_class WHERE relnamespace = CAST(CURRENT_SCHEMA AS regnamespace) AND relkind IN ('r', 'p', 'v')
+UNION ALL
+SELECT relname, attname, col_description(pg_class.oid, attnum)
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+WHERE relnamespace = CAST(CURRENT_SCHEMA AS regnamespace) AND relkind IN ('r', 'p', 'v')
+""")
 _ADVISORY_LOCK = 0x67657474795F6163  # "getty_ac": one at a time, whoever starts it
 
 
@@ -44,7 +53,7 @@ def _migrate(connection: Connection, *, schema: str, loading_role: str | None) -
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    write_comments(connection)
+    _write_comments(connection)
     now = datetime.now(UTC)
     add_partitions(connection, since=now, until=now + _AHEAD)
     if loading_role is None:
@@ -52,6 +61,21 @@ def _migrate(connection: Connection, *, schema: str, loading_role: str | None) -
     else:
         for grant in missing_grants(connection, role=loading_role, schema=schema):
             connection.exec_driver_sql(grant.as_string(None))
+
+
+def _write_comments(connection: Connection) -> None:
+    """Bring the database's comments to those of `schema.py`; what is right already is not written again."""
+    present = {(row.relation, row.name): row.meaning for row in connection.execute(_COMMENTS)}
+    for relation in (*views.tables.values(), *metadata.tables.values()):
+        kind = sql.SQL("VIEW" if relation.metadata is views else "TABLE")
+        wanted = {"": relation.comment} | {column.name: column.comment for column in relation.columns}
+        for name, meaning in wanted.items():
+            if present[relation.name, name] == meaning:
+                continue
+            target = sql.SQL("COLUMN {}").format(sql.Identifier(relation.name, name)) if name else None
+            target = target or sql.SQL("{} {}").format(kind, sql.Identifier(relation.name))
+            statement = sql.SQL("COMMENT ON {} IS {}").format(target, meaning).as_string(None)
+            connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
 def check_version(connection: Connection) -> None:

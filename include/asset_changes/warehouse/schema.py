@@ -1,6 +1,6 @@
 """The tables of the warehouse, as SQLAlchemy sees them, with what each column means; views are in `views.py`.
 
-`migrations/` makes them; `comments.py` writes the meanings into the database, so that psql shows them.
+`migrations/` makes them; `migrate.py` writes the meanings into the database, so that psql shows them.
 The schema's name is a setting, so nothing here carries it: transactions set their search path.
 All times are `timestamptz`; ids compare byte by byte (`COLLATE "C"`), as the order of the registers requires.
 """

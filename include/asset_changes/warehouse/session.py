@@ -19,6 +19,9 @@ from asset_changes.errors import SchemaMismatch, WarehouseRefused
 MAY_LACK_SCHEMA = "asset_changes_may_lack_schema"
 """Execution option of the transaction that makes the schema."""
 
+IS_SNAPSHOT = "asset_changes_is_snapshot"
+"""Execution option of a transaction that only reads, and all of whose queries see the same commits."""
+
 MIGRATE_COMMAND = "airflow dags trigger asset_changes_discovery"
 
 _HAS_BEGUN = "asset_changes_has_begun"
@@ -32,6 +35,7 @@ _SETTINGS = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "array_nulls": "on",
+    "row_security": "off",  # a policy that would hide rows is an error: evidence is never silently less
     # A role's limits are meant for people at a prompt: a rebuild or a wait for a lock may take longer.
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -41,8 +45,10 @@ _SETTINGS = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
-_EXPECTED = {"transaction_isolation": "read committed", "transaction_read_only": "off"} | {
-    name: _SETTINGS[name] for name in ("synchronous_commit", "client_encoding", "TimeZone", "DateStyle")
+_EXPECTED = {name: _SETTINGS[name] for name in ("synchronous_commit", "client_encoding", "TimeZone", "DateStyle")}
+_EXPECTED_MODES = {
+    False: {"transaction_isolation": "read committed", "transaction_read_only": "off"},
+    True: {"transaction_isolation": "repeatable read", "transaction_read_only": "on"},
 }
 
 
@@ -56,7 +62,7 @@ def set_up_transactions(engine: Engine, *, schema: str, application_name: str) -
             return
         try:
             current_schema, *found = _begin(connection, schema=schema, application_name=application_name)
-            _check_settings(found)
+            _check_settings(found, is_snapshot=bool(options.get(IS_SNAPSHOT)))
             if current_schema != schema and not options.get(MAY_LACK_SCHEMA):
                 _explain_missing_schema(connection, schema=schema)
         except BaseException:
@@ -83,30 +89,33 @@ def _begin_on(connection: Connection, *, schema: str, application_name: str) -> 
     driver: Any = connection.connection.driver_connection
     if not driver.autocommit:
         driver.autocommit = True  # for the driver alone: its own BEGIN would be a round trip more
-    cursor = driver.execute(_statement(schema, application_name, has_transaction_timeout=_is_17_or_newer(driver)))
+    is_snapshot = bool(connection.get_execution_options().get(IS_SNAPSHOT))
+    is_17_or_newer = driver.info.server_version >= 170000
+    statement = _statement(schema, application_name, is_snapshot=is_snapshot, has_transaction_timeout=is_17_or_newer)
+    cursor = driver.execute(statement)
     cursor.set_result(-1)  # that of the SELECT
     connection.info[_HAS_BEGUN] = True
     found: tuple[Any, ...] = cursor.fetchone()
     return found
 
 
-def _is_17_or_newer(driver: Any) -> bool:
-    return bool(driver.info.server_version >= 170000)
-
-
 @cache
-def _statement(schema: str, application_name: str, *, has_transaction_timeout: bool) -> bytes:
+def _statement(schema: str, application_name: str, *, is_snapshot: bool, has_transaction_timeout: bool) -> bytes:
     limits = {"transaction_timeout": "0"} if has_transaction_timeout else {}
     values = {**_SETTINGS, **limits, "application_name": application_name}
     return (
         sql.SQL("; ")
         .join(
             [
-                sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
+                sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                if is_snapshot
+                else sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
                 sql.SQL('SET LOCAL search_path = {}, "pg_temp"').format(sql.Identifier(schema)),
                 *(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), value) for name, value in values.items()),
                 sql.SQL("SELECT CURRENT_SCHEMA, {}").format(
-                    sql.SQL(", ").join(sql.SQL("current_setting({})").format(name) for name in _EXPECTED)
+                    sql.SQL(", ").join(
+                        sql.SQL("current_setting({})").format(name) for name in _EXPECTED | _EXPECTED_MODES[is_snapshot]
+                    )
                 ),
             ]
         )
@@ -114,8 +123,8 @@ def _statement(schema: str, application_name: str, *, has_transaction_timeout: b
     )
 
 
-def _check_settings(found: Sequence[str]) -> None:
-    for (name, expected), value in zip(_EXPECTED.items(), found, strict=True):
+def _check_settings(found: Sequence[str], *, is_snapshot: bool) -> None:
+    for (name, expected), value in zip((_EXPECTED | _EXPECTED_MODES[is_snapshot]).items(), found, strict=True):
         if value != expected:
             raise WarehouseRefused(
                 f"The warehouse did not take the setting {name} = {expected} (it is {value}). "

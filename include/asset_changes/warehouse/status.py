@@ -201,7 +201,14 @@ def channel_statuses(connection: Connection, *, since: datetime) -> tuple[Channe
         ChannelStatus(
             health=health,
             hours=tuple(HourCounts(**each) for each in hours[number]),
-            removals=_times(removals[number]),
+            removals=next(
+                (
+                    RemovalTimes(**{name: each[name] for name in ("deletes", "median", "p99", "worst")})
+                    for each in removals[number]
+                    if not each["is_rebuilt"]
+                ),
+                None,
+            ),
             rebuilt_deletes=sum(each["deletes"] for each in removals[number] if each["is_rebuilt"]),
             sets=tuple(SetRow(**each) for each in sets[number]),
             rejected=tuple(RejectedRow(**each) for each in rejected[number]),
@@ -211,10 +218,3 @@ def channel_statuses(connection: Connection, *, since: datetime) -> tuple[Channe
         for health in read_channel_health(connection)
         for number in [health.channel.channel_id]
     )
-
-
-def _times(rows: list[dict[str, Any]]) -> RemovalTimes | None:
-    for row in rows:
-        if not row["is_rebuilt"]:
-            return RemovalTimes(**{name: row[name] for name in ("deletes", "median", "p99", "worst")})
-    return None

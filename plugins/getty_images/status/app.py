@@ -15,6 +15,7 @@ from asset_changes.warehouse.channel_health import read_channel_health
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, compliance, deletes
 from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
@@ -25,9 +26,6 @@ from getty_images.status.airflow_runs import without_dag
 from getty_images.status.warehouse_session import DOWNLOAD_SECONDS, PageUnavailable, reading
 
 NAME = "Asset changes"
-
-SPANS = {"24h": 24, "7d": 7 * 24, "14d": 14 * 24}
-"""The hours of each picture, by the name in the address."""
 
 app = FastAPI(
     title=NAME,
@@ -44,8 +42,9 @@ Theme = Annotated[str, Query(pattern="^(light|dark|)$")]
 
 
 def place(request: Request, theme: Theme = "") -> pages.PageUrls:
-    """Return where the page is: below which root, in which colours."""
-    return pages.PageUrls(root=_root(request), here=request.scope["root_path"], theme=theme)
+    """Return where the page is: below which root of Airflow's UI, in which colours."""
+    here = str(request.scope["root_path"])
+    return pages.PageUrls(root=here.removesuffix(PREFIX), here=here, theme=theme)
 
 
 _YEARS = range(2000, 2200)
@@ -55,13 +54,13 @@ Here = Annotated[pages.PageUrls, Depends(place)]
 @app.get("/")
 def overview(here: Here, span: SpanName = "24h", rejected: int | None = None) -> Response:
     """All channels, those that are broken first."""
-    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC), rejected=rejected)
+    return pages.overview(here, span=span, rejected=rejected)
 
 
 @app.get("/channels/{dag_id}")
 def channel(here: Here, dag_id: str, span: SpanName = "24h", rejected: int | None = None) -> Response:
     """The channel of a DAG: the tab."""
-    return pages.overview(here, span=span, spans=SPANS, now=datetime.now(UTC), rejected=rejected, dag_id=dag_id)
+    return pages.overview(here, span=span, rejected=rejected, dag_id=dag_id)
 
 
 def asked_span(
@@ -133,6 +132,13 @@ def refused(request: Request, error: HTTPException) -> Response:
     return pages.refused(place(request), status=error.status_code, detail=str(error.detail))
 
 
+@app.exception_handler(RequestValidationError)
+def misread(request: Request, error: RequestValidationError) -> Response:
+    """The same for a parameter that cannot be read."""
+    said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+    return pages.refused(place(request), status=422, detail=said)
+
+
 class Slash:
     """Leads from an address with a slash too few or too many to the page, query and all.
 
@@ -162,11 +168,6 @@ def _right_path(scope: Scope) -> str | None:
     if below.startswith(f"{PREFIX}/") and below.endswith("/") and below != f"{PREFIX}/":
         return f"{root}{below.rstrip('/')}"
     return None
-
-
-def _root(request: Request) -> str:
-    """Return the path below which Airflow's UI lives, without a slash at its end."""
-    return str(request.scope["root_path"]).removesuffix(PREFIX)
 
 
 CSV_COLUMNS = (

@@ -1,8 +1,7 @@
 """The pages as HTML, made by the server: no script, no request to any other host."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -33,6 +32,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+
+SPANS = {"24h": 24, "7d": 7 * 24, "14d": 14 * 24}
+"""The hours of each picture, by the name in the address."""
 
 _templates = Environment(
     loader=PackageLoader("getty_images.status"),
@@ -84,13 +86,11 @@ def overview(
     place: PageUrls,
     *,
     span: str,
-    spans: Mapping[str, int],
-    now: datetime,
     rejected: int | None = None,
     dag_id: str | None = None,
 ) -> Response:
     """Return the page of all channels, or of the one whose DAG is asked for; `rejected` is whose list is open."""
-    hours = spans[span]
+    hours, now = SPANS[span], datetime.now(UTC)
     since = now.replace(minute=0, second=0, microsecond=0) - HOUR * (hours - 1)
     with reading() as (connection, settings):
         statuses = channel_statuses(connection, since=since)
@@ -121,7 +121,7 @@ def overview(
         confirms=settings.confirm,
         limits=limits,
         chosen=span,
-        spans=spans,
+        spans=SPANS,
         now=now,
         path="" if dag_id is None else f"channels/{filters.path_part(dag_id)}",
         states=State,

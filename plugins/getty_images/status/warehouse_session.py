@@ -8,6 +8,7 @@ from asset_changes.errors import ConfigurationError, SchemaMismatch, TransientEr
 from asset_changes.settings import Settings
 from asset_changes.warehouse.engine import transaction
 from asset_changes.warehouse.migrate import check_version
+from asset_changes.warehouse.session import IS_SNAPSHOT
 from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, text
 
@@ -30,11 +31,15 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
     """Give a read-only transaction on the warehouse, or raise PageUnavailable with the reason."""
     try:
         settings = Settings.from_environment()
-        with warehouse_of(settings) as engine, transaction(engine) as connection:
+        with (
+            warehouse_of(settings) as engine,
+            # A load may commit between two queries of a page: its numbers would not agree.
+            transaction(engine.execution_options(**{IS_SNAPSHOT: True})) as connection,
+        ):
             # The limits are for a slow statement, and for a reader of a download that neither reads nor leaves.
             connection.execute(
                 text(
-                    f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = '{seconds}s';"
+                    f"SET LOCAL statement_timeout = '{seconds}s';"
                     f" SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
                 )
             )

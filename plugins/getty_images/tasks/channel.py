@@ -1,6 +1,5 @@
 """What the tasks of a channel's DAG do: fetch, transform, load, confirm, catch up."""
 
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from asset_changes.warehouse.ledger import RunRef
 from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
 from getty_images.resources import archive_of, warehouse_of
+from getty_images.tasks.sigterm import stop_on_sigterm
 from getty_images.xcom import (
     FetchedPayload,
     PreparedPayload,
@@ -97,7 +97,7 @@ def catch_up(entry: ChannelEntry, context: Mapping[str, Any], payload: dict[str,
     from asset_changes.pipeline.catch_up import catch_up as catch_up_channel
 
     size = _batch_size(entry, context)
-    with _channel_context(entry, context) as channel_context, _stop_on_sigterm() as signals:
+    with _channel_context(entry, context) as channel_context, stop_on_sigterm() as signals:
         done = catch_up_channel(
             channel_context,
             batch_size=size,
@@ -165,14 +165,3 @@ def _batch_size(entry: ChannelEntry, context: Mapping[str, Any]) -> int:
     if chosen is not None:
         return checked_batch_size(chosen, where="the run's parameter batch_size")
     return entry.batch_size or Settings.from_environment().batch_size
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[list[int]]:
-    """Collect SIGTERMs instead of dying of them; TaskFlow tasks do nothing on their own."""
-    signals: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
-    try:
-        yield signals
-    finally:
-        signal.signal(signal.SIGTERM, before)

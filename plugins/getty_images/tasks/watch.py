@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 def watch(context: Mapping[str, Any]) -> dict[str, int]:
     """Check all channels, notify of what is new and what is over, and send the metrics."""
-    choice, page = NotifierChoice.from_environment(), _page()
+    choice = NotifierChoice.from_environment()
+    root = conf.get("api", "base_url", fallback="")
+    page = f"{root.rstrip('/')}{PREFIX}" if root else None  # None where Airflow does not know its own address
     if choice is None:
         log.info("No notifier is named in %s: alerts are in this log, the table and the metrics alone.", VARIABLE)
     notify = _sender(choice, context) if choice else None
@@ -84,12 +86,6 @@ def _is_new(engine: Engine) -> bool:
     except SchemaMismatch:  # there is no schema
         has_tables = False
     return not has_tables and not channel_registry.read(channel_variable() or "[]")
-
-
-def _page() -> str | None:
-    """Return the address of the status page, where Airflow knows its own."""
-    root = conf.get("api", "base_url", fallback="")
-    return f"{root.rstrip('/')}{PREFIX}" if root else None
 
 
 def _decide(context: Mapping[str, Any]) -> None:

@@ -1,0 +1,74 @@
+"""Ask Getty what each live asset is, and keep the answers: the queue first, then the loop over it."""
+
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+from getty_images.assets import metadata_alias
+from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
+
+_DOC = """
+Keeps title, caption, keywords, restrictions and more of **every live asset** in the table `asset_metadata`; read it
+through the view `assets_with_metadata`. The feed itself names only ids.
+
+`enqueue` reads on in the feed's log, as any consumer does, and puts each asset that is new or changed into
+`lookup_queue`; `look_up` asks Getty for 100 of them per call and writes each answer in a short transaction. It ends
+when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or with the chunk in hand when it is stopped; the next run
+goes on from there.
+
+* **What it costs**: one call for 100 assets, at most ASSET_CHANGES_LOOKUPS_PER_SECOND (1) and never more than
+  ASSET_CHANGES_LOOKUPS_PER_DAY (10,000). A million assets are 10,000 calls once; after that, what changes. The calls
+  count against the key's limit: ask Getty for it, or for a second key (ASSET_CHANGES_LOOKUP_CONN_ID).
+* **Paused in a new installation.** Ask Getty whether metadata may be stored before you switch it on.
+* **A skipped run** is a good one: metadata is switched off (ASSET_CHANGES_METADATA), or another run asks already.
+* **When a task is red**, the last line of its log says what to fix. The queue stays as it is, and the feed is not
+  delayed.
+* **What is forgotten**: a Delete removes the asset's metadata in the same transaction.
+* **What it writes**: `lookup_queue`, `lookup_calls`, `lookup_connections`, `consumers`, `asset_metadata`.
+* **Who can wake on it**: the asset `asset_changes_metadata_updated`, when metadata changed.
+"""
+
+
+@dag(
+    dag_id="asset_changes_lookup",
+    dag_display_name="Look up assets",
+    description="Asks Getty what each live asset is, and keeps it",
+    doc_md=_DOC,
+    schedule="*/10 * * * *",
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,  # it costs calls: a person decides
+    allowed_run_types=["scheduled", "manual"],  # type: ignore[list-item]  # their enum is private
+    tags=[TAG, "lookup"],
+    params={
+        "asset_ids": Param(
+            None,
+            type=["array", "null"],
+            items={"type": "string", "minLength": 1, "maxLength": 255},
+            maxItems=10_000,
+            title="Assets to look up",
+            description="Ids of live assets that are asked about first, whatever is known of them; one per line. "
+            "Empty: what is new or changed.",
+        ),
+    },
+    default_args=DEFAULT_ARGS,
+)
+def lookup() -> None:
+    @task(multiple_outputs=False)
+    def enqueue(**context: Any) -> dict[str, int]:
+        """Queue the live assets that are new or changed since the last run."""
+        from getty_images.tasks import lookup
+
+        return lookup.enqueue(context)
+
+    @task(multiple_outputs=False, execution_timeout=None, outlets=[metadata_alias()])
+    def look_up(_queued: Any, **context: Any) -> dict[str, int]:
+        """Ask Getty about the queued assets, 100 per call; ends by ASSET_CHANGES_LOOKUP_MINUTES."""
+        from getty_images.tasks import lookup
+
+        return lookup.look_up(context)
+
+    look_up(enqueue())
+
+
+lookup()

@@ -1,0 +1,103 @@
+"""Runs of the real lookup DAG, as Airflow runs it, against a local Getty and a real warehouse."""
+
+import json
+from typing import Any
+
+import pytest
+from getty_sandbox import Sandbox
+from sqlalchemy import URL, Engine, text
+
+from tests.dags.installation import GETTY, WAREHOUSE, Installation, Run, getty_connection, warehouse_connection
+from tests.dags.test_runs import CHANNEL, ENTRY, change, rows
+
+LOOKUP = "asset_changes_lookup"
+RATE = {"ASSET_CHANGES_LOOKUPS_PER_SECOND": "100"}
+
+
+@pytest.fixture
+def connected(airflow: Installation, sandbox: Sandbox, warehouse_url: URL) -> Installation:
+    """Airflow with both connections, one channel in the Variable, and three live assets and a deleted one."""
+    airflow.environment = {GETTY: getty_connection(sandbox), WAREHOUSE: warehouse_connection(warehouse_url), **RATE}
+    airflow.set_channels(json.dumps([ENTRY]))
+    sandbox.append(3001, [change("1"), change("2"), change("3"), change("4"), change("4", "Delete", minute=1)])
+    assert airflow.test_dag(CHANNEL).state == "success"
+    return airflow
+
+
+def counts(run: Run) -> dict[str, Any]:
+    """Return what `look_up` says that it did."""
+    return dict(json.loads(run.xcoms["look_up"]))
+
+
+def known(warehouse: Engine) -> list[str]:
+    """Return the assets with metadata."""
+    return [asset_id for (asset_id,) in rows(warehouse, "SELECT asset_id FROM asset_metadata ORDER BY asset_id")]
+
+
+def test_a_run_stores_what_live_assets_are(connected: Installation, warehouse: Engine) -> None:
+    run = connected.test_dag(LOOKUP)
+
+    assert run.states() == {"enqueue": "success", "look_up": "success"}
+    assert known(warehouse) == ["1", "2", "3"]
+    assert run.lines("Looked up assets: connection=getty_images_default asked=3 found=3 changed=3 not_found=0")
+    assert counts(run)["waiting"] == 0
+    assert len(run.xcoms["look_up"]) < 1024
+
+
+def test_a_second_run_asks_nothing(connected: Installation) -> None:
+    connected.test_dag(LOOKUP)
+    assert counts(connected.test_dag(LOOKUP)) == {
+        **dict.fromkeys(("asked", "found", "changed", "not_found", "unanswered", "dropped", "waiting", "calls"), 0),
+        "is_daily_limit_reached": False,
+    }
+
+
+def test_a_named_asset_is_asked_again(connected: Installation, warehouse: Engine) -> None:
+    connected.test_dag(LOOKUP)
+    run = connected.test_dag(LOOKUP, {"asset_ids": ["2", "4", "nobody"]})
+    assert (counts(run)["asked"], counts(run)["changed"]) == (1, 0)
+    assert run.lines("unknown=2")
+
+
+def test_metadata_that_is_switched_off_costs_no_call(connected: Installation, warehouse: Engine) -> None:
+    run = connected.test_dag(LOOKUP, ASSET_CHANGES_METADATA="off")
+    assert set(run.states().values()) == {"skipped"}
+    assert run.lines("Metadata is switched off (ASSET_CHANGES_METADATA)")
+    assert known(warehouse) == []
+    assert rows(warehouse, "SELECT count(*) FROM lookup_calls") == [(0,)]
+
+
+def test_a_second_holder_is_skipped_and_names_the_first(connected: Installation, warehouse: Engine) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO lookup_connections (conn_id, lease_id, leased_by, leased_until)"
+                " VALUES ('getty_images_default', 'one', 'another run', now() + interval '2 minutes')"
+            )
+        )
+    run = connected.test_dag(LOOKUP)
+    assert run.states() == {"enqueue": "success", "look_up": "skipped"}
+    assert run.lines("is used by another run until")
+
+
+def test_a_key_without_the_right_leaves_the_queue(connected: Installation, warehouse: Engine) -> None:
+    """One sentence says so, and the queue is as it was."""
+    wrong = connected.environment[GETTY].replace("sandbox-secret", "another")
+    run = connected.test_dag(LOOKUP, **{GETTY: wrong})
+    assert run.tasks["look_up"] == ("failed", 1)
+    assert run.lines("Getty does not accept the credentials of connection 'getty_images_default'")
+    assert rows(warehouse, "SELECT count(*) FROM lookup_queue") == [(3,)]
+
+
+def test_a_connection_of_its_own_asks_for_all(connected: Installation, warehouse: Engine) -> None:
+    second = {"AIRFLOW_CONN_GETTY_LOOKUPS": connected.environment[GETTY]}
+    run = connected.test_dag(LOOKUP, ASSET_CHANGES_LOOKUP_CONN_ID="getty_lookups", **second)
+    assert run.lines("Looked up assets: connection=getty_lookups asked=3 found=3")
+    assert known(warehouse) == ["1", "2", "3"]
+
+
+def test_no_caption_is_in_a_log_or_an_xcom(connected: Installation, warehouse: Engine) -> None:
+    run = connected.test_dag(LOOKUP)
+    said = [value for row in rows(warehouse, "SELECT title, caption, artist FROM asset_metadata") for value in row]
+    assert any(said)
+    assert [value for value in said if value and value in run.log + "".join(run.xcoms.values())] == []

@@ -1,0 +1,67 @@
+"""The lookups of the stack: where they are switched on, and how they are followed to their end."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from local_stack.airflow_api import LOOKUP, Try
+from local_stack.connections import GETTY
+from local_stack.discovery import switch_on
+from local_stack.lookups import look_up
+from local_stack.progress import Lookups
+from local_stack.stack import decide_lookups
+
+from tests.local_stack.doubles import Airflow, CapturedScreen
+from tests.local_stack.test_discovery import stack
+
+FEED = "asset_changes_editorial_image_3001"
+RATE = "ASSET_CHANGES_LOOKUPS_PER_SECOND"
+DONE = Lookups(live=40, with_metadata=40, waiting=0)
+
+
+def looking_up(airflow: Airflow, *progress: Lookups) -> Any:
+    """A stack whose warehouse is as far as `progress` says, one step per look."""
+    steps = [*progress, DONE]
+    return stack(airflow, warehouse=SimpleNamespace(lookups=lambda: steps.pop(0) if len(steps) > 1 else steps[0]))
+
+
+@pytest.mark.parametrize(
+    ("host", "looks_up"), [("http://127.0.0.1:8090", True), ("https://api.gettyimages.com", False)]
+)
+def test_a_real_account_is_not_asked_without_a_decision(host: str, looks_up: bool) -> None:
+    """Each lookup is a call of its account."""
+    environment = {GETTY: f'{{"conn_type": "getty_images", "host": "{host}"}}'}
+    assert decide_lookups(environment) is looks_up
+    assert (RATE in environment) is looks_up
+
+
+def test_a_rate_that_is_set_is_kept() -> None:
+    environment = {GETTY: '{"host": "http://localhost:1"}', RATE: "3"}
+    assert decide_lookups(environment)
+    assert environment[RATE] == "3"
+
+
+@pytest.mark.parametrize("looks_up", [True, False])
+def test_lookups_stay_paused_unless_they_are_free(looks_up: bool) -> None:
+    airflow = Airflow(dags={FEED, LOOKUP})
+    switch_on(stack(airflow, looks_up=looks_up))
+    assert airflow.unpaused == [FEED, LOOKUP][: 1 + looks_up]
+
+
+def test_a_run_of_its_own_follows_the_active_one() -> None:
+    """The active one may have filled its queue before the channels were caught up."""
+    screen = CapturedScreen()
+    airflow = Airflow(active={"scheduled__1": None}, states=["success", "running", "success"])
+    look_up(looking_up(airflow, Lookups(live=40, with_metadata=20, waiting=20)), screen)
+    assert airflow.triggered == [LOOKUP]
+    assert screen.lines[-1] == "Looked up: 40 of 40 live assets"
+
+
+def test_failed_lookups_are_shown_and_end_nothing() -> None:
+    screen = CapturedScreen()
+    tries = [Try(LOOKUP, "manual__1", "look_up", number=3, of=3, is_last=True)]
+    look_up(looking_up(Airflow(tries=tries, states=["failed"])), screen)
+    assert screen.lines[0].startswith(
+        f"The lookups failed; the feed is not affected. {LOOKUP}, task look_up: no reason"
+    )
+    assert screen.lines[-1] == "Looked up: 40 of 40 live assets"

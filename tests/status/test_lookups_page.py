@@ -1,5 +1,6 @@
 """The panel of the lookups, and what the page says of the whole installation."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from asset_changes.warehouse.engine import transaction
@@ -29,6 +30,17 @@ def test_the_page_says_what_is_on_first(page: AirflowServer, warehouse: Engine) 
     assert 'data-capability="metadata"' in html
     assert 'data-panel="lookups"' not in html  # nothing was ever looked up
     assert "What is on" not in page.get("channels/asset_changes_editorial_image_3001").text
+
+
+def test_unpausing_the_dag_is_the_next_step_and_switches_it_on(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    live_assets(warehouse, 3, with_metadata=0)
+    html = page.get("").text
+    assert "Metadata paused, not begun about 1 call once (1 min at 1 per second)" in words(html)
+    assert re.search(r'unpause Look up assets. <a href="/dags/asset_changes_lookup"', html)
+    for is_paused, state in ((False, "Metadata on 0 calls in the last 24 hours"), (True, "Metadata paused, not begun")):
+        assert page.ask("PATCH", "dags/asset_changes_lookup", {"is_paused": is_paused}).ok
+        assert state in words(page.get("").text)
 
 
 def test_the_panel_shows_the_numbers_of_the_lookups(page: AirflowServer, warehouse: Engine) -> None:

@@ -127,8 +127,8 @@ def _estimated_cost(facts: Facts) -> str:
     settings, once = facts.settings, -(-facts.lookups.live.count // _ASSETS_PER_CALL)
     daily = -(-facts.lookups.upserts_per_day // _ASSETS_PER_CALL)
     hours = max(once / settings.lookups_per_second / 3600, (once - 1) // settings.lookups_per_day * 24)
-    took = f"{hours:,.0f} hours" if hours >= 2 else f"{max(1, round(hours * 60))} minutes"
+    takes = f"{hours:,.0f} hours" if hours >= 2 else f"{max(1, round(hours * 60))} min"
     return (
-        f"about {once:,} calls once ({took} at {settings.lookups_per_second:g} per second), "
+        f"about {once:,} call{'' if once == 1 else 's'} once ({takes} at {settings.lookups_per_second:g} per second), "
         f"then at most {daily:,} a day"
     )

@@ -1,6 +1,5 @@
 """What the tasks of the lookup DAG do: queue the assets that are new or changed, then ask Getty about them."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,6 @@ from asset_changes.lookup.context import LookupContext
 from asset_changes.lookup.enqueue import enqueue as enqueue_assets
 from asset_changes.lookup.look_up import LeaseHeld
 from asset_changes.lookup.look_up import look_up as look_up_assets
-from asset_changes.lookup.metadata import read_metadata
 from asset_changes.settings import Settings
 from asset_changes.warehouse.archived import described_channels
 from asset_changes.warehouse.clock import WarehouseClock
@@ -24,8 +22,6 @@ from getty_images import assets
 from getty_images.hook import GettyImagesHook
 from getty_images.resources import channel_variable, warehouse_of
 from getty_images.tasks.sigterm import stop_on_sigterm
-
-log = logging.getLogger(__name__)
 
 _APPLICATION = "asset_changes lookup"  # as pg_stat_activity shows the tasks
 _TABLES = ("asset_metadata", "lookup_queue")
@@ -46,15 +42,14 @@ def look_up(context: Mapping[str, Any]) -> dict[str, int]:
     with warehouse_of(settings, application_name=_APPLICATION) as engine, stop_on_sigterm() as signals:
         clock = WarehouseClock(engine)
 
-        def client(conn_id: str, before_call: Callable[[], None]) -> LookupClient:
-            return GettyImagesHook(conn_id, clock=clock).lookup_client(before_call=before_call)
+        def client(conn_id: str, /, **callbacks: Callable[[], None]) -> LookupClient:
+            return GettyImagesHook(conn_id, clock=clock).lookup_client(**callbacks)
 
         try:
             done = look_up_assets(
                 LookupContext(
                     warehouse=engine,
                     client=client,
-                    read_metadata=read_metadata,
                     connections=_connections(engine, settings),
                     holder=f"{context['dag'].dag_id} {context['run_id']}",
                     language=settings.language,

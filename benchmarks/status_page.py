@@ -1,4 +1,4 @@
-"""The pages of a ledger of a hundred million changes, as they arrive at a browser: over HTTP, with a login."""
+"""The pages of a warehouse of a hundred million changes, as they arrive at a browser: over HTTP, with a login."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +10,7 @@ from benchmarks.bench import Bench
 from benchmarks.results import Budget
 
 SETS, DELETIONS = 50_000, 2_000_000  # full sets of 2200: 110 million changes
+ASSETS = 10_000_000
 CHANNELS = (3001, 3002, 3003, 3004)
 _TURNS = 10
 
@@ -36,12 +37,31 @@ _FILL = (
     INSERT INTO rejected_changes (channel_id, change_set_id, position, reason, raw, rejected_at)
     SELECT channel_id, change_set_id, 0, 'unknown_lifecycle', '{}', loaded_at FROM change_sets
     """,
+    # Of the live assets half have metadata, and half wait for it.
+    """
+    INSERT INTO asset_states (asset_id, asset_type, asset_family, channel_id, asset_lifecycle, upserted_at,
+        upsert_change_set_id, upsert_position, loaded_at)
+    SELECT n::text, 'Image', 'Editorial', 3001, 'New', now(), '1', n, now() FROM generate_series(1, :assets) AS n
+    """,
+    """
+    INSERT INTO asset_metadata (asset_id, title, raw, as_of, fetched_at, language, content_hash)
+    SELECT asset_id, 'A title', '{}', now(), now(), 'en-US', '' FROM asset_states WHERE upsert_position % 2 = 0
+    """,
+    """
+    INSERT INTO lookup_queue (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
+    SELECT asset_id, channel_id, asset_type, 'change', now(), now() FROM asset_states WHERE upsert_position % 2 = 1
+    """,
+    """
+    INSERT INTO lookup_calls (conn_id, hour, calls, answered)
+    SELECT 'getty_images_default', hour, 400, 40000
+    FROM generate_series(date_trunc('hour', now()) - interval '90 days', now(), interval '1 hour') AS hour
+    """,
 )
 
 
-def fill(engine: Engine, *, sets: int = SETS, deletions: int = DELETIONS) -> None:
-    """Write a year of ledger and evidence into an empty, migrated warehouse."""
-    values = {"channels": list(CHANNELS), "sets": sets, "per_set": deletions // sets}
+def fill(engine: Engine, *, sets: int = SETS, deletions: int = DELETIONS, assets: int = ASSETS) -> None:
+    """Write a year of ledger and evidence, and what is live, into an empty, migrated warehouse."""
+    values = {"channels": list(CHANNELS), "sets": sets, "per_set": deletions // sets, "assets": assets}
     with engine.begin() as connection:
         for statement in _FILL:
             named = text(statement)
@@ -52,11 +72,12 @@ def fill(engine: Engine, *, sets: int = SETS, deletions: int = DELETIONS) -> Non
 
 def measure(bench: Bench) -> None:
     """Load the pages again and again, as a browser does that is logged in to Airflow."""
-    sets, deletions = (SETS // 10, DELETIONS // 10) if bench.is_quick else (SETS, DELETIONS)
+    of = 10 if bench.is_quick else 1
+    sets, deletions, assets = SETS // of, DELETIONS // of, ASSETS // of
     database = "status_page"
     bench.server.make_warehouse(database, stored=0)
     engine = connect(bench.server.warehouse(database), schema="getty_images")
-    fill(engine, sets=sets, deletions=deletions)
+    fill(engine, sets=sets, deletions=deletions, assets=assets)
     engine.dispose()
     home = bench.folder / "api_server"
     with running_api_server(bench.server, home, warehouse=database, channels=CHANNELS) as airflow:

@@ -7,12 +7,13 @@ import os
 import re
 import tempfile
 import textwrap
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from asset_changes import errors, settings
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring import settings as watch_settings
@@ -37,12 +38,43 @@ _HEAD = """# Settings
 Environment variables, the same in every Airflow component. A value that cannot be used fails the task at once, with a
 sentence that names the variable. This file is generated: `python docs/generate.py`.
 """
+_KEPT = {
+    "channels": ("for ever", "nothing"),
+    "change_sets": ("for ever", "nothing: it is the ledger"),
+    "asset_states": ("for ever, also of deleted assets: ids and times alone", "nothing: a Delete stays known"),
+    "asset_changes": ("for ever: ids and times alone", "you, by month: [operations.md](operations.md)"),
+    "deletions": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "deletion_corrections": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "feed_gaps": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "archive_findings": ("for ever, with how each was resolved", "nothing"),
+    "rejected_changes": ("until the message is read, else for ever", "a replay whose code understands it"),
+    "alerts": ("for ever", "nothing"),
+    "consumers": ("for ever, a row per channel", "nothing"),
+    "lookup_queue": ("until Getty has answered, or the asset is deleted", "`look_up`"),
+    "lookup_connections": ("for ever, a row per connection", "nothing"),
+    "lookup_calls": ("90 days", "`enqueue`"),
+    "asset_metadata": (
+        "while the asset is live: captions and names of people are nowhere else",
+        "the Delete, in the transaction that applies it",
+    ),
+}
+"""How long the rows of each table stay, and what removes them."""
 _WAREHOUSE_HEAD = """# The warehouse
 
 Schema `getty_images` (`ASSET_CHANGES_SCHEMA`). A name means the same wherever it is used. Ids compare byte by byte
 (`COLLATE "C"`). The meanings are comments in the database too: `\\d+ getty_images.assets` in psql shows them. This file
-is generated from the migrated tables: `python docs/generate.py`.
+is generated from the migrated tables: `python docs/generate.py`. For dbt and the catalogue tools that read its files,
+[dbt/sources.yml](dbt/sources.yml) has the same.
+
+## How long rows stay
+
 """
+_NOT_COVERED = """
+**Not covered** are copies that Postgres makes: its write-ahead log and an archive of it, replicas, base backups and
+dumps keep a removed row until they expire. So does a row that is removed but not vacuumed yet. Limit them by what your
+contract says of metadata. The archive of bodies holds no metadata: the feed names ids only.
+"""
+_DBT_HEAD = "# Put it among your dbt models. Generated from the migrated tables: `python docs/generate.py`.\n"
 _DAGS_HEAD = """# The DAGs
 
 Each with its runbook, as Airflow shows it under *Details* and on the book symbol of the DAG's page. A channel's DAG is
@@ -140,7 +172,7 @@ def with_generated(page: str, text: str) -> str:
 
 def _rows(kind: type[Any], prefix: str) -> list[tuple[str, str, str]]:
     meanings = _field_docs(kind)
-    return [(prefix + each.name.upper(), _default(each.default), meanings[each.name]) for each in fields(kind)]
+    return [(prefix + field.name.upper(), _default(field), meanings[field.name]) for field in fields(kind)]
 
 
 def _field_docs(kind: type[Any]) -> dict[str, str]:
@@ -157,10 +189,12 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
     }
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, bool):
-        return "`on`" if value else "`off`"
-    return f"`{value}`" if value != "" else "must be set"
+def _default(field: "Field[Any]") -> str:
+    if isinstance(field.default, bool):
+        return "`on`" if field.default else "`off`"
+    if field.default == "":
+        return "must be set" if field.name == "archive_uri" else "empty"
+    return f"`{field.default}`"
 
 
 def _table(rows: list[Any], head: tuple[str, ...] = ("variable", "default", "meaning")) -> list[str]:
@@ -170,9 +204,9 @@ def _table(rows: list[Any], head: tuple[str, ...] = ("variable", "default", "mea
 
 def warehouse_page(engine: Engine, *, schema: str) -> str:
     """Return docs/warehouse.md, from the tables and views as the migrations made them."""
-    with engine.connect() as connection:
-        rows = connection.execute(text(_COLUMNS), {"schema": schema}).all()
-    lines = [_WAREHOUSE_HEAD]
+    rows = _columns(engine, schema=schema)
+    kept = [(name, *_KEPT[name]) for name in metadata.tables]
+    lines = [_WAREHOUSE_HEAD + "\n".join(_table(kept, head=("table", "rows stay", "what removes them"))), _NOT_COVERED]
     for relation in (*views.tables, *metadata.tables):
         columns = [row for row in rows if row.relation == relation]
         lines += [f"## {relation}\n", f"{columns[0].kind}. {columns[0].relation_meaning}\n"]
@@ -183,6 +217,28 @@ def warehouse_page(engine: Engine, *, schema: str) -> str:
         )
         lines += ["", f"Primary key: {', '.join(f'`{key}`' for key in keys)}.", ""] if keys else [""]
     return "\n".join(lines)
+
+
+def dbt_sources(engine: Engine, *, schema: str) -> str:
+    """Return docs/dbt/sources.yml, from the same tables and comments."""
+    rows = _columns(engine, schema=schema)
+    tables = []
+    for relation in (*views.tables, *metadata.tables):
+        columns = [row for row in rows if row.relation == relation]
+        listed = [{"name": row.name, "description": row.meaning, "data_type": row.type} for row in columns]
+        tables.append({"name": relation, "description": columns[0].relation_meaning, "columns": listed})
+    source = {
+        "name": "getty_images",
+        "description": "The copy of the Getty Images catalogue; metadata is content and personal data.",
+        "schema": schema,
+        "tables": tables,
+    }
+    return _DBT_HEAD + yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=200)
+
+
+def _columns(engine: Engine, *, schema: str) -> Sequence[Any]:
+    with engine.connect() as connection:
+        return connection.execute(text(_COLUMNS), {"schema": schema}).all()
 
 
 def dags_page(dags: Mapping[str, "DAG"]) -> str:
@@ -253,6 +309,7 @@ def main() -> None:
             engine = connect(postgres.create_database("docs"), schema="getty_images")
             migrate(engine, schema="getty_images")
             (DOCS / "warehouse.md").write_text(warehouse_page(engine, schema="getty_images"))
+            (DOCS / "dbt/sources.yml").write_text(dbt_sources(engine, schema="getty_images"))
             engine.dispose()
 
 

@@ -59,7 +59,7 @@ ALERT = Metric(
     kind="gauge",
     tags=("channel_id", "condition"),
     sent_by="watch",
-    meaning="1 while the condition holds for the channel, else 0",
+    meaning="1 while the condition holds for the channel, else 0; 0 in place of the channel is the lookups",
 )
 ALERTS_OPEN = Metric(
     name="asset_changes.alerts_open",
@@ -68,4 +68,36 @@ ALERTS_OPEN = Metric(
     sent_by="watch",
     meaning="How many alerts are open in all",
 )
-METRICS = (CHANGE_SETS_LOADED, CHANGES_LOADED, CHANNEL_SEQ, LAG_SECONDS, UNCHECKED_SECONDS, ALERT, ALERTS_OPEN)
+LOOKUP_CALLS = Metric(
+    name="asset_changes.lookup_calls",
+    kind="counter",
+    tags=(),
+    sent_by="look_up",
+    meaning="HTTP calls of lookups, those for tokens and further tries included",
+)
+ASSETS_LOOKED_UP = Metric(
+    name="asset_changes.assets_looked_up",
+    kind="counter",
+    tags=("outcome",),
+    sent_by="look_up",
+    meaning="Assets that Getty was asked about, by outcome: found, not_found or unanswered",
+)
+LOOKUPS_WAITING = Metric(
+    name="asset_changes.lookups_waiting",
+    kind="gauge",
+    tags=(),
+    sent_by="look_up",
+    meaning="Assets that still waited when the run ended",
+)
+METRICS = (
+    CHANGE_SETS_LOADED,
+    CHANGES_LOADED,
+    CHANNEL_SEQ,
+    LAG_SECONDS,
+    UNCHECKED_SECONDS,
+    ALERT,
+    ALERTS_OPEN,
+    LOOKUP_CALLS,
+    ASSETS_LOOKED_UP,
+    LOOKUPS_WAITING,
+)

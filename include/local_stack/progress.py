@@ -88,9 +88,10 @@ WHERE c.retired_at IS NULL
 GROUP BY c.channel_id, c.asset_family, c.asset_type, c.last_checked_at, c.caught_up_at, c.is_caught_up
 ORDER BY c.channel_id
 """
-# What the watchdog has found, and what it may find at its next run.
+# What the watchdog has found, and what it may find at its next run; an alert of the lookups has 0 for its channel.
 FINDINGS = """
-SELECT lower(concat_ws(' ', asset_family, asset_type, channel_id)) AS channel, condition, says
+SELECT CASE channel_id WHEN 0 THEN 'look up assets' ELSE lower(concat_ws(' ', asset_family, asset_type, channel_id))
+       END AS channel, condition, says
 FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says FROM {schema}.alerts
       WHERE cleared_at IS NULL AND condition <> 'other_consumer'
       UNION ALL
@@ -98,7 +99,8 @@ FROM (SELECT channel_id, condition, coalesce(says, 'is to be looked at') AS says
       FROM {schema}.confirmed_elsewhere
       WHERE :confirms AND confirmed_at > now() - interval '1 day'
       GROUP BY channel_id) AS found
-JOIN {schema}.channels USING (channel_id)
+LEFT JOIN {schema}.channels USING (channel_id)
+WHERE asset_family IS NOT NULL OR channel_id = 0
 ORDER BY condition, channel_id
 """
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"

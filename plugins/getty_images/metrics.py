@@ -1,17 +1,23 @@
 """Sends the project's metrics through Airflow's own backend (StatsD, Datadog or OpenTelemetry)."""
 
+from collections.abc import Mapping
+
 from airflow.sdk.observability import stats
 from asset_changes.metrics import (
     ALERT,
     ALERTS_OPEN,
+    ASSETS_LOOKED_UP,
     CHANGE_SETS_LOADED,
     CHANGES_LOADED,
     CHANNEL_SEQ,
     LAG_SECONDS,
+    LOOKUP_CALLS,
+    LOOKUPS_WAITING,
     UNCHECKED_SECONDS,
     Metric,
 )
 from asset_changes.models import Counts
+from asset_changes.monitoring.condition import NO_CHANNEL
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.monitoring.monitor import MonitorResult
 
@@ -24,6 +30,14 @@ def send_loaded(channel_id: int, *, sets: int, counts: Counts, channel_seq: int)
     _gauge(CHANNEL_SEQ, channel_seq, channel_id=channel_id)
 
 
+def send_looked_up(counts: Mapping[str, int]) -> None:
+    """Send what a run asked Getty about assets, and how many still wait; the counts are those of `look_up`."""
+    _count(LOOKUP_CALLS, counts["calls"])
+    for outcome in ("found", "not_found", "unanswered"):
+        _count(ASSETS_LOOKED_UP, counts[outcome], outcome=outcome)
+    _gauge(LOOKUPS_WAITING, counts["waiting"])
+
+
 def send_watched(watched: MonitorResult) -> None:
     """Send the state of the channels and which alerts are open, the closed ones as 0."""
     for reading in watched.readings:
@@ -31,8 +45,10 @@ def send_watched(watched: MonitorResult) -> None:
             if value is not None:
                 _gauge(metric, value, channel_id=reading.channel_id)
     # Of retired channels too, and of those that never answered: an alert may be all that is known of them.
-    for channel_id in sorted({*watched.channels, *(channel_id for channel_id, _ in watched.open)}):
+    for channel_id in sorted({NO_CHANNEL, *watched.channels, *(channel_id for channel_id, _ in watched.open)}):
         for condition in CONDITIONS:
+            if condition.needs_metadata != (channel_id == NO_CHANNEL):
+                continue
             is_open = (channel_id, condition.name) in watched.open
             _gauge(ALERT, int(is_open), channel_id=channel_id, condition=condition.name)
     _gauge(ALERTS_OPEN, len(watched.open))

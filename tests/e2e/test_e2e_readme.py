@@ -131,6 +131,9 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     '.local/bin/psql -c "SELECT asset_id, deleted_at FROM getty_images.deleted_assets ORDER BY deleted_at DESC LIMIT 3"': Shows(  # noqa: E501
         r"\(3 rows\)"
     ),
+    '.local/bin/psql -c "SELECT count(*) AS live, count(as_of) AS with_metadata FROM getty_images.assets_with_metadata"': Shows(  # noqa: E501
+        r" +\d+ \| +[1-9]\d*\n", again=True
+    ),
     f".local/bin/kill-task & {TRIGGER}; wait": Shows(r"Killed process \d+, a task that was running"),
     '.local/bin/psql -c "SELECT count(*) AS sets, count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed FROM getty_images.change_sets"': Shows(  # noqa: E501
         r" +\d+ \| +0\n", again=True
@@ -155,6 +158,9 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     "SELECT asset_type, count(*) FROM getty_images.assets GROUP BY 1;": Shows(LOADED),
     "SELECT asset_id, deleted_at FROM getty_images.deleted_assets LIMIT 10;": Shows(r"\(10 rows\)"),
     "SELECT * FROM getty_images.asset_history LIMIT 10;": Shows(r"\(10 rows\)"),
+    """SELECT asset_id, title FROM getty_images.assets_with_metadata WHERE keywords @> '[{"text": "Winter"}]' LIMIT 10;""": Shows(  # noqa: E501
+        r"\(10 rows\)", again=True
+    ),
     "make help": Shows(r"make run +Set everything up"),
     "make test": TARGET,
     "make clean": TARGET,

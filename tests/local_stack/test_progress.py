@@ -81,6 +81,7 @@ def test_findings_are_open_alerts_and_foreign_confirmations(warehouse: Engine, w
                 "INSERT INTO channels (channel_id, asset_family, asset_type, discovered_at)"
                 " VALUES (3001, 'Editorial', 'Image', now());"
                 "INSERT INTO alerts (channel_id, condition, since, says, cleared_at) VALUES"
+                " (0, 'metadata_backlog', now(), 'has kept an asset waiting', NULL),"
                 " (3001, 'rejected', now(), 'had rejected changes: 3', NULL), (3001, 'behind', now(), 'is', now()),"
                 # As the watchdog last found it; the stack counts now.
                 " (3001, 'other_consumer', now(), 'had change sets confirmed by somebody else: 1', NULL);"
@@ -103,11 +104,13 @@ def test_findings_are_open_alerts_and_foreign_confirmations(warehouse: Engine, w
                 )
             )
     reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
+    late = "metadata_backlog: look up assets has kept an asset waiting"
     assert reader.findings(confirms=True) == [
+        late,
         "other_consumer: editorial image 3001 had change sets confirmed by somebody else: 2",
         "rejected: editorial image 3001 had rejected changes: 3",
     ]
-    assert reader.findings(confirms=False) == ["rejected: editorial image 3001 had rejected changes: 3"]
+    assert reader.findings(confirms=False) == [late, "rejected: editorial image 3001 had rejected changes: 3"]
     reader.close()
 
 

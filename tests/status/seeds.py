@@ -92,3 +92,36 @@ def alert(engine: Engine, condition: str, *, says: str | None, channel_id: int =
     """An alert that the watchdog raised a minute ago."""
     row = {"channel_id": channel_id, "condition": condition, "since": NOW - MINUTE, "says": says}
     _write(engine, schema.alerts, row)
+
+
+def live_assets(engine: Engine, count: int, *, with_metadata: int) -> None:
+    """Live assets, the first of them with metadata."""
+    for number in range(count):
+        state(engine, f"asset-{number}", upserted_at=NOW, upsert_change_set_id="1", upsert_position=number)
+    for number in range(with_metadata):
+        said = {"caption": "A caption", "people": ["A Person"], "raw": {}, "language": "en-US", "content_hash": "1"}
+        _write(engine, schema.asset_metadata, said | {"asset_id": f"asset-{number}", "as_of": NOW, "fetched_at": NOW})
+
+
+def queued(engine: Engine, asset_id: str, *, at: datetime = NOW) -> None:
+    """An asset that waits for a lookup since then."""
+    row = {"asset_id": asset_id, "channel_id": 3001, "reason": "change", "generation": 1, "tries": 0}
+    _write(engine, schema.lookup_queue, row | {"enqueued_at": at, "not_before": at})
+
+
+def lookup_calls(engine: Engine, conn_id: str, calls: int, *, at: datetime = NOW, **more: Any) -> None:
+    """The calls of an hour."""
+    row = {
+        "conn_id": conn_id,
+        "hour": at.replace(minute=0, second=0, microsecond=0),
+        "calls": calls,
+        "throttled": 0,
+        "answered": 0,
+    }
+    _write(engine, schema.lookup_calls, row | more)
+
+
+def lookup_connection(engine: Engine, conn_id: str, **more: Any) -> None:
+    """A connection that has answered."""
+    row = {"conn_id": conn_id, "refused_fields": [], "last_answer_at": NOW}
+    _write(engine, schema.lookup_connections, row | more)

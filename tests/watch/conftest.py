@@ -35,6 +35,7 @@ class Watchdog:
     settings: WatchSettings = WatchSettings(replay_hours=9_999)  # noqa: RUF009 - frozen; no night passes here
     sent: list[Alert] = field(default_factory=list)
     confirms: bool = True
+    lookups_per_day: int | None = 10_000
 
     def watch(
         self, *, later: timedelta = timedelta(), notify: Callable[[Alert], None] | str | None = "keep"
@@ -50,6 +51,7 @@ class Watchdog:
             now=now,
             notify=self.sent.append if notify == "keep" else notify,  # type: ignore[arg-type]
             confirms=self.confirms,
+            lookups_per_day=self.lookups_per_day,
             page=PAGE,
         )
 

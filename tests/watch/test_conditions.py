@@ -22,7 +22,7 @@ from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import text
 
 from tests.conftest import credentials_for
-from tests.watch.conftest import Feed, Watchdog
+from tests.watch.conftest import PAGE, Feed, Watchdog
 
 MINUTES, HOURS, DAYS = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 NOW = timedelta()
@@ -217,6 +217,30 @@ def _strange_sets(feed: Feed) -> None:
     feed.catch_up()
 
 
+def _wait_for_lookup(feed: Feed) -> None:
+    feed.sql("INSERT INTO lookup_queue (asset_id, channel_id, reason, enqueued_at, not_before)"
+             " VALUES ('1', 3001, 'change', now(), now())")  # fmt: skip
+
+
+def _look_up(feed: Feed) -> None:
+    feed.sql("DELETE FROM lookup_queue")
+
+
+def _use_all_calls(feed: Feed) -> None:
+    _wait_for_lookup(feed)
+    feed.sql("INSERT INTO lookup_calls (conn_id, hour, calls)"
+             " VALUES ('second_key', date_trunc('hour', now(), 'UTC'), 10000)")  # fmt: skip
+
+
+def _be_refused(feed: Feed) -> None:
+    _wait_for_lookup(feed)
+    feed.sql("INSERT INTO lookup_connections (conn_id, error, error_at) VALUES ('second_key', 'No right {0}', now())")
+
+
+def _be_answered(feed: Feed) -> None:
+    feed.sql("UPDATE lookup_connections SET error = NULL, error_at = NULL, last_answer_at = now()")
+
+
 def _ref_of(feed: Feed, change_set_id: str) -> ChangeSetRef:
     with transaction(feed.context.warehouse) as connection:
         row = ledger.lookup(connection, 3001, change_set_id)
@@ -276,6 +300,10 @@ CASES = (
     Case("other_consumer", _strange_confirmation, "confirmed by somebody else: 1", over_after=25 * HOURS),
     Case("other_consumer", _strange_reading, "confirmed by somebody else: 1", over_after=25 * HOURS),
     Case("skipped", _strange_sets, "that no channel here was handed: 2", 20 * MINUTES, over_after=25 * HOURS),
+    Case("lookups_capped", _use_all_calls, "has used all calls of a day with second_key", goes=_look_up),
+    Case("lookups_capped", _use_all_calls, "has used all calls of a day with second_key", over_after=48 * HOURS),
+    Case("lookups_refused", _be_refused, "for 61 minutes: second_key says No right {0}", 61 * MINUTES, _be_answered),
+    Case("metadata_backlog", _wait_for_lookup, "has kept an asset waiting for 27 hours", 27 * HOURS, _look_up),
 )
 
 
@@ -332,6 +360,32 @@ def test_a_channel_silent_longer_than_ever_is_an_alert(
     feed.catch_up()
     watchdog.watch()
     assert watchdog.messages == [("silent", False), ("silent", True)]
+
+
+def test_an_alert_of_the_lookups_is_that_of_no_channel(feed: Feed, watchdog: Watchdog) -> None:
+    _use_all_calls(feed)
+    watchdog.watch()
+    [alert] = watchdog.sent
+    assert (alert.subject, alert.channel_id) == ("Lookups at the day's limit, Look up assets", None)
+    assert alert.what == "Look up assets has used all calls of a day with second_key, while assets wait"
+    assert alert.link == PAGE
+
+
+def test_with_metadata_off_nothing_is_said_of_lookups(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.lookups_per_day = None
+    watchdog.settings = WatchSettings(unchecked_minutes=9_999, replay_hours=9_999, silent_hours=9_999)
+    _be_refused(feed)
+    feed.sql("INSERT INTO lookup_calls (conn_id, hour, calls) VALUES ('second_key', now(), 10000)")
+    watchdog.watch(later=27 * HOURS)
+    assert watchdog.messages == []
+
+
+def test_no_alert_of_lookups_while_nothing_waits(feed: Feed, watchdog: Watchdog) -> None:
+    _use_all_calls(feed)
+    feed.sql("INSERT INTO lookup_connections (conn_id, error, error_at) VALUES ('second_key', 'No', now())")
+    _look_up(feed)
+    watchdog.watch(later=61 * MINUTES)
+    assert watchdog.messages == [("unchecked", False)]
 
 
 def test_every_condition_is_provoked_here() -> None:

@@ -12,8 +12,9 @@ import yaml
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.settings import Settings
+from asset_changes.warehouse.schema import metadata
 from asset_changes.warehouse.views import views
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
 from tests.dags.installation import Installation
 from tests.watch import inside
@@ -70,6 +71,27 @@ def test_the_warehouses_page_is_generated_from_its_tables(generate: dict[str, An
     page = (DOCS / "warehouse.md").read_text()
     assert page == generate["warehouse_page"](warehouse, schema="getty_images"), GENERATE
     assert set(inspect(warehouse).get_view_names()) == set(views.tables)
+
+
+def test_the_sources_for_dbt_are_generated(generate: dict[str, Any], warehouse: Engine) -> None:
+    sources = (DOCS / "dbt/sources.yml").read_text()
+    assert sources == generate["dbt_sources"](warehouse, schema="getty_images"), GENERATE
+    [source] = yaml.safe_load(sources)["sources"]
+    assert {each["name"] for each in source["tables"]} == {*views.tables, *metadata.tables}
+
+
+def test_the_queries_about_metadata_run_and_find_their_index(warehouse: Engine) -> None:
+    page = (DOCS / "lookups.md").read_text()
+    statements = [each for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) for each in block.split(";\n")]
+    plans = []
+    with warehouse.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in sorted(filter(None, statements), key=lambda each: not each.startswith("CREATE INDEX")):
+            if statement.startswith("SELECT"):
+                connection.execute(text("SET enable_seqscan = off; SET enable_indexscan = off"))
+                plans.append("\n".join(connection.scalars(text(f"EXPLAIN {statement}"))))
+            connection.execute(text(statement))
+    assert ["asset_metadata_keywords" in plan for plan in plans] == [True, False, False]
+    assert ["asset_metadata_caption" in plan for plan in plans] == [False, True, False]
 
 
 def test_the_page_of_the_dags_is_generated_from_the_dags(generate: dict[str, Any], airflow: Installation) -> None:

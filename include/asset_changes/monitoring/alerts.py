@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 class Alert:
     """A message of the watchdog; one with `until` says that its condition is over.
 
-    `link` is the status page of the channel. `channel_id` is None where the condition is the watchdog's own.
+    `link` is the status page, of the channel if there is one. `channel_id` is None where the condition is not that of a
+    channel.
     """
 
     condition: str

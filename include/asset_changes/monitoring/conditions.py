@@ -1,54 +1,9 @@
-"""What the watchdog checks, as data: what each condition means, the query that finds it, and what to do about it."""
+"""What the watchdog checks, as data: of each channel here, of the lookups in `lookup_conditions.py`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Connection, text
-
-from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.monitoring.condition import Condition
+from asset_changes.monitoring.lookup_conditions import LOOKUP_CONDITIONS
 from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE, UNREAD_KEPT
 from asset_changes.warehouse.clean_verdict import MAY_BE_DELETE
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckContext:
-    """What a condition is checked with."""
-
-    connection: Connection
-    settings: WatchSettings
-    now: datetime
-
-
-Row = Mapping[str, Any]
-"""`channel_id`, `since`, and whatever else the condition's sentence names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """One thing that must not be.
-
-    `says` is what the channel does or has, with the names of the row and `span` (from `since` to now); `over` what is
-    said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
-    condition is meaningless where nothing is confirmed.
-    """
-
-    name: str
-    title: str
-    says: str
-    next_step: str
-    query: str
-    over: str = "is over"
-    needs_confirming: bool = False
-
-    def check(self, context: CheckContext) -> Sequence[Row]:
-        """Return a row for each channel for which it is true."""
-        statement = text(self.query)
-        known = {"now": context.now, **context.settings.parameters()}
-        values = {name: known[name] for name in statement.compile().params}
-        return [dict(row) for row in context.connection.execute(statement, values).mappings()]
-
 
 # Ids that Getty counts up one by one, for the account or for each channel: then a number that nobody here has seen was
 # handed out to somebody else. Where they are not counted so, nothing can be said.
@@ -335,4 +290,5 @@ CONDITIONS = (
         needs_confirming=True,
         query=_SKIPPED,
     ),
+    *LOOKUP_CONDITIONS,
 )

@@ -15,7 +15,8 @@ from asset_changes.clock import in_words
 from asset_changes.errors import ArchiveUnavailable, NotificationFailed, WarehouseUnavailable
 from asset_changes.monitoring import alerts
 from asset_changes.monitoring.alerts import Alert, Finding, OpenAlert, deliver
-from asset_changes.monitoring.conditions import CONDITIONS, CheckContext
+from asset_changes.monitoring.condition import NO_CHANNEL, CheckContext
+from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.warehouse.channel_health import ChannelHealth, read_channel_health
 from asset_changes.warehouse.engine import transaction
@@ -23,6 +24,8 @@ from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
+_LOOKUPS = "Look up assets"
+"""What a condition without a channel is said of: the DAG's name."""
 Key = tuple[int, str]
 """Channel and condition: what there is at most one open alert of."""
 
@@ -56,20 +59,24 @@ def watch(
     now: datetime,
     notify: Callable[[Alert], None] | None,
     confirms: bool = True,
+    lookups_per_day: int | None = None,
     page: str | None = None,
 ) -> MonitorResult:
     """Check everything once; notify of what is new, what has grown and what is over.
 
     What fails is kept for the end, so that the rest is done. Without `notify` alerts are in the log and in the table
     alone, and are sent once there is one. `page` is the address of the status page, for the messages to lead to.
-    `compare_archive` keeps what archive and ledger lack of each other as findings.
+    `lookups_per_day` is the limit in force, None where metadata is switched off. `compare_archive` keeps what archive
+    and ledger lack of each other as findings.
     """
     with transaction(warehouse) as connection:
         check_version(connection)
     failures = _compare_archive(warehouse, compare_archive)
     with transaction(warehouse) as connection:
-        context = CheckContext(connection=connection, settings=settings, now=now)
-        findings = _findings(context, confirms=confirms)
+        context = CheckContext(
+            connection=connection, settings=settings, now=now, confirms=confirms, lookups_per_day=lookups_per_day
+        )
+        findings = _findings(context)
         channels = {each.channel.channel_id: each for each in read_channel_health(connection)}
     with transaction(warehouse) as connection:
         alerts.raise_alerts(connection, list(findings.values()))
@@ -132,7 +139,7 @@ def _notify(
             alerts.mark_notified(connection, alert, count=finding.count)
 
 
-def _findings(context: CheckContext, *, confirms: bool) -> dict[Key, Finding]:
+def _findings(context: CheckContext) -> dict[Key, Finding]:
     return {
         (row["channel_id"], condition.name): Finding(
             channel_id=row["channel_id"],
@@ -142,7 +149,6 @@ def _findings(context: CheckContext, *, confirms: bool) -> dict[Key, Finding]:
             count=row.get("count"),
         )
         for condition in CONDITIONS
-        if confirms or not condition.needs_confirming
         for row in condition.check(context)
     }
 
@@ -158,7 +164,8 @@ def _message(
 ) -> Alert:
     condition = _BY_NAME.get(alert.condition)
     title = condition.title if condition else alert.condition
-    name = f"Channel {alert.channel_id}"
+    has_channel = alert.channel_id != NO_CHANNEL
+    name = f"Channel {alert.channel_id}" if has_channel else _LOOKUPS
     if channel:
         name += f" ({channel.channel.asset_family} {channel.channel.asset_type})"
     if finding is None or condition is None:
@@ -168,14 +175,18 @@ def _message(
         subject, what = f"{title}, {name}", f"{name} {finding.says}{before}"
     return Alert(
         condition=alert.condition,
-        channel_id=alert.channel_id,
+        channel_id=alert.channel_id if has_channel else None,
         subject=subject,
         what=what,
         since=alert.since,
         until=now if finding is None else None,
         next_step=condition.next_step if condition and finding else "Nothing.",
-        link=f"{page}/channels/{channel.dag_id}" if page and channel else None,
+        link=_link(page, channel) if channel or not has_channel else None,
     )
+
+
+def _link(page: str | None, channel: ChannelHealth | None) -> str | None:
+    return f"{page}/channels/{channel.dag_id}" if page and channel else page
 
 
 def _reading(channel: ChannelHealth, now: datetime) -> Reading:

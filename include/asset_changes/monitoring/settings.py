@@ -19,7 +19,7 @@ class WatchSettings:
     """
 
     unchecked_minutes: float = 60
-    """A channel has given no answer for so long."""
+    """A channel has given no answer for so long, or lookups none but errors."""
     lag_minutes: float = 120
     """A channel that is not caught up lags for so long: by its oldest unconfirmed change, else by its last one."""
     unread_days: float = 10
@@ -38,6 +38,8 @@ class WatchSettings:
     """A channel that is caught up has had no change for so long, at the least."""
     silent_times: float = 2
     """And for so many times its longest pause of the last 30 days."""
+    metadata_hours: float = 26
+    """A live asset waits for its metadata for so long; Getty may repeat an old answer for a day."""
     recent_hours: float = 24
     """How long what is past (a late Delete, a rejected upsert, somebody else's confirmation) stays an alert."""
     listed_days: float = 7

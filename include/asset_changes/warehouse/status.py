@@ -1,4 +1,4 @@
-"""What the status page shows, read from ledger, channels, deletions and rejected changes alone.
+"""What the status page shows of the channels, read from ledger, channels, deletions and rejected changes alone.
 
 No query touches the log or counts assets, so that the page is as quick with a hundred million
 changes as on the first day.

@@ -5,6 +5,7 @@ The warehouse learns of a failure only by its silence; Airflow knows at once whi
 
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +40,30 @@ def problems_of(dag_ids: Collection[str]) -> dict[str, tuple[Problem, ...]]:
             red = _newest_failure(session, dag_id)
             found[dag_id] = (*([red] if red else []), *problems)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class DagStatus:
+    """Whether Airflow runs a DAG, and why its newest run is red."""
+
+    is_missing: bool = False
+    is_paused: bool = False
+    failure: Problem | None = None
+
+
+def status_of(dag_id: str) -> DagStatus:
+    """Return the status of one DAG."""
+    with create_session() as session:
+        dag = _dags(session, [dag_id]).get(dag_id)
+        failure = _newest_failure(session, dag_id)
+    return DagStatus(is_missing=_is_missing(dag), is_paused=dag is not None and bool(dag.is_paused), failure=failure)
+
+
+def runs_since(dag_ids: Collection[str], since: datetime) -> int:
+    """Return how many runs of these DAGs began since then."""
+    with create_session() as session:
+        begun = DagRun.dag_id.in_(dag_ids), DagRun.start_date >= since
+        return session.scalar(select(func.count()).select_from(DagRun).where(*begun)) or 0
 
 
 def without_dag(dag_ids: Collection[str]) -> set[str]:

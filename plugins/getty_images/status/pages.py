@@ -3,19 +3,23 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
+from asset_changes.warehouse.lookup_status import MOST_COUNTED, LookupStatus, lookup_status
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from getty_images.status import filters
-from getty_images.status.airflow_runs import problems_of
+from getty_images.status.airflow_runs import problems_of, runs_since, status_of
+from getty_images.status.capabilities import LOOKUP_DAG, LOOKUP_RUNS, Facts, what_is_on
 from getty_images.status.chart import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
-from getty_images.status.problems import State, Summary, summarize
+from getty_images.status.problems import State, Summary, problem_of_alert, summarize
 from getty_images.status.warehouse_session import PageUnavailable, reading
 
 _ORDER = (State.BROKEN, State.VANISHED, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
@@ -90,6 +94,7 @@ def overview(
     since = now.replace(minute=0, second=0, microsecond=0) - HOUR * (hours - 1)
     with reading() as (connection, settings):
         statuses = channel_statuses(connection, since=since)
+        lookups = lookup_status(connection, now=now) if dag_id is None else None
     if dag_id is not None:
         statuses = tuple(status for status in statuses if status.dag_id == dag_id)
     known = problems_of([status.dag_id for status in statuses if not status.health.retired_at])
@@ -107,6 +112,9 @@ def overview(
     return _page(
         "overview.html",
         place,
+        **_whole_installation(lookups, statuses, settings, now=now),
+        settings=settings,
+        most_counted=MOST_COUNTED,
         cards=sorted(cards, key=lambda card: _ORDER.index(card.summary.state)),
         dag_id=dag_id,
         rejected=rejected,
@@ -118,6 +126,31 @@ def overview(
         path="" if dag_id is None else f"channels/{filters.path_part(dag_id)}",
         states=State,
     )
+
+
+def _whole_installation(
+    lookups: LookupStatus | None, statuses: tuple[ChannelStatus, ...], settings: Settings, *, now: datetime
+) -> dict[str, Any]:
+    """Return what the page says of no single channel: what is on, and how the lookups are."""
+    if lookups is None:
+        return {"capabilities": (), "lookups": None, "lookup_problems": ()}
+    read = [status for status in statuses if not status.health.retired_at]
+    dag = status_of(LOOKUP_DAG)
+    facts = Facts(
+        settings=settings,
+        channel_count=len(read),
+        set_count=sum(hour.sets for status in statuses for hour in status.hours if hour.hour > now - 24 * HOUR),
+        run_count=runs_since([status.dag_id for status in read], now - 24 * HOUR),
+        lookups=lookups,
+        lookup_dag=dag,
+    )
+    problems = [dag.failure] if dag.failure else []
+    problems += [problem_of_alert(alert, start=LOOKUP_RUNS) for alert in lookups.alerts]
+    return {
+        "capabilities": what_is_on(facts),
+        "lookups": lookups if settings.metadata and lookups.has_begun else None,
+        "lookup_problems": [replace(problem, is_breaking=False) for problem in problems],
+    }
 
 
 def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now: datetime) -> Response:

@@ -138,15 +138,22 @@ def _of_alerts(status: ChannelStatus, *, except_for: tuple[str, ...] = ()) -> li
 
 
 def _of_alert(status: ChannelStatus, alert: Alert) -> Problem:
+    start = _STARTS.get(alert.condition, _runs(status.health))
+    return problem_of_alert(
+        alert, start=start and replace(start, path=start.path.format(channel_id=status.channel.channel_id))
+    )
+
+
+def problem_of_alert(alert: Alert, *, start: Link | None) -> Problem:
+    """Return what an alert says, with its next step, which begins at `start`."""
     condition = _CONDITIONS.get(alert.condition)
     title = condition.title if condition else alert.condition
-    start = _STARTS.get(alert.condition, _runs(status.health))
     return Problem(
         title=f"{title}:" if alert.says else f"{title}.",
         reason=f"it {alert.says}." if alert.says else "",
         next_step=condition.next_step if condition else "Read the log of asset_changes_watch.",
         since=alert.since,
-        link=start and replace(start, path=start.path.format(channel_id=status.channel.channel_id)),
+        link=start,
         entry=condition.name if condition else None,
         is_breaking=alert.condition in _BREAKING,
     )

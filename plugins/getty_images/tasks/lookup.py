@@ -18,7 +18,7 @@ from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import transaction
 from sqlalchemy import Engine
 
-from getty_images import assets
+from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
 from getty_images.resources import channel_variable, warehouse_of
 from getty_images.tasks.sigterm import stop_on_sigterm
@@ -64,6 +64,7 @@ def look_up(context: Mapping[str, Any]) -> dict[str, int]:
             raise AirflowSkipException(f"{error}. It works off the same queue.") from error
         assets.add_table_lineage(engine.url, tables=_TABLES)
     counts = asdict(done)
+    metrics.send_looked_up(counts)
     if done.changed:
         assets.announce_metadata(context, {name: counts[name] for name in ("changed", "found", "waiting")})
     return counts

@@ -73,6 +73,7 @@ def _watch_once(notify: Callable[[Alert], None] | None, page: str | None) -> Mon
             now=now,
             notify=notify,
             confirms=settings.confirm,
+            lookups_per_day=settings.lookups_per_day if settings.metadata else None,
             page=page,
         )
 

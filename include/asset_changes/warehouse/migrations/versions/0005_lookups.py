@@ -27,6 +27,8 @@ CREATE TABLE lookup_queue (
 );
 -- What comes next per channel and reason, newest first: one range of this index, however many rows wait for later.
 CREATE INDEX lookup_queue_next ON lookup_queue (channel_id, reason, not_before DESC);
+-- Since when the oldest waits, which the status page and the watchdog ask: at its end, however many wait.
+CREATE INDEX lookup_queue_enqueued_at ON lookup_queue (enqueued_at);
 
 CREATE TABLE lookup_connections (
     conn_id text PRIMARY KEY,

@@ -1,0 +1,58 @@
+"""What a condition of the watchdog is: what it means, the query that finds it, and what to do about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from asset_changes.monitoring.settings import WatchSettings
+
+NO_CHANNEL = 0
+"""In place of a channel's id: the condition is that of the lookups, whatever the channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckContext:
+    """What a condition is checked with; `lookups_per_day` is None where no asset is looked up."""
+
+    connection: Connection
+    settings: WatchSettings
+    now: datetime
+    confirms: bool = True
+    lookups_per_day: int | None = None
+
+
+Row = Mapping[str, Any]
+"""`channel_id`, `since`, and whatever else the condition's sentence names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One thing that must not be.
+
+    `says` is what the channel does or has, with the names of the row and `span` (from `since` to now); `over` what is
+    said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
+    condition is meaningless where nothing is confirmed, `needs_metadata` where no asset is looked up: such a query
+    returns `NO_CHANNEL` as its channel, and may name `:lookups_per_day`.
+    """
+
+    name: str
+    title: str
+    says: str
+    next_step: str
+    query: str
+    over: str = "is over"
+    needs_confirming: bool = False
+    needs_metadata: bool = False
+
+    def check(self, context: CheckContext) -> Sequence[Row]:
+        """Return a row for each channel for which it is true."""
+        has_metadata = context.lookups_per_day is not None
+        if (self.needs_confirming and not context.confirms) or (self.needs_metadata and not has_metadata):
+            return []
+        statement = text(self.query)
+        known = {"now": context.now, "lookups_per_day": context.lookups_per_day, **context.settings.parameters()}
+        values = {name: known[name] for name in statement.compile().params}
+        return [dict(row) for row in context.connection.execute(statement, values).mappings()]

@@ -1,0 +1,134 @@
+"""What is on: one line per capability, with its state, its cost in calls a day, and the next step."""
+
+from dataclasses import dataclass
+
+from asset_changes.settings import Settings
+from asset_changes.warehouse.lookup_status import LookupStatus
+
+from getty_images.status.airflow_runs import DagStatus
+from getty_images.status.problems import Link
+
+LOOKUP_DAG = "asset_changes_lookup"
+_ASSETS_PER_CALL = 100
+_DISCOVERY = Link(path="dags/asset_changes_discovery", name="Discovery")
+_LOOKUP = Link(path=f"dags/{LOOKUP_DAG}", name="Look up assets")
+LOOKUP_RUNS = Link(path=f"dags/{LOOKUP_DAG}/runs", name="The runs of Look up assets")
+_PANEL = Link(path="#lookups", name="Lookups")
+_IMPORT_ERRORS = Link(path="dags?search=asset_changes", name="The DAGs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the lines are made of."""
+
+    settings: Settings
+    channel_count: int
+    set_count: int
+    run_count: int
+    """Change sets of the last 24 hours, and runs of the channels' DAGs."""
+    lookups: LookupStatus
+    lookup_dag: DagStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """One line; an empty `next_step` says that nothing is to be done."""
+
+    name: str
+    state: str
+    is_on: bool
+    cost: str
+    next_step: str = ""
+    link: Link | None = None
+
+
+def what_is_on(facts: Facts) -> tuple[Capability, ...]:
+    """Return all lines."""
+    return (_feed(facts), _metadata(facts))
+
+
+def _feed(facts: Facts) -> Capability:
+    count = facts.channel_count
+    channels = f"{count} channel{'' if count == 1 else 's'}"
+    if not count:
+        return Capability(
+            name="Feed",
+            state="no channel yet",
+            is_on=False,
+            cost="no calls",
+            next_step="Trigger discovery: it finds the channels.",
+            link=_DISCOVERY,
+        )
+    # A run that finds nothing costs a token and a PUT; each set costs a PUT and a DELETE.
+    cost = f"about {2 * (facts.run_count + facts.set_count):,} calls in the last 24 hours"
+    if facts.settings.confirm:
+        return Capability(name="Feed", state=f"on, {channels}, confirming", is_on=True, cost=cost)
+    return Capability(
+        name="Feed",
+        state=f"looking only, {channels}, nothing is confirmed",
+        is_on=False,
+        cost=cost,
+        next_step="Set ASSET_CHANGES_CONFIRM=on once nobody else reads these channels.",
+    )
+
+
+def _metadata(facts: Facts) -> Capability:
+    lookups, dag = facts.lookups, facts.lookup_dag
+    if not facts.settings.metadata:
+        return Capability(
+            name="Metadata",
+            state="off",
+            is_on=False,
+            cost="no calls",
+            next_step="Set ASSET_CHANGES_METADATA=on to keep captions, keywords and restrictions.",
+        )
+    used = f"{lookups.calls_last_day:,} calls in the last 24 hours"
+    if dag.is_missing:
+        return Capability(
+            name="Metadata",
+            state="its DAG is missing",
+            is_on=False,
+            cost=used,
+            next_step="Check the import errors on Airflow's home page.",
+            link=_IMPORT_ERRORS,
+        )
+    if not dag.is_paused and (lookups.alerts or dag.failure or any(each.error for each in lookups.connections)):
+        return Capability(
+            name="Metadata",
+            state="on, with problems",
+            is_on=False,
+            cost=used,
+            next_step="Read what is said below:",
+            link=_PANEL,
+        )
+    if not dag.is_paused:
+        return Capability(name="Metadata", state="on", is_on=True, cost=used)
+    if lookups.has_begun:
+        return Capability(
+            name="Metadata",
+            state="paused",
+            is_on=False,
+            cost=used,
+            next_step="Unpause Look up assets: it continues with what waits.",
+            link=_LOOKUP,
+        )
+    return Capability(
+        name="Metadata",
+        state="paused, not begun",
+        is_on=False,
+        cost=_estimated_cost(facts),
+        next_step="Ask Getty whether you may store metadata, then unpause Look up assets.",
+        link=_LOOKUP,
+    )
+
+
+def _estimated_cost(facts: Facts) -> str:
+    """Return what it will cost: all live assets once, then what changes."""
+    settings, once = facts.settings, -(-facts.lookups.live.count // _ASSETS_PER_CALL)
+    daily = -(-facts.lookups.upserts_per_day // _ASSETS_PER_CALL)
+    hours = max(once / settings.lookups_per_second / 3600, (once - 1) // settings.lookups_per_day * 24)
+    takes = f"{hours:,.0f} hours" if hours >= 2 else f"{max(1, round(hours * 60))} min"
+    return (
+        f"about {once:,} call{'' if once == 1 else 's'} once ({takes} at {settings.lookups_per_second:g} per second), "
+        f"then at most {daily:,} a day"
+    )

@@ -1,0 +1,83 @@
+"""What is on: the lines of the page, by the settings, Airflow's DAGs and what the warehouse knows."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from asset_changes.settings import Settings
+from asset_changes.warehouse.lookup_status import LiveAssets, LookupStatus, Waiting
+from asset_changes.warehouse.status import Alert
+from getty_images.status.airflow_runs import DagStatus
+from getty_images.status.capabilities import Capability, Facts, what_is_on
+
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
+FRESH = LookupStatus(
+    live=LiveAssets(count=1_000_000, with_metadata=0, is_estimate=True),
+    waiting=Waiting(count=0, since=None),
+    connections=(),
+    calls_last_day=0,
+    upserts_per_day=20_050,
+    alerts=(),
+)
+USED = LookupStatus(
+    live=LiveAssets(count=10, with_metadata=9, is_estimate=False),
+    waiting=Waiting(count=1, since=NOON),
+    connections=(),
+    calls_last_day=1_234,
+    upserts_per_day=20_050,
+    alerts=(),
+)
+
+
+def lines(lookups: LookupStatus = FRESH, dag: DagStatus | None = None, **more: Any) -> dict[str, Capability]:
+    """The lines by name; `more` are settings and counts."""
+    counts = {name: more.pop(name, default) for name, default in (("channel_count", 4), ("set_count", 30))}
+    facts = Facts(settings=Settings(**more), lookups=lookups, lookup_dag=dag or DagStatus(), run_count=1_152, **counts)
+    return {each.name: each for each in what_is_on(facts)}
+
+
+def test_the_feed_says_whether_it_confirms() -> None:
+    confirming, looking = lines()["Feed"], lines(confirm=False)["Feed"]
+    assert (confirming.state, confirming.next_step) == ("on, 4 channels, confirming", "")
+    assert confirming.cost == "about 2,364 calls in the last 24 hours"
+    assert looking.state == "looking only, 4 channels, nothing is confirmed"
+    assert "ASSET_CHANGES_CONFIRM=on" in looking.next_step
+    assert lines(channel_count=0)["Feed"].state == "no channel yet"
+
+
+def test_before_it_is_on_metadata_says_what_it_will_cost() -> None:
+    line = lines(dag=DagStatus(is_paused=True))["Metadata"]
+    assert line.state == "paused, not begun"
+    assert line.cost == "about 10,000 calls once (3 hours at 1 per second), then at most 201 a day"
+    assert line.next_step == "Ask Getty whether you may store metadata, then unpause Look up assets."
+    assert line.link
+    assert line.link.path == "dags/asset_changes_lookup"
+
+
+def test_the_days_limit_is_part_of_what_it_will_take() -> None:
+    line = lines(dag=DagStatus(is_paused=True), lookups_per_second=10, lookups_per_day=2_000)["Metadata"]
+    assert line.cost.startswith("about 10,000 calls once (96 hours at 10 per second)")
+
+
+def test_a_problem_of_the_lookups_leads_to_their_panel() -> None:
+    line = lines(replace(USED, alerts=(Alert(condition="lookups_capped", since=NOON),)))["Metadata"]
+    assert (line.state, line.is_on) == ("on, with problems", False)
+    assert line.link
+    assert line.link.path == "#lookups"
+
+
+@pytest.mark.parametrize(
+    ("dag", "metadata", "state", "next_step"),
+    [
+        (DagStatus(), True, "on", ""),
+        (DagStatus(is_paused=True), True, "paused", "Unpause Look up assets: it continues with what waits."),
+        (DagStatus(is_missing=True), True, "its DAG is missing", "Check the import errors on Airflow's home page."),
+        (DagStatus(), False, "off", "Set ASSET_CHANGES_METADATA=on to keep captions, keywords and restrictions."),
+    ],
+    ids=["on", "paused", "missing", "off"],
+)
+def test_metadata_says_its_state_and_its_next_step(dag: DagStatus, metadata: bool, state: str, next_step: str) -> None:
+    line = lines(USED, dag, metadata=metadata)["Metadata"]
+    assert (line.state, line.next_step, line.is_on) == (state, next_step, state == "on")
+    assert line.cost == ("1,234 calls in the last 24 hours" if metadata else "no calls")

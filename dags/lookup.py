@@ -12,8 +12,8 @@ through the view `assets_with_metadata`. The feed itself names only ids.
 
 `enqueue` reads on in the feed's log, as any consumer does, and puts each asset that is new or changed into
 `lookup_queue`; `look_up` asks Getty for 100 of them per call and writes each answer in a short transaction. It ends
-when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or with the chunk in hand when it is stopped; the next run
-goes on from there.
+when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or, when it is stopped, with the answer that it waits for.
+The next run continues there.
 
 * **What it costs**: one call for 100 assets, at most ASSET_CHANGES_LOOKUPS_PER_SECOND (1) and never more than
   ASSET_CHANGES_LOOKUPS_PER_DAY (10,000). A million assets are 10,000 calls once; after that, what changes. The calls

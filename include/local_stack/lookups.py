@@ -11,7 +11,7 @@ from local_stack.sync import POLL_SECONDS, StallTimeout
 def look_up(stack: Stack, screen: Screen) -> None:
     """Look up what is live now that all channels are caught up, and wait for the end of it.
 
-    A run that fails ends nothing: the feed is in step, and the next run of the lookups goes on where this one stopped.
+    A run that fails ends nothing: the feed is in step, and the next run continues where this one stopped.
     """
     for run_id in stack.airflow.active_runs(LOOKUP):  # may have filled its queue before the channels were caught up
         _follow(stack, run_id, screen)
@@ -27,7 +27,7 @@ def _follow(stack: Stack, run_id: str, screen: Screen) -> None:
         lookups = stack.warehouse.lookups()
         screen.show_lookups(lookups)
         if stall_timeout.is_over(lookups):
-            screen.say("The lookups have made no progress in five minutes; they go on in the background.")
+            screen.say("The lookups have made no progress in five minutes; they continue in the background.")
             return
         time.sleep(POLL_SECONDS)
     if state == "failed":

@@ -13,7 +13,6 @@ from asset_changes.errors import ConfigurationError
 from asset_changes.getty_api.client import AssetChangesClient
 from asset_changes.getty_api.credentials import API_URL, TOKEN_URL, Credentials
 from asset_changes.getty_api.lookup import LookupAnswer, LookupClient
-from asset_changes.getty_api.retries import RETRY_SECONDS
 from asset_changes.models import MAX_BATCH_SIZE, Channel, Confirmation, Delivery
 from asset_changes.settings import batch_size as checked_batch_size
 
@@ -63,12 +62,12 @@ class GettyImagesHook(BaseHook):
         return self.lookup_client()
 
     def lookup_client(
-        self, *, before_call: Callable[[], None] | None = None, retry_seconds: float = RETRY_SECONDS
+        self, *, before_call: Callable[[], None] | None = None, on_throttled: Callable[[], None] | None = None
     ) -> LookupClient:
         """Return a client of lookups of the caller's own, who closes it.
 
         :param before_call: called before every HTTP exchange, those for a token included: a limiter waits there.
-        :param retry_seconds: how long a call is tried again; 0 makes every throttled call an error at once.
+        :param on_throttled: called whenever Getty asks for fewer calls: a limiter slows down there.
         """
         conn_id = self.getty_images_conn_id
         return LookupClient(
@@ -76,7 +75,7 @@ class GettyImagesHook(BaseHook):
             name=conn_id,
             on_token=mask_secret,
             before_call=before_call,
-            retry_seconds=retry_seconds,
+            on_throttled=on_throttled,
             clock=self._clock,
         )
 

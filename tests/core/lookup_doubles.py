@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from asset_changes.errors import RateLimited
 from asset_changes.getty_api.lookup import LookupAnswer
 from asset_changes.lookup.context import LookupContext
 from sqlalchemy import Engine
@@ -44,6 +45,7 @@ class KnowingGetty:
     expires_at: datetime = LATER
     meanwhile: Callable[[], object] = lambda: None
     before_call: Callable[[], None] = lambda: None
+    on_throttled: Callable[[], None] = lambda: None
     asked: list[tuple[str | None, tuple[str, ...]]] = field(default_factory=list)
     without: list[frozenset[str]] = field(default_factory=list)
     is_closed: bool = False
@@ -61,6 +63,8 @@ class KnowingGetty:
         self.without.append(frozenset(without))
         self.meanwhile()
         if self.errors and (error := self.errors.pop(0)):
+            if isinstance(error, RateLimited):
+                self.on_throttled()
             raise error
         is_video = asset_type in ("Video", "Film")
         found = {id_: self.known[id_] for id_ in asset_ids if id_ in self.known and (id_ in self.videos) == is_video}
@@ -96,8 +100,9 @@ def lookups(
     """Return a context that asks this Getty, without waiting."""
     time = more.pop("time", None) or Time()
 
-    def client(_conn_id: str, before_call: Callable[[], None]) -> KnowingGetty:
-        getty.before_call = before_call
+    def client(_conn_id: str, /, **callbacks: Callable[[], None]) -> KnowingGetty:
+        for name, callback in callbacks.items():
+            setattr(getty, name, callback)
         return getty
 
     given: dict[str, Any] = {

@@ -223,6 +223,14 @@ def test_the_limiter_is_called_before_every_exchange() -> None:
     assert seen == list(range(6))  # two tokens, the refused one, the redirect, the failure, the answer
 
 
+def test_the_limiter_sees_every_throttled_try() -> None:
+    api = CannedApi(Answer(429), Answer(503), Answer(429), answer("1"))
+    seen: list[int] = []
+    client = lookups(api, retry_seconds=60, on_throttled=lambda: seen.append(len(api.requests)))
+    assert list(client.look_up(["1"], asset_type="Image").found) == ["1"]
+    assert len(seen) == 2
+
+
 def test_an_error_of_the_limiter_ends_the_call() -> None:
     class DailyLimit(Exception):
         pass

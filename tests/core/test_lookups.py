@@ -483,7 +483,7 @@ def test_a_failed_connection_stops_no_other(warehouse: Engine, feed: Feed) -> No
     enqueue(warehouse)
     context = replace(
         lookups(warehouse, good),
-        client=lambda conn_id, before_call: bad if conn_id == "bad" else good,
+        client=lambda conn_id, /, **callbacks: bad if conn_id == "bad" else good,
         connections={"bad": frozenset([3001]), "good": frozenset([3003])},
     )
     with pytest.raises(ApiUnavailable):

@@ -83,7 +83,7 @@ def test_a_second_holder_is_skipped_and_names_the_first(connected: Installation,
 def test_a_key_without_the_right_leaves_the_queue(connected: Installation, warehouse: Engine) -> None:
     """One sentence says so, and the queue is as it was."""
     wrong = connected.environment[GETTY].replace("sandbox-secret", "another")
-    run = connected.test_dag(LOOKUP, **{GETTY: wrong})
+    run = connected.test_dag(LOOKUP, None, **{GETTY: wrong})
     assert run.tasks["look_up"] == ("failed", 1)
     assert run.lines("Getty does not accept the credentials of connection 'getty_images_default'")
     assert rows(warehouse, "SELECT count(*) FROM lookup_queue") == [(3,)]
@@ -91,7 +91,7 @@ def test_a_key_without_the_right_leaves_the_queue(connected: Installation, wareh
 
 def test_a_connection_of_its_own_asks_for_all(connected: Installation, warehouse: Engine) -> None:
     second = {"AIRFLOW_CONN_GETTY_LOOKUPS": connected.environment[GETTY]}
-    run = connected.test_dag(LOOKUP, ASSET_CHANGES_LOOKUP_CONN_ID="getty_lookups", **second)
+    run = connected.test_dag(LOOKUP, None, ASSET_CHANGES_LOOKUP_CONN_ID="getty_lookups", **second)
     assert run.lines("Looked up assets: connection=getty_lookups asked=3 found=3")
     assert known(warehouse) == ["1", "2", "3"]
 

@@ -81,7 +81,7 @@ def look_up(asset_ids: list[str], asset_type: str | None) -> dict[str, Any]:
     answer = hook.look_up(asset_ids, asset_type, language="de")
     hook.close()
     calls: list[int] = []
-    client = hook.lookup_client(before_call=lambda: calls.append(1), retry_seconds=0)
+    client = hook.lookup_client(before_call=lambda: calls.append(1))
     client.look_up(asset_ids, asset_type=asset_type)
     client.close()
     return {

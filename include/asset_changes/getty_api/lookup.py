@@ -17,7 +17,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from asset_changes.clock import Clock, system_clock
-from asset_changes.errors import ApiUnavailable, ConfigurationError, RequestRefused
+from asset_changes.errors import ApiUnavailable, ConfigurationError, RateLimited, RequestRefused
 from asset_changes.getty_api import responses
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.getty_api.fields import id_text
@@ -77,8 +77,8 @@ class LookupClient:
 
     `name` says in error sentences what a person must correct (the connection id); `on_token` gets each new token;
     `before_call` is called before every HTTP exchange, token calls and further tries included: a limiter waits there.
-    With `retry_seconds=0` every throttled call is an error at once, for a limiter that slows down. `clock` says when a
-    question was sent; `adapter` replaces the network where a test is the API.
+    `on_throttled` is called whenever Getty asks for fewer calls, also where a further try helps: it slows down there.
+    `clock` says when a question was sent; `adapter` replaces the network where a test is the API.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class LookupClient:
         name: str = "the connection",
         on_token: Callable[[str], None] | None = None,
         before_call: Callable[[], None] | None = None,
+        on_throttled: Callable[[], None] | None = None,
         retry_seconds: float = RETRY_SECONDS,
         clock: Clock = system_clock,
         adapter: BaseAdapter | None = None,
@@ -95,6 +96,7 @@ class LookupClient:
         self._api_url = credentials.api_url
         self._clock = clock
         self._limiter = before_call
+        self._on_throttled = on_throttled
         self._asked_at = clock()
         self._session = GettySession(
             credentials, name=name, allowed=_ALLOWED, effect=_EFFECT, on_token=on_token, before_call=self._before_call,
@@ -160,6 +162,14 @@ class LookupClient:
         path, session = f"/v3/{kind}", self._session
 
         def once(_: int) -> _Reply:
+            try:
+                return ask_once()
+            except RateLimited:
+                if self._on_throttled is not None:
+                    self._on_throttled()
+                raise
+
+        def ask_once() -> _Reply:
             asked = {"ids": ",".join(ids), "fields": ",".join(fields)}
             response = session.send("GET", path, params=asked, headers={"Accept-Language": language})
             document = None

@@ -35,17 +35,26 @@ class LookupSource(Protocol):
         ...
 
 
+class SourceOfConnection(Protocol):
+    """Makes the source of a connection; it calls back before every HTTP call, and when Getty asks for fewer."""
+
+    def __call__(
+        self, conn_id: str, /, *, before_call: Callable[[], None], on_throttled: Callable[[], None]
+    ) -> LookupSource:
+        """Return the source of this connection; whoever asks closes it."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class LookupContext:
     """What the loop works with.
 
-    `client` makes the source of a connection; it gets the connection's id, and what to call before every
-    HTTP call. `connections` says which channels' assets are asked with each. `holder` names the run: a run of
+    `connections` says which channels' assets are asked with each. `holder` names the run: a run of
     the same name takes over from one that died.
     """
 
     warehouse: Engine
-    client: Callable[[str, Callable[[], None]], LookupSource]
+    client: SourceOfConnection
     connections: Mapping[str, frozenset[int]]
     holder: str
     language: str = "en-US"

@@ -123,7 +123,7 @@ class ConnectionLoop:
             log.warning("%s: nothing is looked up with it here", holder)
             return holder
         self._lease = lease
-        source = self._context.client(self.conn_id, self._before_call)
+        source = self._context.client(self.conn_id, before_call=self._before_call, on_throttled=self._on_throttled)
         try:
             self._ask_what_is_due(source)
         except DailyLimitReached:
@@ -221,10 +221,13 @@ class ConnectionLoop:
             raise DailyLimitReached
         self.calls += 1
 
-    def _pause(self, error: RateLimited) -> None:
-        """Slow down, and wait for longer with each refusal that follows another; the lease is kept meanwhile."""
+    def _on_throttled(self) -> None:
+        """Slow down, and count that Getty asked for it."""
         self._limit.slow_down()
         in_transaction(self._context.warehouse, partial(lookup_connections.count_throttled, lease=self._lease))
+
+    def _pause(self, error: RateLimited) -> None:
+        """Wait for longer with each refusal that follows another; the lease is kept meanwhile."""
         seconds = max(error.retry_after or 0, min(_FIRST_PAUSE * 2**self._pauses, _LONGEST_PAUSE))
         self._pauses = min(self._pauses + 1, 10)
         log.warning("%s Lookups with connection %s pause for %.0f s.", error, self.conn_id, seconds)

@@ -1,6 +1,5 @@
 """What the tasks of the lookup DAG do: queue the assets that are new or changed, then ask Getty about them."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -24,8 +23,6 @@ from getty_images.hook import GettyImagesHook
 from getty_images.resources import channel_variable, warehouse_of
 from getty_images.tasks.sigterm import stop_on_sigterm
 
-log = logging.getLogger(__name__)
-
 _APPLICATION = "asset_changes lookup"  # as pg_stat_activity shows the tasks
 _TABLES = ("asset_metadata", "lookup_queue")
 
@@ -45,8 +42,8 @@ def look_up(context: Mapping[str, Any]) -> dict[str, int]:
     with warehouse_of(settings, application_name=_APPLICATION) as engine, stop_on_sigterm() as signals:
         clock = WarehouseClock(engine)
 
-        def client(conn_id: str, before_call: Callable[[], None]) -> LookupClient:
-            return GettyImagesHook(conn_id, clock=clock).lookup_client(before_call=before_call)
+        def client(conn_id: str, /, **callbacks: Callable[[], None]) -> LookupClient:
+            return GettyImagesHook(conn_id, clock=clock).lookup_client(**callbacks)
 
         try:
             done = look_up_assets(

@@ -21,8 +21,8 @@ DONE = Lookups(live=40, with_metadata=40, waiting=0)
 
 def looking_up(airflow: Airflow, *progress: Lookups) -> Any:
     """A stack whose warehouse is as far as `progress` says, one step per look."""
-    steps = [*progress, DONE]
-    return stack(airflow, warehouse=SimpleNamespace(lookups=lambda: steps.pop(0) if len(steps) > 1 else steps[0]))
+    looks = [*progress, DONE]
+    return stack(airflow, warehouse=SimpleNamespace(lookups=lambda: looks.pop(0) if len(looks) > 1 else looks[0]))
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ def main() -> int:
             discover(stack, screen)
             channels = catch_up(stack, screen)
             is_caught_up = True
-            if stack.looks_up:
-                look_up(stack, screen)
             if options.until_caught_up:
                 channels = finish_runs(stack)
+            if stack.looks_up:
+                look_up(stack, screen)
             findings = stack.warehouse.findings(confirms=stack.confirms)
             screen.summary(channels, stack.warehouse.live_assets(), findings)
             _print_addresses(stack, screen)

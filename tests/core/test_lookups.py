@@ -135,6 +135,13 @@ def test_the_daily_sweep_finds_what_no_cursor_shows(warehouse: Engine, feed: Fee
     assert enqueue(warehouse, slice_size=2).queued == 5
 
 
+def test_an_id_with_a_comma_never_waits(warehouse: Engine, feed: Feed) -> None:
+    """In a list of ids it would be two, so nobody can be asked about it."""
+    feed("1", change("a,b", "New", 0), change("c", "New", 1))
+    enqueue(warehouse, asset_ids=["a,b"])
+    assert rows(warehouse, "SELECT asset_id FROM lookup_queue") == [("c",)]
+
+
 def test_a_restored_database_is_followed_from_there(warehouse: Engine, feed: Feed) -> None:
     """A dump has queue, cursor and metadata of one time: what is loaded after it is read again."""
     enqueue(warehouse)

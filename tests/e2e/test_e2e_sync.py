@@ -17,6 +17,7 @@ from local_stack.services import marked_processes
 from local_stack.stack import free_port
 from sqlalchemy import Engine, create_engine, text
 
+from tests.e2e.metadata import assert_metadata_equals
 from tests.e2e.truth import assert_equals
 
 pytestmark = pytest.mark.e2e
@@ -28,6 +29,7 @@ SHAPES = {
     "as documented, while changes go on arriving": "--trickle-per-minute 60",
     "camelCase, wrapped, 204, one request in ten fails": (
         "--keys camel --channels-shape wrapped --empty 204 --fault-rate 0.1 "
+        "--lookups-per-second 20 --unanswered-share 0.02 --none-found 404 "
         "--changes-per-channel 6000 --trickle-per-minute 0 --seed 2"
     ),
     "PascalCase, braces, redeliveries that grow": (
@@ -97,6 +99,7 @@ def test_the_warehouse_equals_the_truth_once_caught_up(state_dir: Path, sandbox_
     truth = truth_of(state_dir, sandbox_options)
     with warehouse_of(state_dir) as warehouse:
         assert_equals(warehouse, truth)
+        assert_metadata_equals(warehouse, truth)
         unconfirmed = "SELECT count(*) FROM getty_images.change_sets WHERE confirmed_at IS NULL"
         assert scalar(warehouse, unconfirmed) == 0
 

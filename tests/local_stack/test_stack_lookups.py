@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from local_stack import lookups
 from local_stack.airflow_api import LOOKUP, Try
 from local_stack.connections import GETTY
 from local_stack.discovery import switch_on
@@ -19,10 +20,17 @@ RATE = "ASSET_CHANGES_LOOKUPS_PER_SECOND"
 DONE = Lookups(live=40, with_metadata=40, waiting=0)
 
 
-def looking_up(airflow: Airflow, *progress: Lookups) -> Any:
+WAITING = Lookups(live=40, with_metadata=20, waiting=20)
+
+
+def looking_up(airflow: Airflow, *progress: Lookups, until_caught_up: bool = False) -> Any:
     """A stack whose warehouse is as far as `progress` says, one step per look."""
     looks = [*progress, DONE]
-    return stack(airflow, warehouse=SimpleNamespace(lookups=lambda: looks.pop(0) if len(looks) > 1 else looks[0]))
+    return stack(
+        airflow,
+        options=SimpleNamespace(until_caught_up=until_caught_up),
+        warehouse=SimpleNamespace(lookups=lambda: looks.pop(0) if len(looks) > 1 else looks[0]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,9 +60,17 @@ def test_a_run_of_its_own_follows_the_active_one() -> None:
     """The active one may have filled its queue before the channels were caught up."""
     screen = CapturedScreen()
     airflow = Airflow(active={"scheduled__1": None}, states=["success", "running", "success"])
-    look_up(looking_up(airflow, Lookups(live=40, with_metadata=20, waiting=20)), screen)
+    look_up(looking_up(airflow, WAITING), screen)
     assert airflow.triggered == [LOOKUP]
     assert screen.lines[-1] == "Looked up: 40 of 40 live assets"
+
+
+def test_a_stack_that_ends_waits_for_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Getty has not answered is asked again by another run."""
+    monkeypatch.setattr(lookups, "AGAIN_SECONDS", 0)
+    airflow = Airflow(states=["success", "success"])
+    look_up(looking_up(airflow, WAITING, until_caught_up=True), CapturedScreen())
+    assert airflow.triggered == [LOOKUP, LOOKUP]
 
 
 def test_failed_lookups_are_shown_and_end_nothing() -> None:

@@ -49,7 +49,7 @@ LOOKUP_CONDITIONS = (
         "than its calls allow: ask Getty for more calls, or set ASSET_CHANGES_METADATA=off.",
         needs_metadata=True,
         query=f"""
-            SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue
+            SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue WHERE tries = 0
             HAVING min(enqueued_at) < :now - :metadata""",
     ),
 )

@@ -21,9 +21,11 @@ CHANGES_CONSUMER, SWEEP_CONSUMER = "lookups", "lookup_sweep"
 
 # Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
 # wait for longer keeps waiting: Getty would give the same answer again until then.
+# An id with a comma would be two in a lookup's list, so nobody can be asked about it.
 _ENQUEUE = """
     INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
     SELECT asset_id, channel_id, asset_type, {reason}, now(), {not_before} FROM ({source}) AS source
+    WHERE strpos(asset_id, ',') = 0
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO {conflict}
     RETURNING 1"""

@@ -139,7 +139,7 @@ def test_an_id_with_a_comma_never_waits(warehouse: Engine, feed: Feed) -> None:
     """In a list of ids it would be two, so nobody can be asked about it."""
     feed("1", change("a,b", "New", 0), change("c", "New", 1))
     enqueue(warehouse, asset_ids=["a,b"])
-    assert rows(warehouse, "SELECT asset_id FROM lookup_queue") == [("c",)]
+    assert value(warehouse, "SELECT string_agg(asset_id, ' ') FROM lookup_queue") == "c"
 
 
 def test_a_restored_database_is_followed_from_there(warehouse: Engine, feed: Feed) -> None:

@@ -471,7 +471,8 @@ def test_the_watchdog_sends_the_alerts_of_every_channel(
     assert open_alerts == {(3001, "vanished"), (3002, "unchecked"), (3004, "unchecked")}
     assert ("gauge", "asset_changes.alerts_open", 3, {}) in sent
     closed = [tags for _, name, value, tags in sent if name == "asset_changes.alert" and not value]
-    assert len(closed) == 4 * len(CONDITIONS) - len(open_alerts)
+    of_lookups = sum(condition.needs_metadata for condition in CONDITIONS)
+    assert len(closed) == 4 * (len(CONDITIONS) - of_lookups) + of_lookups - len(open_alerts)
     assert ("gauge", "asset_changes.lag_seconds", 0.0, {"channel_id": "3003"}) in sent
     unchecked = {tags["channel_id"] for _, name, _, tags in sent if name == "asset_changes.unchecked_seconds"}
     assert unchecked == {"3002", "3003", "3004"}

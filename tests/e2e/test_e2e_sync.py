@@ -29,7 +29,7 @@ SHAPES = {
     "as documented, while changes go on arriving": "--trickle-per-minute 60",
     "camelCase, wrapped, 204, one request in ten fails": (
         "--keys camel --channels-shape wrapped --empty 204 --fault-rate 0.1 "
-        "--lookups-per-second 20 --unanswered-share 0.02 --none-found 404 "
+        "--lookups-per-second 20 --none-found 404 "
         "--changes-per-channel 6000 --trickle-per-minute 0 --seed 2"
     ),
     "PascalCase, braces, redeliveries that grow": (

@@ -5,21 +5,24 @@ from contextlib import ExitStack
 from benchmarks.bench import Bench
 from benchmarks.feed import FIRST_ID
 from benchmarks.getty import serving
-from benchmarks.measuring import MeasuredProgram, interleaved
+from benchmarks.measuring import MeasuredProgram, Round, interleaved
 from benchmarks.results import Budget
 from benchmarks.sandbox import serving_lookups
 
 _CHUNKS = 50
 _SETS = 5
-_LOADED = 100_000
-# What the first hundred assets are, said of all.
-_METADATA_OF_ALL = """
+_STORED = 1_000_000
+_NEWEST = 50_000
+# What the first hundred assets are, said of all that are live and new enough to change.
+_METADATA_OF_NEWEST = """
 INSERT INTO getty_images.asset_metadata
 SELECT (jsonb_populate_record(known, jsonb_build_object('asset_id', s.asset_id))).*
-FROM getty_images.asset_states AS s
-JOIN (SELECT *, row_number() OVER () AS number FROM getty_images.asset_metadata) AS numbered
-    ON number = 1 + s.upsert_position % 100
+FROM getty_images.assets AS s
+JOIN (SELECT asset_id, row_number() OVER (ORDER BY asset_id) AS number
+      FROM getty_images.asset_metadata ORDER BY asset_id LIMIT 100) AS numbered
+    ON number = 1 + s.asset_id::bigint % 100
 JOIN getty_images.asset_metadata AS known ON known.asset_id = numbered.asset_id
+WHERE s.asset_id > '{after}'
 ON CONFLICT DO NOTHING
 """
 
@@ -60,26 +63,36 @@ def _measure_writes(bench: Bench) -> None:
 
 
 def _measure_loads(bench: Bench) -> None:
-    """The same load without metadata, and with metadata of every asset, which it has to forget."""
+    """The same load without metadata, with metadata of no asset that it ends, and of every one."""
     rounds = 5 if bench.is_quick else 15
-    without = bench.warehouse_copy(_LOADED, "load_without")
-    with_metadata = bench.warehouse_copy(_LOADED, "load_with")
-    with MeasuredProgram("lookups", {**bench.ours(with_metadata, {}, channel_id=0), "writes_only": True}) as program:
-        program.round(1, bench.server)
-    bench.server.execute(with_metadata, _METADATA_OF_ALL)
-    bench.server.finish_maintenance(with_metadata)
+    databases = ("without", "of_others", "of_all")
+    rounds_of: dict[str, list[Round]] = {database: [] for database in databases}
     with ExitStack() as ending:
         programs = {}
-        for database in (without, with_metadata):
-            feed = serving((rounds + 2) * _SETS, stored=_LOADED, spread="uniform")
+        for database in databases:
+            bench.warehouse_copy(_STORED, database)
+            if database != "without":
+                writes = {**bench.ours(database, {}, channel_id=0), "writes_only": True}
+                ending.enter_context(MeasuredProgram("lookups", writes)).round(1, bench.server)
+            feed = serving((rounds + 1) * _SETS, stored=_STORED, first=FIRST_ID)
             settings = bench.ours(database, ending.enter_context(feed), channel_id=4001)
-            programs[database] = ending.enter_context(MeasuredProgram("load_alone", settings, name=database))
-        bench.server.execute("postgres", "CHECKPOINT")
-        done = interleaved([*programs.values()], bench.server, sets=_SETS, rounds=rounds)
-    pairs = zip(done[without], done[with_metadata], strict=True)
-    paid = [one.ms_per_set - other.ms_per_set for other, one in pairs]
-    bench.results.add("load, no metadata", [one.ms_per_set for one in done[without]], "ms/set")
-    bench.results.add("load, metadata of every asset", [one.ms_per_set for one in done[with_metadata]], "ms/set")
-    bench.results.add("what a load pays for metadata, per set", paid, "ms", Budget(at_most=1))
-    for database in programs:
+            programs[database] = ending.enter_context(MeasuredProgram("load_alone", settings))
+        for number in range(rounds + 1):
+            bench.server.execute("of_all", _METADATA_OF_NEWEST.format(after=FIRST_ID + _STORED - _NEWEST))
+            bench.server.finish_maintenance("of_all") if not number else None
+            for database, program in programs.items():
+                one = program.round(_SETS, bench.server)
+                if number:
+                    rounds_of[database].append(one)
+    for database in databases:
+        bench.results.add(
+            f"load, metadata {database.replace('_', ' ')}", [r.ms_per_set for r in rounds_of[database]], "ms/set"
+        )
+    for database in databases[1:]:
+        pairs = zip(rounds_of[database], rounds_of["without"], strict=True)
+        paid = [one.ms_per_set - other.ms_per_set for one, other in pairs]
+        bench.results.add(
+            f"what a load pays for metadata {database.replace('_', ' ')}, per set", paid, "ms", Budget(at_most=1)
+        )
+    for database in databases:
         bench.server.drop(database)

@@ -24,6 +24,7 @@ _REPLACEMENT = "\ufffd"
 _DEEPEST = 64
 _LONGEST_NUMBER = 1000  # in bits; Python refuses to spell the longest ones
 _folded = lru_cache(maxsize=1024)(folded)  # of the same few dozen keys
+_ENCODER, _SORTING_ENCODER = msgspec.json.Encoder(), msgspec.json.Encoder(order="sorted")
 _EARLIEST_YEAR = 2  # year 1 is how .NET writes that there is no date
 
 
@@ -45,15 +46,20 @@ class MetadataRow:
 def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
     """Return the row of an asset as Getty sent it; any JSON object has one."""
     raw, text = _stored(found)
-    members, stored = _members(found), _members(raw)
+    members = _members(found)
+    stored = members if raw is found else _members(raw)
+    objects: dict[str, Mapping[str, Any] | None] = {}
     values: dict[str, Any] = {}
     unfit = []
-    for column, (kind, name, part) in _SOURCES.items():
-        value = (stored if TYPES[column] == "jsonb" else members).get(name)
+    for column, is_json, read, name, part in _READS:
+        value = (stored if is_json else members).get(name)
         if part is not None and value is not None:
-            value = _members(value).get(part) if isinstance(value, Mapping) else _UNFIT
-        if value is not None:
-            value = _READERS[kind](value)
+            if name not in objects:
+                objects[name] = _members(value) if isinstance(value, Mapping) else None
+            parts = objects[name]
+            value = _UNFIT if parts is None else parts.get(part)
+        if value is not None and value is not _UNFIT:
+            value = read(value)
         if value is _UNFIT:
             unfit.append(column)
             value = None
@@ -63,23 +69,20 @@ def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
 
 def _members(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of an object that hold something, by their names without spelling."""
-    members: dict[str, Any] = {}
-    for key, value in item.items():
-        if value is not None:
-            members.setdefault(_folded(key), value)
-    return members
+    # From the end, so that of several spellings the first counts.
+    return {_folded(key): item[key] for key in [*item][::-1] if item[key] is not None}
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, str):
+        if not value or value.isspace():
+            return None
+        return value if _clean(value) == value else _UNFIT
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return _UNFIT
-    if not isinstance(value, str):
-        # A number where a text is expected, such as the length of a clip.
-        number = _storable(value)
-        return _UNFIT if isinstance(number, str) else json.dumps(number)
-    if not value.strip():
-        return None
-    return value if _clean(value) == value else _UNFIT
+    # A number where a text is expected, such as the length of a clip.
+    number = _storable(value)
+    return _UNFIT if isinstance(number, str) else json.dumps(number)
 
 
 def _whole_number(bits: int) -> Callable[[Any], Any]:
@@ -201,6 +204,10 @@ TYPES: Mapping[str, str] = {
 
 COLUMNS: tuple[str, ...] = tuple(TYPES)
 
+_READS = tuple(
+    (column, TYPES[column] == "jsonb", _READERS[kind], name, part) for column, (kind, name, part) in _SOURCES.items()
+)
+
 
 def _clean(text: str) -> str:
     """Return text that Postgres takes: U+FFFD for NUL, and for lone surrogates, which no UTF-8 text can contain."""
@@ -208,6 +215,11 @@ def _clean(text: str) -> str:
         text = text.replace("\x00", _REPLACEMENT)
     if text.isascii():
         return text
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        pass
     # As UTF-16 a surrogate is written as it is, and reading it replaces it; a pair of them is one character.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -232,7 +244,7 @@ def _storable(value: Any, depth: int = 0) -> Any:
 def _stored(found: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """Return the object as jsonb can hold it, and its text: nearly always as it came, which is found out at once."""
     try:
-        encoded = msgspec.json.encode(found)
+        encoded = _ENCODER.encode(found)
         if b"\\u0000" not in encoded and msgspec.json.decode(encoded) == found:
             return found, encoded.decode()
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
@@ -243,7 +255,7 @@ def _stored(found: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 def _as_json(value: Any, *, in_order: bool = False) -> str:
     try:
-        return msgspec.json.encode(value, order="sorted" if in_order else None).decode()
+        return (_SORTING_ENCODER if in_order else _ENCODER).encode(value).decode()
     except (OverflowError, RecursionError):  # an integer of more than 64 bits, a deep nest
         return json.dumps(_storable(value), sort_keys=in_order, ensure_ascii=False)
 

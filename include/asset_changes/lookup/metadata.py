@@ -51,11 +51,11 @@ def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
     objects: dict[str, Mapping[str, Any] | None] = {}
     values: dict[str, Any] = {}
     unfit = []
-    for column, is_json, read, name, part in _READS:
+    for column, is_json, read, name, part in _READS_OF_CLEAN if raw is found else _READS:
         value = (stored if is_json else members).get(name)
         if part is not None and value is not None:
             if name not in objects:
-                objects[name] = _members(value) if isinstance(value, Mapping) else None
+                objects[name] = _members(value) if isinstance(value, dict) else None
             parts = objects[name]
             value = _UNFIT if parts is None else parts.get(part)
         if value is not None and value is not _UNFIT:
@@ -74,10 +74,14 @@ def _members(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
+    text = _clean_text(value)
+    return text if not isinstance(text, str) or _clean(text) == text else _UNFIT
+
+
+def _clean_text(value: Any) -> Any:
+    """Read a text of which it is known that Postgres takes it."""
     if isinstance(value, str):
-        if not value or value.isspace():
-            return None
-        return value if _clean(value) == value else _UNFIT
+        return None if not value or value.isspace() else value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _UNFIT
     # A number where a text is expected, such as the length of a clip.
@@ -121,7 +125,7 @@ def _keywords(value: Any) -> Any:
     """Return the keywords that have a text; Getty sends some without."""
     if not isinstance(value, list):
         return _UNFIT
-    named = [each for each in value if isinstance(each, Mapping) and _has_text(each)]
+    named = [each for each in value if isinstance(each, dict) and _has_text(each)]
     return _as_json(named)
 
 
@@ -131,7 +135,7 @@ def _has_text(keyword: Mapping[str, Any]) -> bool:
 
 
 def _object(value: Any) -> Any:
-    return _as_json(value) if isinstance(value, Mapping) else _UNFIT
+    return _as_json(value) if isinstance(value, dict) else _UNFIT
 
 
 def _boolean(value: Any) -> Any:
@@ -204,9 +208,19 @@ TYPES: Mapping[str, str] = {
 
 COLUMNS: tuple[str, ...] = tuple(TYPES)
 
-_READS = tuple(
-    (column, TYPES[column] == "jsonb", _READERS[kind], name, part) for column, (kind, name, part) in _SOURCES.items()
-)
+
+def _reads(
+    readers: Mapping[str, Callable[[Any], Any]],
+) -> tuple[tuple[str, bool, Callable[[Any], Any], str, str | None], ...]:
+    """Return what is read: column, whether it is JSON, how, and where it comes from."""
+    return tuple(
+        (column, TYPES[column] == "jsonb", readers[kind], name, part) for column, (kind, name, part) in _SOURCES.items()
+    )
+
+
+_READS = _reads(_READERS)
+# Most objects were found to be storable as a whole: then no text of theirs is looked through again.
+_READS_OF_CLEAN = _reads({**_READERS, "text": _clean_text, "text[]": _list_of(_clean_text)})
 
 
 def _clean(text: str) -> str:

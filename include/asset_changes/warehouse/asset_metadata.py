@@ -36,13 +36,13 @@ _JSON_COLUMNS = {name for name, kind in METADATA_COLUMNS.items() if kind is JSON
 _COLUMNS = ", ".join(asset_metadata.columns.keys())
 _STORE = text(f"""
     INSERT INTO asset_metadata AS known ({_COLUMNS})
-    SELECT {_COLUMNS} FROM json_populate_recordset(CAST(NULL AS asset_metadata), CAST(:rows AS json))
+    SELECT {_COLUMNS} FROM jsonb_populate_recordset(CAST(NULL AS asset_metadata), CAST(:rows AS jsonb))
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO UPDATE SET ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
 _ENCODER = msgspec.json.Encoder()
 _LONGEST_STATEMENT = (
-    16_000_000  # a value takes 1 GB, a jsonb in it 256 MB, and a hundred assets may have captions of megabytes
+    16_000_000  # a jsonb takes 256 MB, and a hundred assets may have captions of megabytes
 )
 _STORE_UNCHANGED = text("""
     UPDATE asset_metadata SET as_of = :as_of, fetched_at = :fetched_at

@@ -63,36 +63,28 @@ def _measure_writes(bench: Bench) -> None:
 
 
 def _measure_loads(bench: Bench) -> None:
-    """The same load without metadata, with metadata of no asset that it ends, and of every one."""
+    """The same load without metadata, and with metadata of every asset that it ends."""
     rounds = 5 if bench.is_quick else 15
-    databases = ("without", "of_others", "of_all")
-    rounds_of: dict[str, list[Round]] = {database: [] for database in databases}
+    done: dict[str, list[Round]] = {"load_without": [], "load_with": []}
     with ExitStack() as ending:
         programs = {}
-        for database in databases:
+        for database in done:
             bench.warehouse_copy(_STORED, database)
-            if database != "without":
-                writes = {**bench.ours(database, {}, channel_id=0), "writes_only": True}
-                ending.enter_context(MeasuredProgram("lookups", writes)).round(1, bench.server)
             feed = serving((rounds + 1) * _SETS, stored=_STORED, first=FIRST_ID)
             settings = bench.ours(database, ending.enter_context(feed), channel_id=4001)
             programs[database] = ending.enter_context(MeasuredProgram("load_alone", settings))
+        writes = {**bench.ours("load_with", {}, channel_id=0), "writes_only": True}
+        ending.enter_context(MeasuredProgram("lookups", writes)).round(1, bench.server)
         for number in range(rounds + 1):
-            bench.server.execute("of_all", _METADATA_OF_NEWEST.format(after=FIRST_ID + _STORED - _NEWEST))
-            bench.server.finish_maintenance("of_all") if not number else None
+            bench.server.execute("load_with", _METADATA_OF_NEWEST.format(after=FIRST_ID + _STORED - _NEWEST))
             for database, program in programs.items():
                 one = program.round(_SETS, bench.server)
-                if number:
-                    rounds_of[database].append(one)
-    for database in databases:
-        bench.results.add(
-            f"load, metadata {database.replace('_', ' ')}", [r.ms_per_set for r in rounds_of[database]], "ms/set"
-        )
-    for database in databases[1:]:
-        pairs = zip(rounds_of[database], rounds_of["without"], strict=True)
-        paid = [one.ms_per_set - other.ms_per_set for one, other in pairs]
-        bench.results.add(
-            f"what a load pays for metadata {database.replace('_', ' ')}, per set", paid, "ms", Budget(at_most=1)
-        )
-    for database in databases:
+                if number:  # the first pays for connections and plans
+                    done[database].append(one)
+    without, with_metadata = ([one.ms_per_set for one in rounds_of] for rounds_of in done.values())
+    bench.results.add("load, metadata of no asset", without, "ms/set")
+    bench.results.add("load, metadata of every asset that it ends", with_metadata, "ms/set")
+    paid = [one - other for one, other in zip(with_metadata, without, strict=True)]
+    bench.results.add("what the feed's load pays for metadata", paid, "ms/set", Budget(at_most=1))
+    for database in done:
         bench.server.drop(database)

@@ -41,9 +41,7 @@ _STORE = text(f"""
     ON CONFLICT (asset_id) DO UPDATE SET ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
 _ENCODER = msgspec.json.Encoder()
-_LONGEST_STATEMENT = (
-    16_000_000  # a jsonb takes 256 MB, and a hundred assets may have captions of megabytes
-)
+_LONGEST_STATEMENT = 16_000_000  # a jsonb takes 256 MB, and a hundred assets may have captions of megabytes
 _STORE_UNCHANGED = text("""
     UPDATE asset_metadata SET as_of = :as_of, fetched_at = :fetched_at
     WHERE asset_id = ANY (:asset_ids) AND as_of <= :as_of""")

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
 from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, live, rows, value
-from tests.core.lookup_doubles import LATER, KnowingGetty, Time, captions, lookups
+from tests.core.lookup_doubles import LATER, EveryAsset, KnowingGetty, Time, captions, lookups
 
 MINUTE = timedelta(minutes=1)
 
@@ -191,6 +191,22 @@ def test_an_equal_answer_writes_its_time_alone(warehouse: Engine, feed: Feed) ->
     done = look_up(lookups(warehouse, KnowingGetty(captions("a"), as_of=LATER + MINUTE)), minutes=1)
     assert (done.found, done.changed) == (1, 0)
     assert value(warehouse, "SELECT as_of FROM asset_metadata") == LATER + MINUTE
+
+
+def test_one_more_call_costs_five_statements(warehouse: Engine, feed: Feed) -> None:
+    """Count the call; lock what is live, store, take out of the queue, keep that Getty answered."""
+    statements: list[str] = []
+    event.listen(
+        warehouse, "before_cursor_execute", lambda _connection, _cursor, statement, *_: statements.append(statement)
+    )
+    counts = []
+    for change_set_id, asset_count in (("1", 100), ("2", 200)):
+        feed(change_set_id, *(change(f"{change_set_id}-{number}", "New", 0) for number in range(asset_count)))
+        enqueue(warehouse)
+        statements.clear()
+        assert look_up(lookups(warehouse, KnowingGetty(EveryAsset())), minutes=50).changed == asset_count
+        counts.append(len(statements))
+    assert counts[1] - counts[0] == 5
 
 
 def test_an_older_answer_replaces_no_newer_one(warehouse: Engine, feed: Feed) -> None:

@@ -110,6 +110,11 @@ def test_each_member_has_its_column() -> None:
     assert json.loads(row.raw) == IMAGE
 
 
+def test_of_two_spellings_the_first_that_says_something_counts() -> None:
+    found = {"title": None, "Title": "first", "TITLE": "second"}
+    assert read_metadata(found).values["title"] == "first"
+
+
 def test_another_spelling_of_the_members_says_the_same() -> None:
     def spelled(value: Any) -> Any:
         if isinstance(value, dict):

@@ -24,6 +24,7 @@ _REPLACEMENT = "\ufffd"
 _DEEPEST = 64
 _LONGEST_NUMBER = 1000  # in bits; Python refuses to spell the longest ones
 _folded = lru_cache(maxsize=1024)(folded)  # of the same few dozen keys
+_ENCODER, _SORTING_ENCODER = msgspec.json.Encoder(), msgspec.json.Encoder(order="sorted")
 _EARLIEST_YEAR = 2  # year 1 is how .NET writes that there is no date
 
 
@@ -45,15 +46,20 @@ class MetadataRow:
 def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
     """Return the row of an asset as Getty sent it; any JSON object has one."""
     raw, text = _stored(found)
-    members, stored = _members(found), _members(raw)
+    members = _members(found)
+    stored = members if raw is found else _members(raw)
+    objects: dict[str, Mapping[str, Any] | None] = {}
     values: dict[str, Any] = {}
     unfit = []
-    for column, (kind, name, part) in _SOURCES.items():
-        value = (stored if TYPES[column] == "jsonb" else members).get(name)
+    for column, is_json, read, name, part in _READS_OF_CLEAN if raw is found else _READS:
+        value = (stored if is_json else members).get(name)
         if part is not None and value is not None:
-            value = _members(value).get(part) if isinstance(value, Mapping) else _UNFIT
-        if value is not None:
-            value = _READERS[kind](value)
+            if name not in objects:
+                objects[name] = _members(value) if isinstance(value, dict) else None
+            parts = objects[name]
+            value = _UNFIT if parts is None else parts.get(part)
+        if value is not None and value is not _UNFIT:
+            value = read(value)
         if value is _UNFIT:
             unfit.append(column)
             value = None
@@ -63,23 +69,24 @@ def read_metadata(found: Mapping[str, Any]) -> MetadataRow:
 
 def _members(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of an object that hold something, by their names without spelling."""
-    members: dict[str, Any] = {}
-    for key, value in item.items():
-        if value is not None:
-            members.setdefault(_folded(key), value)
-    return members
+    # From the end, so that of several spellings the first counts.
+    return {_folded(key): item[key] for key in [*item][::-1] if item[key] is not None}
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    text = _clean_text(value)
+    return text if not isinstance(text, str) or _clean(text) == text else _UNFIT
+
+
+def _clean_text(value: Any) -> Any:
+    """Read a text of which it is known that Postgres takes it."""
+    if isinstance(value, str):
+        return None if not value or value.isspace() else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return _UNFIT
-    if not isinstance(value, str):
-        # A number where a text is expected, such as the length of a clip.
-        number = _storable(value)
-        return _UNFIT if isinstance(number, str) else json.dumps(number)
-    if not value.strip():
-        return None
-    return value if _clean(value) == value else _UNFIT
+    # A number where a text is expected, such as the length of a clip.
+    number = _storable(value)
+    return _UNFIT if isinstance(number, str) else json.dumps(number)
 
 
 def _whole_number(bits: int) -> Callable[[Any], Any]:
@@ -118,7 +125,7 @@ def _keywords(value: Any) -> Any:
     """Return the keywords that have a text; Getty sends some without."""
     if not isinstance(value, list):
         return _UNFIT
-    named = [each for each in value if isinstance(each, Mapping) and _has_text(each)]
+    named = [each for each in value if isinstance(each, dict) and _has_text(each)]
     return _as_json(named)
 
 
@@ -128,7 +135,7 @@ def _has_text(keyword: Mapping[str, Any]) -> bool:
 
 
 def _object(value: Any) -> Any:
-    return _as_json(value) if isinstance(value, Mapping) else _UNFIT
+    return _as_json(value) if isinstance(value, dict) else _UNFIT
 
 
 def _boolean(value: Any) -> Any:
@@ -202,12 +209,31 @@ TYPES: Mapping[str, str] = {
 COLUMNS: tuple[str, ...] = tuple(TYPES)
 
 
+def _reads(
+    readers: Mapping[str, Callable[[Any], Any]],
+) -> tuple[tuple[str, bool, Callable[[Any], Any], str, str | None], ...]:
+    """Return what is read: column, whether it is JSON, how, and where it comes from."""
+    return tuple(
+        (column, TYPES[column] == "jsonb", readers[kind], name, part) for column, (kind, name, part) in _SOURCES.items()
+    )
+
+
+_READS = _reads(_READERS)
+# Most objects were found to be storable as a whole: then no text of theirs is looked through again.
+_READS_OF_CLEAN = _reads({**_READERS, "text": _clean_text, "text[]": _list_of(_clean_text)})
+
+
 def _clean(text: str) -> str:
     """Return text that Postgres takes: U+FFFD for NUL, and for lone surrogates, which no UTF-8 text can contain."""
     if "\x00" in text:
         text = text.replace("\x00", _REPLACEMENT)
     if text.isascii():
         return text
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        pass
     # As UTF-16 a surrogate is written as it is, and reading it replaces it; a pair of them is one character.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -232,7 +258,7 @@ def _storable(value: Any, depth: int = 0) -> Any:
 def _stored(found: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """Return the object as jsonb can hold it, and its text: nearly always as it came, which is found out at once."""
     try:
-        encoded = msgspec.json.encode(found)
+        encoded = _ENCODER.encode(found)
         if b"\\u0000" not in encoded and msgspec.json.decode(encoded) == found:
             return found, encoded.decode()
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
@@ -243,7 +269,7 @@ def _stored(found: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 def _as_json(value: Any, *, in_order: bool = False) -> str:
     try:
-        return msgspec.json.encode(value, order="sorted" if in_order else None).decode()
+        return (_SORTING_ENCODER if in_order else _ENCODER).encode(value).decode()
     except (OverflowError, RecursionError):  # an integer of more than 64 bits, a deep nest
         return json.dumps(_storable(value), sort_keys=in_order, ensure_ascii=False)
 

@@ -5,12 +5,12 @@ and writes only what is live then; a load removes in a statement after its upser
 locks. So a row is either seen by the load that ends its asset, or never written.
 """
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -18,10 +18,10 @@ from asset_changes.warehouse.schema import METADATA_COLUMNS, asset_metadata
 
 IS_LIVE = "upserted_at IS NOT NULL AND (deleted_at IS NULL OR upserted_at > deleted_at)"
 
-# Slot: {assets}, which assets may have ended. Whether they have is what their states say by now.
+# Slot: {assets}, a condition that says which assets may have ended. Whether they have is what their states say by now.
 REMOVE_NOT_LIVE = f"""
     DELETE FROM asset_metadata USING asset_states
-    WHERE asset_metadata.asset_id IN ({{assets}})
+    WHERE asset_metadata.asset_id {{assets}}
       AND asset_states.asset_id = asset_metadata.asset_id AND NOT ({IS_LIVE})"""
 
 # Weaker locks, a foreign key's too, do not make a load wait.
@@ -40,6 +40,7 @@ _STORE = text(f"""
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO UPDATE SET ({_COLUMNS}) = ROW (excluded.{_COLUMNS.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
+_ENCODER = msgspec.json.Encoder()
 _LONGEST_STATEMENT = 16_000_000  # a jsonb takes 256 MB, and a hundred assets may have captions of megabytes
 _STORE_UNCHANGED = text("""
     UPDATE asset_metadata SET as_of = :as_of, fetched_at = :fetched_at
@@ -140,9 +141,9 @@ def _in_parts(rows: Iterable[str]) -> Iterator[list[str]]:
 
 def _row(asset_id: str, metadata: Metadata, common: Mapping[str, str]) -> str:
     """Return a row as JSON; what is JSON already is only pasted in."""
-    found = {name: value for name in METADATA_COLUMNS if (value := metadata.values.get(name)) is not None}
-    plain = {name: value for name, value in found.items() if name not in _JSON_COLUMNS}
-    row = {**plain, **common, "asset_id": asset_id, "content_hash": metadata.content_hash}
-    pasted = {"raw": metadata.raw} | {name: found[name] for name in _JSON_COLUMNS & found.keys()}
-    parts = [json.dumps(row, ensure_ascii=False, default=datetime.isoformat)[1:-1]]
-    return f"{{{', '.join([*parts, *(f'{json.dumps(name)}: {value}' for name, value in pasted.items())])}}}"
+    row: dict[str, Any] = {name: value for name, value in metadata.values.items() if value is not None}
+    for name in _JSON_COLUMNS & row.keys():
+        row[name] = msgspec.Raw(row[name].encode())
+    row |= common
+    row |= {"asset_id": asset_id, "content_hash": metadata.content_hash, "raw": msgspec.Raw(metadata.raw.encode())}
+    return _ENCODER.encode(row).decode()

@@ -79,11 +79,13 @@ _IS_ADDED = """(change_set_id, position) IN (
 _ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)"))
 _ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED))
 
-# A statement of its own after the upsert: within it, a snapshot would miss what a lookup wrote meanwhile.
-_DELETED = "SELECT asset_id FROM ({source}) AS changes WHERE asset_lifecycle = 'Delete'"
-_REMOVE_METADATA_OF_LOG = text(REMOVE_NOT_LIVE.format(assets=_DELETED.format(source=LOG_OF_SET)))
-_REMOVE_METADATA_OF_STAGED = text(REMOVE_NOT_LIVE.format(assets=_DELETED.format(source=STAGED)))
-_REMOVE_METADATA_OF_REREAD = text(REMOVE_NOT_LIVE.format(assets="SELECT asset_id FROM pg_temp.reread_assets"))
+# A statement of its own after the upsert: within it, a snapshot would miss what a lookup wrote meanwhile. A new set
+# names what it ended, which is found by the key; whatever loads again looks at all of its Deletes.
+_REMOVE_METADATA_OF_ENDED = text(REMOVE_NOT_LIVE.format(assets="= ANY (CAST(:ended_ids AS text[]))"))
+_REMOVE_METADATA_OF_STAGED = text(
+    REMOVE_NOT_LIVE.format(assets=f"IN (SELECT asset_id FROM ({STAGED}) AS changes WHERE asset_lifecycle = 'Delete')")
+)
+_REMOVE_METADATA_OF_REREAD = text(REMOVE_NOT_LIVE.format(assets="IN (SELECT asset_id FROM pg_temp.reread_assets)"))
 
 _REJECTED = text("""
     SELECT change_set_id, position, reason FROM rejected_changes
@@ -173,8 +175,7 @@ def load_first(
     wait()
     values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended, "is_new": not is_rebuild}
     connection.execute(_ADD_DELETIONS_FROM_LOG, values)
-    if prepared.counts.delete:
-        connection.execute(_REMOVE_METADATA_OF_LOG, _key(ref))
+    connection.execute(_REMOVE_METADATA_OF_ENDED, {"ended_ids": written.ended["ended_ids"]})
     _reject(connection, ref, prepared)
 
 

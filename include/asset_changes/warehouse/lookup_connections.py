@@ -26,24 +26,32 @@ _HOLDER = text("SELECT leased_by, leased_until FROM lookup_connections WHERE con
 _RENEW = """UPDATE lookup_connections SET leased_until = clock_timestamp() + :lease{more}
     WHERE conn_id = :conn_id AND lease_id = :lease_id"""
 _RENEW_LEASE = text(_RENEW.format(more=""))
-_MARK_ANSWERED = text(
-    _RENEW.format(
-        more=", last_answer_at = :answered_at, error = NULL, error_at = NULL, refused_fields = :refused_fields"
-    )
-)
 _MARK_FAILED = text(_RENEW.format(more=", error = :error, error_at = clock_timestamp()"))
 _RELEASE = text("""
     UPDATE lookup_connections SET lease_id = NULL, leased_by = NULL, leased_until = NULL
     WHERE conn_id = :conn_id AND lease_id = :lease_id""")
 
-_COUNT = text("""
+# Slot: {source}, the counts of one row or of none.
+_COUNT = """
     INSERT INTO lookup_calls AS known (conn_id, hour, calls, throttled, answered)
-    VALUES (:conn_id, date_trunc('hour', clock_timestamp()), :calls, :throttled, :answered)
+    SELECT :conn_id, date_trunc('hour', clock_timestamp()), {source}
     ON CONFLICT (conn_id, hour) DO UPDATE SET calls = known.calls + excluded.calls,
-        throttled = known.throttled + excluded.throttled, answered = known.answered + excluded.answered""")
-_CALLS_TODAY = text("""
-    SELECT coalesce(sum(calls), 0) FROM lookup_calls
-    WHERE conn_id = :conn_id AND hour >= date_trunc('day', clock_timestamp())""")
+        throttled = known.throttled + excluded.throttled, answered = known.answered + excluded.answered"""
+_TODAY = """
+    SELECT coalesce(sum(calls), 0) AS calls_today FROM lookup_calls
+    WHERE conn_id = :conn_id AND hour >= date_trunc('day', clock_timestamp())"""
+_CALLS_TODAY = text(_TODAY)
+_COUNT_THROTTLED = text(_COUNT.format(source="0, 1, 0"))
+# Each is one statement, for a round trip less per call and chunk.
+_COUNT_CALL = text(f"""
+    WITH renewed AS ({_RENEW.format(more="")} RETURNING conn_id),
+    counted AS ({_COUNT.format(source=f"1, 0, 0 FROM renewed, ({_TODAY}) AS today WHERE calls_today < :calls_per_day")}
+        RETURNING conn_id)
+    SELECT (SELECT count(*) FROM renewed) AS renewed, (SELECT count(*) FROM counted) AS counted""")
+_ANSWERED = ", last_answer_at = :answered_at, error = NULL, error_at = NULL, refused_fields = :refused_fields"
+_MARK_ANSWERED = text(f"""
+    WITH renewed AS ({_RENEW.format(more=_ANSWERED)} RETURNING conn_id)
+    {_COUNT.format(source="0, 0, :found_count FROM renewed")}""")
 _REMOVE_OLD = text("DELETE FROM lookup_calls WHERE hour < now() - interval '90 days'")
 
 
@@ -92,9 +100,13 @@ def mark_answered(
 
     Called last in it, so that nobody who asks for the lease waits for a load.
     """
-    values = {**_key(lease), "answered_at": at, "refused_fields": sorted(refused_fields)}
+    values = {
+        **_key(lease),
+        "answered_at": at,
+        "found_count": found_count,
+        "refused_fields": sorted(refused_fields),
+    }
     _renew(connection.execute(_MARK_ANSWERED, values).rowcount, lease)
-    _count(connection, lease.conn_id, answered=found_count)
 
 
 def mark_failed(connection: Connection, lease: Lease, *, error: str) -> None:
@@ -109,16 +121,14 @@ def release_lease(connection: Connection, lease: Lease) -> None:
 
 def count_call(connection: Connection, lease: Lease, *, calls_per_day: int) -> bool:
     """Count a call that is about to be made and renew the lease; False, and nothing counted, at the day's limit."""
-    renew_lease(connection, lease)
-    if calls_today(connection, lease.conn_id) >= calls_per_day:
-        return False
-    _count(connection, lease.conn_id, calls=1)
-    return True
+    done = connection.execute(_COUNT_CALL, {**_key(lease), "calls_per_day": calls_per_day}).one()
+    _renew(done.renewed, lease)
+    return bool(done.counted)
 
 
 def count_throttled(connection: Connection, lease: Lease) -> None:
     """Count that Getty asked for fewer calls."""
-    _count(connection, lease.conn_id, throttled=1)
+    connection.execute(_COUNT_THROTTLED, {"conn_id": lease.conn_id})
 
 
 def calls_today(connection: Connection, conn_id: str) -> int:
@@ -129,10 +139,6 @@ def calls_today(connection: Connection, conn_id: str) -> int:
 def remove_old_calls(connection: Connection) -> None:
     """Remove counts that are older than 90 days."""
     connection.execute(_REMOVE_OLD)
-
-
-def _count(connection: Connection, conn_id: str, *, calls: int = 0, throttled: int = 0, answered: int = 0) -> None:
-    connection.execute(_COUNT, {"conn_id": conn_id, "calls": calls, "throttled": throttled, "answered": answered})
 
 
 def _renew(row_count: int, lease: Lease) -> None:

@@ -93,7 +93,7 @@ def test_no_other_dag_is_on_before_discovery_has_succeeded(tmp_path: Path) -> No
     """A new stack would show the failed run of a DAG whose tables are not there yet."""
     airflow = Airflow(dags={DISCOVERY, REPLAY}, states=["running", "success"])
     on_while_running: list[str] = []
-    ours = stack(airflow, looks_up=True, warehouse=SimpleNamespace(channels=lambda: []))
+    ours = stack(airflow, looks_up=True, warehouse=SimpleNamespace(channels=list))
     ours.services.start = lambda *_: on_while_running.extend(airflow.unpaused)
     ours.services.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(tmp_path)
     discover(ours, CapturedScreen())

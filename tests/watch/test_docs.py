@@ -159,7 +159,7 @@ def test_airflow_has_the_airflow_commands_of_the_docs(airflow: Installation) -> 
     assert {name for name in names if name.startswith("refused")} == set(), list(zip(found, names, strict=True))
 
 
-def test_the_rights_of_the_user_that_loads_are_those_in_the_docs() -> None:
+def test_the_docs_name_the_rights_of_who_loads() -> None:
     rows = re.findall(r"^\| (.+?) \| `((?:SELECT|USAGE).*?)` \|$", (DOCS / "security.md").read_text(), re.MULTILINE)
     named = {name: rights for names, rights in rows for name in re.findall(r"`(\w+)`", names)}
     given = {name: ", ".join(rights) for name, rights in table_rights().items()}

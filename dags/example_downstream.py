@@ -1,6 +1,7 @@
 """An example to copy: wake when a channel has loaded something, and read on from where the last run ended."""
 
 import json
+import logging
 from typing import Any
 
 from airflow.sdk import AssetAny, Variable, dag, task
@@ -78,6 +79,7 @@ def example_downstream() -> None:
                     read += 1
                 mine["sets"] = dict(list(mine["sets"].items())[-KEPT_SETS:])
         Variable.set(CURSORS, json.dumps(kept))
+        logging.getLogger("asset_changes.example").info("Read on: channels=%d sets=%d", len(known), read)
         return {"sets": read, "cursors": {channel_id: each["cursor"] for channel_id, each in kept.items()}}
 
     read_on()

@@ -18,8 +18,11 @@ The next run continues there.
 * **What it costs**: one call for 100 assets, at most ASSET_CHANGES_LOOKUPS_PER_SECOND (1) and never more than
   ASSET_CHANGES_LOOKUPS_PER_DAY (10,000). A million assets are 10,000 calls once; after that, what changes. The calls
   count against the key's limit: ask Getty for it, or for a second key (ASSET_CHANGES_LOOKUP_CONN_ID).
-* **Paused in a new installation.** Ask Getty whether metadata may be stored before you switch it on.
+* **Paused in a new installation.** Ask Getty whether metadata may be stored before you switch it on. Paused later, it
+  makes no call, and what is new or changed waits.
 * **A skipped run** is a good one: metadata is switched off (ASSET_CHANGES_METADATA), or another run asks already.
+* **Only some assets?** Trigger it with their ids, one per line. An id that is not live is counted in the log of
+  `enqueue` as `unknown`.
 * **When a task is red**, the last line of its log says what to fix. The queue stays as it is, and the feed is not
   delayed.
 * **What is forgotten**: a Delete removes the asset's metadata in the same transaction.
@@ -47,8 +50,8 @@ The next run continues there.
             items={"type": "string", "minLength": 1, "maxLength": 255},
             maxItems=10_000,
             title="Assets to look up",
-            description="Ids of live assets that are asked about first, whatever is known of them; one per line. "
-            "Empty: what is new or changed.",
+            description="Ids of live assets to ask about again, one per line. They come first, before what is new or "
+            "changed. Empty: what is new or changed alone.",
         ),
     },
     default_args=DEFAULT_ARGS,

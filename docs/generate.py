@@ -205,6 +205,8 @@ def _table(rows: list[Any], head: tuple[str, ...] = ("variable", "default", "mea
 def warehouse_page(engine: Engine, *, schema: str) -> str:
     """Return docs/warehouse.md, from the tables and views as the migrations made them."""
     rows = _columns(engine, schema=schema)
+    if unknown := metadata.tables.keys() - _KEPT:
+        raise SystemExit(f"Add to _KEPT in docs/generate.py how long the rows of {sorted(unknown)} stay.")
     kept = [(name, *_KEPT[name]) for name in metadata.tables]
     lines = [_WAREHOUSE_HEAD + "\n".join(_table(kept, head=("table", "rows stay", "what removes them"))), _NOT_COVERED]
     for relation in (*views.tables, *metadata.tables):

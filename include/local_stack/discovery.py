@@ -23,7 +23,7 @@ def discover(stack: Stack, screen: Screen) -> None:
     """Run discovery, which makes the warehouse's tables and finds the channels; then read their DAGs."""
     screen.say("Reading the DAGs ...")
     _wait_for_dags(stack, lambda: {DISCOVERY})
-    switch_on(stack)
+    stack.airflow.unpause(DISCOVERY)  # alone: the runs of the others need the tables that it makes
     screen.say("Discovering the channels ...")
     run_id = run_to_follow(stack)
     start_triggerer(stack)

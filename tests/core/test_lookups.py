@@ -90,6 +90,19 @@ def test_metadata_of_every_live_asset_is_stored(warehouse: Engine, feed: Feed) -
     assert value(warehouse, "SELECT raw FROM asset_metadata WHERE asset_id = 'b'") == getty.known["b"]
 
 
+def test_assets_of_two_types_fill_their_calls(warehouse: Engine) -> None:
+    """Each read of the queue may end with one call per type that is not full, so it reads many."""
+    execute(
+        warehouse,
+        "INSERT INTO asset_states (asset_id, asset_type, asset_family, channel_id, upserted_at, loaded_at)"
+        " SELECT n::text, CASE n % 3 WHEN 0 THEN 'Film' ELSE 'Image' END, 'Editorial', 3001, '2026-03-01Z', now()"
+        " FROM generate_series(1, 3000) AS n",
+    )
+    getty = KnowingGetty(EveryAsset(), videos=frozenset(str(n) for n in range(0, 3001, 3)))
+    done = run(warehouse, getty, calls_per_second=1000)
+    assert (done.found, done.calls) == (3000, 30)
+
+
 def test_several_updates_cost_one_lookup(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     enqueue(warehouse)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from asset_changes.warehouse.schema import VERSION
 from getty_sandbox import Sandbox
 from sqlalchemy import URL, Engine, text
 
@@ -28,6 +29,11 @@ def marked(airflow: Installation, warehouse: Engine, mark: str) -> list[int]:
         query = text(f"SELECT channel_id FROM channels WHERE {mark} IS NOT NULL ORDER BY channel_id")
         assert list(connection.scalars(query)) == listed
     return listed
+
+
+def test_the_last_line_of_migrate_names_the_version(discovered: Installation) -> None:
+    """Also where nothing was to be done."""
+    assert discovered.test_dag(DISCOVERY).lines(f"Migrated the warehouse: schema=getty_images version={VERSION}")
 
 
 def test_a_list_without_a_channel_leaves_it_read(discovered: Installation, sandbox: Sandbox, warehouse: Engine) -> None:

@@ -15,6 +15,7 @@ __all__ = ["browser", "login", "stack"]
 pytestmark = pytest.mark.e2e
 
 IMAGES, BROKEN = "asset_changes_editorial_image_3001", "asset_changes_creative_image_3002"
+LOOKUP = "asset_changes_lookup"
 
 
 # The words of the tables that break over more than one line.
@@ -88,6 +89,37 @@ def test_a_dags_tab_shows_its_channel_and_links_to_the_run(stack: RunningStack, 
         line.get_by_role("link", name=newest["change_set_id"]).click()
         page.wait_for_url(re.compile(rf"/dags/{IMAGES}/runs/{re.escape(newest['run_id'].split('+')[0][:20])}"))
         expect(page.get_by_text("catch_up").first).to_be_visible()
+
+
+def test_the_panel_of_the_lookups_has_the_warehouses_numbers(stack: RunningStack, browser: Browser, login: Any) -> None:
+    [known] = stack.rows(
+        "SELECT count(*) AS live, count(as_of) AS known, (SELECT sum(calls) FROM lookup_calls"
+        " WHERE hour >= date_trunc('day', now(), 'UTC')) AS calls FROM assets_with_metadata"
+    )
+    with looking(browser, stack, login, viewport={"width": 1400, "height": 1000}) as page:
+        page.goto(f"{stack.address}/asset-changes/")
+        expect(page.locator("[data-capability=feed]")).to_contain_text("on, 4 channels, confirming")
+        expect(page.locator("[data-capability=metadata]")).to_contain_text(re.compile(r"Metadata on [\d,]+ calls"))
+        panel = page.locator("[data-panel=lookups]")
+        share = f"{known['known'] / known['live']:.1%}".replace("%", " %")
+        expect(panel).to_contain_text(f"{share}{known['known']:,} of {known['live']:,}")
+        expect(panel.locator("[data-label='Calls today']")).to_have_text(f"{known['calls']:,} of 10,000")
+        expect(panel.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_paused_lookup_has_its_next_step(stack: RunningStack, browser: Browser, login: Any) -> None:
+    with looking(browser, stack, login, viewport={"width": 1400, "height": 1000}) as page:
+        stack.api("PATCH", f"dags/{LOOKUP}", {"is_paused": True})
+        page.goto(f"{stack.address}/asset-changes/")
+        metadata = page.locator("[data-capability=metadata]")
+        expect(metadata).to_contain_text("paused")
+        expect(metadata).to_contain_text("Next: Unpause Look up assets")
+        metadata.get_by_role("link", name="Look up assets").click()
+        page.wait_for_url(f"{stack.address}/dags/{LOOKUP}")
+        expect(page.get_by_text("look_up").first).to_be_visible()
+        stack.api("PATCH", f"dags/{LOOKUP}", {"is_paused": False})
+        page.goto(f"{stack.address}/asset-changes/")
+        expect(metadata).not_to_contain_text("paused")
 
 
 def test_a_narrow_dark_window_needs_no_sideways_scrolling(stack: RunningStack, browser: Browser, login: Any) -> None:

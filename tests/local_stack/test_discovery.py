@@ -9,7 +9,7 @@ import pytest
 from local_stack import discovery
 from local_stack.airflow_api import DISCOVERY, Try
 from local_stack.connections import GETTY, sandbox_connection
-from local_stack.discovery import follow, run_to_follow
+from local_stack.discovery import discover, follow, run_to_follow
 from local_stack.errors import StackError
 from local_stack.failures import Failures
 from local_stack.progress import Channel
@@ -20,6 +20,7 @@ from tests.local_stack.doubles import Airflow, CapturedScreen
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, AFTER = STARTED - timedelta(hours=1), STARTED + timedelta(seconds=1)
+REPLAY = "asset_changes_replay"
 TRY = Try(DISCOVERY, "manual__1", "discover", number=1, of=3, is_last=False)
 SILENT = f"http://127.0.0.1:{free_port()}"
 
@@ -86,6 +87,18 @@ def test_a_failed_discovery_names_the_silent_address() -> None:
         follow(stack(Airflow(tries=[last], states=["running", "failed"])), "manual__1", screen)
     assert f"Getty does not answer at {SILENT} (Connection refused): correct host or token_url" in str(caught.value)
     assert screen.lines == []  # the last try is part of the error
+
+
+def test_no_other_dag_is_on_before_discovery_has_succeeded(tmp_path: Path) -> None:
+    """A new stack would show the failed run of a DAG whose tables are not there yet."""
+    airflow = Airflow(dags={DISCOVERY, REPLAY}, states=["running", "success"])
+    on_while_running: list[str] = []
+    ours = stack(airflow, looks_up=True, warehouse=SimpleNamespace(channels=list))
+    ours.services.start = lambda *_: on_while_running.extend(airflow.unpaused)
+    ours.services.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(tmp_path)
+    discover(ours, CapturedScreen())
+    assert on_while_running == [DISCOVERY]
+    assert REPLAY in airflow.unpaused
 
 
 def test_a_failed_try_of_a_channel_is_shown_while_it_catches_up() -> None:

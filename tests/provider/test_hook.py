@@ -191,7 +191,7 @@ def test_a_wrong_secret_tests_false_with_the_sentence(airflow: Installation, san
     ok, message = airflow.run(inside.try_out)
     assert not ok
     assert "Getty does not accept the credentials of connection 'getty_images_default'" in message
-    assert "Correct the API key (login) and the secret (password)" in message
+    assert "Correct the API key (login) and the secret (password) in it; nothing was confirmed." in message
     assert "not-the-secret" not in message
 
 

@@ -72,6 +72,14 @@ def test_the_panel_shows_the_numbers_of_the_lookups(page: AirflowServer, warehou
     assert "A Person" not in html
 
 
+def test_what_getty_refuses_is_said_once(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    lookup_connection(warehouse, "second_key", error="Getty refuses it.", error_at=NOW)
+    assert page.get("").text.count("Getty refuses it.") == 1
+    alert(warehouse, "lookups_refused", says="has had no answer for 2 hours: Getty refuses it.", channel_id=0)
+    assert page.get("").text.count("Getty refuses it.") == 1
+
+
 def test_calls_of_yesterday_are_not_those_of_today(warehouse: Engine) -> None:
     noon = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
     for at, calls in ((noon - DAY, 1), (noon - 12 * HOUR, 20), (noon, 300)):

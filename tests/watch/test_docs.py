@@ -12,6 +12,7 @@ import yaml
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.settings import Settings
+from asset_changes.warehouse.rights import table_rights
 from asset_changes.warehouse.schema import metadata
 from asset_changes.warehouse.views import views
 from sqlalchemy import Engine, inspect, text
@@ -71,6 +72,14 @@ def test_the_warehouses_page_is_generated_from_its_tables(generate: dict[str, An
     page = (DOCS / "warehouse.md").read_text()
     assert page == generate["warehouse_page"](warehouse, schema="getty_images"), GENERATE
     assert set(inspect(warehouse).get_view_names()) == set(views.tables)
+
+
+def test_a_table_without_a_time_to_stay_is_named(
+    generate: dict[str, Any], warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(generate["_KEPT"], "alerts")
+    with pytest.raises(SystemExit, match=r"_KEPT in docs/generate.py .*\['alerts'\]"):
+        generate["warehouse_page"](warehouse, schema="getty_images")
 
 
 def test_the_sources_for_dbt_are_generated(generate: dict[str, Any], warehouse: Engine) -> None:
@@ -148,3 +157,11 @@ def test_airflow_has_the_airflow_commands_of_the_docs(airflow: Installation) -> 
     names = airflow.run(inside.parsed_commands, found)
     assert len(names) > 5
     assert {name for name in names if name.startswith("refused")} == set(), list(zip(found, names, strict=True))
+
+
+def test_the_docs_name_the_rights_of_who_loads() -> None:
+    rows = re.findall(r"^\| (.+?) \| `((?:SELECT|USAGE).*?)` \|$", (DOCS / "security.md").read_text(), re.MULTILINE)
+    named = {name: rights for names, rights in rows for name in re.findall(r"`(\w+)`", names)}
+    given = {name: ", ".join(rights) for name, rights in table_rights().items()}
+    special = {name for name, rights in given.items() if name in metadata.tables and not rights.endswith("DELETE")}
+    assert named == {name: given[name] for name in special | {"schema_version"}}

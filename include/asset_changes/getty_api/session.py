@@ -226,7 +226,7 @@ class GettySession:
             )
         return CredentialsRefused(
             f"Getty does not accept the credentials of connection {self.name!r} ({detail}). Correct the API key "
-            f"(login) and the secret (password), then run asset_changes_discovery again; {self.effect}."
+            f"(login) and the secret (password) in it; {self.effect}."
         )
 
 

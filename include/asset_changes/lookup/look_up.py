@@ -28,7 +28,8 @@ from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
 
-CHUNKS_READ_AT_ONCE = 10
+CHUNKS_READ_AT_ONCE = 50
+"""Many, for the last chunk of each type in a read is seldom full: with 10, two types cost a quarter more calls."""
 FRESH_SECONDS = 30
 """How long a chunk that was read may wait for its call; then the queue is read again."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _RENEW_SECONDS = 15.0, 300.0, 60.0

@@ -41,6 +41,7 @@ def migrate(engine: Engine, *, schema: str, loading_role: str | None = None) -> 
     """
     work = partial(_migrate, schema=schema, loading_role=loading_role)
     in_transaction(engine.execution_options(**{MAY_LACK_SCHEMA: True}), work)
+    log.info("Migrated the warehouse: schema=%s version=%s", schema, VERSION)
 
 
 def _migrate(connection: Connection, *, schema: str, loading_role: str | None) -> None:

@@ -41,10 +41,12 @@ def channels(context: Mapping[str, Any]) -> list[dict[str, Any]]:
                 f"{channel_registry.VARIABLE} nor the table channels knows it. There are "
                 f"{', '.join(map(str, there_are)) or 'none: run asset_changes_discovery'}. Nothing was replayed."
             )
-        return [
+        found = [
             _to_json(channel_id, *(known.get(channel_id) or _described_elsewhere(connection, channel_id)))
             for channel_id in wanted
         ]
+    log.info("To be replayed: channels=%s", wanted)
+    return found
 
 
 def _listed() -> dict[int, tuple[str, str]]:

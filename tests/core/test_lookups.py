@@ -62,6 +62,11 @@ def known(warehouse: Engine) -> dict[str, str]:
     return {row["asset_id"]: row["caption"] for row in found}
 
 
+def sweep_is_due(warehouse: Engine) -> None:
+    """Let the last look through all assets be more than a day ago."""
+    execute(warehouse, "UPDATE consumers SET read_at = now() - interval '25 hours' WHERE name = 'lookup_sweep'")
+
+
 def due_now(warehouse: Engine) -> None:
     """Let all that waits be due."""
     execute(warehouse, "UPDATE lookup_queue SET not_before = now() - interval '1 second'")
@@ -131,8 +136,21 @@ def test_the_daily_sweep_finds_what_no_cursor_shows(warehouse: Engine, feed: Fee
     assert enqueue(warehouse, slice_size=2).queued == 5
     execute(warehouse, "DELETE FROM lookup_queue")
     assert enqueue(warehouse).queued == 0
-    execute(warehouse, "UPDATE consumers SET read_at = now() - interval '25 hours' WHERE name = 'lookup_sweep'")
+    sweep_is_due(warehouse)
     assert enqueue(warehouse, slice_size=2).queued == 5
+
+
+def test_the_daily_sweep_finds_old_metadata(warehouse: Engine, feed: Feed) -> None:
+    """What is older than the change, as after an emptied queue, or in another language; the rest is not asked."""
+    feed("1", change("a", "New", 0), change("b", "New", 1))
+    run(warehouse, KnowingGetty(captions("a", "b")))
+    execute(warehouse, "UPDATE asset_metadata SET as_of = as_of - interval '10 years' WHERE asset_id = 'a'")
+    sweep_is_due(warehouse)
+    enqueue(warehouse)
+    assert queue(warehouse) == ["a"]
+    sweep_is_due(warehouse)
+    enqueue(warehouse, language="de")
+    assert queue(warehouse) == ["a", "b"]
 
 
 def test_an_id_with_a_comma_never_waits(warehouse: Engine, feed: Feed) -> None:
@@ -206,6 +224,15 @@ def test_a_stale_answer_is_asked_again_once_expired(warehouse: Engine, feed: Fee
     expires_at = datetime.now(LATER.tzinfo) + timedelta(hours=3)
     run(warehouse, KnowingGetty(captions("a"), as_of=NOON, expires_at=expires_at))
     assert known(warehouse) == {"a": "caption of a"}
+    assert value(warehouse, "SELECT not_before FROM lookup_queue") == expires_at
+
+
+def test_a_stale_not_found_is_asked_again_once_expired(warehouse: Engine, feed: Feed) -> None:
+    """A cache may repeat what was so before the New."""
+    feed("1", change("a", "New", 10))
+    expires_at = datetime.now(LATER.tzinfo) + timedelta(hours=3)
+    getty = KnowingGetty(as_of=NOON, expires_at=expires_at)
+    assert (run(warehouse, getty).waiting, len(getty.asked)) == (1, 1)
     assert value(warehouse, "SELECT not_before FROM lookup_queue") == expires_at
 
 

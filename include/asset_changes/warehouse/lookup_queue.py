@@ -79,7 +79,8 @@ _ENQUEUE_MISSING = text(f"""
         not_before=_WHEN_CHANGED,
         source=f'''
         SELECT * FROM slice WHERE {IS_LIVE}
-            AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id)
+            AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id
+                            AND m.as_of >= slice.upserted_at AND m.language = :language)
             AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)''',
         conflict="NOTHING",
     )
@@ -168,9 +169,10 @@ def is_sweep_due(connection: Connection) -> bool:
     return bool(connection.scalar(_IS_SWEEP_DUE, {"name": SWEEP_CONSUMER}))
 
 
-def enqueue_missing(connection: Connection, *, after: str, slice_size: int) -> tuple[int, str | None]:
-    """Enqueue what is live without metadata in the next slice of ids; return row count and the slice's last id."""
-    done = connection.execute(_ENQUEUE_MISSING, {"after": after, "slice": slice_size}).one()
+def enqueue_missing(connection: Connection, *, after: str, slice_size: int, language: str) -> tuple[int, str | None]:
+    """Enqueue what is live without today's metadata in the next slice of ids; return row count and its last id."""
+    values = {"after": after, "slice": slice_size, "language": language}
+    done = connection.execute(_ENQUEUE_MISSING, values).one()
     return done.row_count, done.last_id
 
 

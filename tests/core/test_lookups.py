@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited
+from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited, RequestRefused, UnreadableLookup
 from asset_changes.lookup.enqueue import Enqueued, enqueue
 from asset_changes.lookup.look_up import LeaseHeld, LookedUp, look_up
 from asset_changes.lookup.metadata import TYPES
@@ -523,6 +523,28 @@ def test_a_failed_connection_stops_no_other(warehouse: Engine, feed: Feed) -> No
     with pytest.raises(ApiUnavailable):
         look_up(context, minutes=1)
     assert known(warehouse) == {"b": "caption of b"}
+
+
+@pytest.mark.parametrize("error", [ApiUnavailable("500"), UnreadableLookup("odd")])
+def test_an_asset_that_getty_fails_for_stops_no_other(error: Exception, warehouse: Engine, feed: Feed) -> None:
+    ids = [f"a{n:03}" for n in range(250)]
+    feed("1", *(change(asset_id, "New", 0) for asset_id in ids))
+    getty = KnowingGetty(captions(*ids), fails_for={"a030": error})
+    done = run(warehouse, getty)
+    assert (done.found, done.waiting, queue(warehouse)) == (249, 1, ["a030"])
+    assert done.calls < 20
+    assert value(warehouse, "SELECT not_before > now() FROM lookup_queue")
+
+
+@pytest.mark.parametrize("error", [ApiUnavailable("500"), UnreadableLookup("odd"), RequestRefused("414")])
+def test_a_chunk_that_always_fails_comes_last(error: Exception, warehouse: Engine, feed: Feed) -> None:
+    ids = [f"a{n:03}" for n in range(150)]
+    feed("1", *(change(asset_id, "New", 0) for asset_id in ids))
+    getty = KnowingGetty(captions(*ids), fails_for=dict.fromkeys(ids[:100], error))
+    with pytest.raises(type(error)):
+        run(warehouse, getty)
+    assert run(warehouse, getty).found == 50
+    assert queue(warehouse) == ids[:100]
 
 
 def test_a_channel_that_no_connection_asks_is_named(

@@ -248,6 +248,16 @@ def test_what_is_not_answered_is_asked_again_later(warehouse: Engine, feed: Feed
     assert [round(each) for each in waits] == [1, 2, 4]
 
 
+def test_what_is_never_answered_is_asked_once_a_day(warehouse: Engine, feed: Feed) -> None:
+    """More often, a million of them would use up the calls of the day."""
+    feed("1", change("a", "New", 0))
+    enqueue(warehouse)
+    execute(warehouse, "UPDATE lookup_queue SET tries = 50")
+    run(warehouse, KnowingGetty(unanswered=frozenset("a")))
+    wait = value(warehouse, "SELECT extract(epoch FROM not_before - now()) / 3600 FROM lookup_queue")
+    assert round(wait) == 24
+
+
 def test_what_is_not_found_is_asked_as_the_other_type(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0), change("b", "New", 1))
     getty = KnowingGetty(captions("a"), videos=frozenset("a"))

@@ -111,7 +111,7 @@ _READ_ROWS = """unnest(CAST(:asset_ids AS text[]), CAST(:generations AS bigint[]
 _REMOVE = text(f"DELETE FROM lookup_queue USING {_READ_ROWS}")
 _POSTPONE = text(f"""
     UPDATE lookup_queue SET tries = tries + 1, not_before = least(
-        greatest(now() + least(interval '1 minute' * power(2, least(tries, 10)), interval '1 hour'), :until),
+        greatest(now() + least(interval '1 minute' * power(2, least(tries, 11)), interval '1 day'), :until),
         now() + :longest)
     FROM {_READ_ROWS}""")
 _ASK_AS = text(f"UPDATE lookup_queue SET tries = tries + 1, asset_type = :asset_type FROM {_READ_ROWS}")
@@ -212,7 +212,7 @@ def remove(connection: Connection, assets: Sequence[QueuedAsset]) -> None:
 
 
 def postpone(connection: Connection, assets: Sequence[QueuedAsset], *, until: datetime) -> None:
-    """Let these rows wait until then, and at least a minute, longer with each try up to an hour; a day at most."""
+    """Let these rows wait until then, and at least a minute, longer with each try; a day at most."""
     if assets:
         connection.execute(_POSTPONE, {**_keys(assets), "until": until, "longest": LONGEST_WAIT})
 

@@ -40,7 +40,8 @@ class Settings:
     metadata: bool = True
     """`off`: no asset is looked up and no metadata is stored."""
     language: str = "en-US"
-    """The language of titles, captions and keywords, as `Accept-Language` of the API spells it."""
+    """The language of titles, captions and keywords, as `Accept-Language` of the API spells it; another one is a lookup
+    of every live asset, within a day."""
     lookup_conn_id: str = ""
     """A connection of its own for lookups, with a key of its own; empty: each channel's connection."""
     lookups_per_second: float = 1

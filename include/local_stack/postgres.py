@@ -26,6 +26,7 @@ SETTINGS = (
     ("max_connections", "120", "five Airflow services with their pools, and the tasks"),
     ("timezone", "'UTC'", "what psql shows equals what the logs say"),
     ("log_min_duration_statement", "'1s'", "a slow statement names itself in the log"),
+    ("log_parameter_max_length", "0", "without its values: captions and names of people are no log's"),
 )
 # A test's server lives for seconds and is thrown away: there is nothing to save on disk.
 THROW_AWAY_SETTINGS = (

@@ -33,7 +33,8 @@ class EveryAsset(dict[str, Mapping[str, Any]]):
 class KnowingGetty:
     """Finds what it knows, of the type that it is; the rest is not found, or not answered.
 
-    `errors` are raised by the next calls, None for a call that works. `meanwhile` runs while an answer is on the way.
+    `errors` are raised by the next calls, None for a call that works; `fails_for` by each call about these
+    assets. `meanwhile` runs while an answer is on the way.
     """
 
     known: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class KnowingGetty:
     unanswered: frozenset[str] = frozenset()
     refused_fields: frozenset[str] = frozenset()
     errors: list[Exception | None] = field(default_factory=list)
+    fails_for: dict[str, Exception] = field(default_factory=dict)
     as_of: datetime = LATER
     expires_at: datetime = LATER
     meanwhile: Callable[[], object] = lambda: None
@@ -66,6 +68,9 @@ class KnowingGetty:
             if isinstance(error, RateLimited):
                 self.on_throttled()
             raise error
+        for asset_id in asset_ids:
+            if asset_id in self.fails_for:
+                raise self.fails_for[asset_id]
         is_video = asset_type in ("Video", "Film")
         found = {id_: self.known[id_] for id_ in asset_ids if id_ in self.known and (id_ in self.videos) == is_video}
         not_found = frozenset(asset_ids) - frozenset(found) - self.unanswered

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asset_changes.archive import Archive
-from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited
+from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited, RequestRefused, UnreadableLookup
 from asset_changes.lookup.enqueue import Enqueued, enqueue
 from asset_changes.lookup.look_up import LeaseHeld, LookedUp, look_up
 from asset_changes.lookup.metadata import TYPES
@@ -60,6 +60,11 @@ def known(warehouse: Engine) -> dict[str, str]:
     """Return the captions by asset."""
     found = rows(warehouse, "SELECT asset_id, caption FROM asset_metadata ORDER BY asset_id")
     return {row["asset_id"]: row["caption"] for row in found}
+
+
+def sweep_is_due(warehouse: Engine) -> None:
+    """Let the last look through all assets be more than a day ago."""
+    execute(warehouse, "UPDATE consumers SET read_at = now() - interval '25 hours' WHERE name = 'lookup_sweep'")
 
 
 def due_now(warehouse: Engine) -> None:
@@ -144,8 +149,21 @@ def test_the_daily_sweep_finds_what_no_cursor_shows(warehouse: Engine, feed: Fee
     assert enqueue(warehouse, slice_size=2).queued == 5
     execute(warehouse, "DELETE FROM lookup_queue")
     assert enqueue(warehouse).queued == 0
-    execute(warehouse, "UPDATE consumers SET read_at = now() - interval '25 hours' WHERE name = 'lookup_sweep'")
+    sweep_is_due(warehouse)
     assert enqueue(warehouse, slice_size=2).queued == 5
+
+
+def test_the_daily_sweep_finds_old_metadata(warehouse: Engine, feed: Feed) -> None:
+    """What is older than the change, as after an emptied queue, or in another language; the rest is not asked."""
+    feed("1", change("a", "New", 0), change("b", "New", 1))
+    run(warehouse, KnowingGetty(captions("a", "b")))
+    execute(warehouse, "UPDATE asset_metadata SET as_of = as_of - interval '10 years' WHERE asset_id = 'a'")
+    sweep_is_due(warehouse)
+    enqueue(warehouse)
+    assert queue(warehouse) == ["a"]
+    sweep_is_due(warehouse)
+    enqueue(warehouse, language="de")
+    assert queue(warehouse) == ["a", "b"]
 
 
 def test_an_id_with_a_comma_never_waits(warehouse: Engine, feed: Feed) -> None:
@@ -238,6 +256,15 @@ def test_a_stale_answer_is_asked_again_once_expired(warehouse: Engine, feed: Fee
     assert value(warehouse, "SELECT not_before FROM lookup_queue") == expires_at
 
 
+def test_a_stale_not_found_is_asked_again_once_expired(warehouse: Engine, feed: Feed) -> None:
+    """A cache may repeat what was so before the New."""
+    feed("1", change("a", "New", 10))
+    expires_at = datetime.now(LATER.tzinfo) + timedelta(hours=3)
+    getty = KnowingGetty(as_of=NOON, expires_at=expires_at)
+    assert (run(warehouse, getty).waiting, len(getty.asked)) == (1, 1)
+    assert value(warehouse, "SELECT not_before FROM lookup_queue") == expires_at
+
+
 def test_what_is_not_answered_is_asked_again_later(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0), change("b", "New", 1))
     getty = KnowingGetty(captions("a", "b"), unanswered=frozenset("b"))
@@ -248,6 +275,16 @@ def test_what_is_not_answered_is_asked_again_later(warehouse: Engine, feed: Feed
         due_now(warehouse)
     assert (done.unanswered, done.not_found) == (1, 0)
     assert [round(each) for each in waits] == [1, 2, 4]
+
+
+def test_what_is_never_answered_is_asked_once_a_day(warehouse: Engine, feed: Feed) -> None:
+    """More often, a million of them would use up the calls of the day."""
+    feed("1", change("a", "New", 0))
+    enqueue(warehouse)
+    execute(warehouse, "UPDATE lookup_queue SET tries = 50")
+    run(warehouse, KnowingGetty(unanswered=frozenset("a")))
+    wait = value(warehouse, "SELECT extract(epoch FROM not_before - now()) / 3600 FROM lookup_queue")
+    assert round(wait) == 24
 
 
 def test_what_is_not_found_is_asked_as_the_other_type(warehouse: Engine, feed: Feed) -> None:
@@ -525,6 +562,28 @@ def test_a_failed_connection_stops_no_other(warehouse: Engine, feed: Feed) -> No
     with pytest.raises(ApiUnavailable):
         look_up(context, minutes=1)
     assert known(warehouse) == {"b": "caption of b"}
+
+
+@pytest.mark.parametrize("error", [ApiUnavailable("500"), UnreadableLookup("odd")])
+def test_an_asset_that_getty_fails_for_stops_no_other(error: Exception, warehouse: Engine, feed: Feed) -> None:
+    ids = [f"a{n:03}" for n in range(250)]
+    feed("1", *(change(asset_id, "New", 0) for asset_id in ids))
+    getty = KnowingGetty(captions(*ids), fails_for={"a030": error})
+    done = run(warehouse, getty)
+    assert (done.found, done.waiting, queue(warehouse)) == (249, 1, ["a030"])
+    assert done.calls < 20
+    assert value(warehouse, "SELECT not_before > now() FROM lookup_queue")
+
+
+@pytest.mark.parametrize("error", [ApiUnavailable("500"), UnreadableLookup("odd"), RequestRefused("414")])
+def test_a_chunk_that_always_fails_comes_last(error: Exception, warehouse: Engine, feed: Feed) -> None:
+    ids = [f"a{n:03}" for n in range(150)]
+    feed("1", *(change(asset_id, "New", 0) for asset_id in ids))
+    getty = KnowingGetty(captions(*ids), fails_for=dict.fromkeys(ids[:100], error))
+    with pytest.raises(type(error)):
+        run(warehouse, getty)
+    assert run(warehouse, getty).found == 50
+    assert queue(warehouse) == ids[:100]
 
 
 def test_a_channel_that_no_connection_asks_is_named(

@@ -50,6 +50,15 @@ def test_a_second_start_finds_the_server_up(tmp_path: Path) -> None:
         assert len([p for p in servers_of(postgres) if "-D" in p.cmdline()]) == 1
 
 
+def test_a_slow_statement_is_logged_without_its_values(postgres: EmbeddedPostgres) -> None:
+    """The values are captions and names of people."""
+    with psycopg.connect(host=str(postgres.socket_dir), user="postgres", dbname="postgres") as connection:
+        connection.execute("SET log_min_duration_statement = 0")
+        connection.execute("SELECT 'what is slow', %s::text", ["a secret caption"])
+    assert "what is slow" in postgres.log.read_text()
+    assert "a secret caption" not in postgres.log.read_text()
+
+
 def test_only_the_owner_can_reach_the_socket(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as postgres:

@@ -73,7 +73,8 @@ def write_answer(
     """Store an answer in the caller's transaction; `read` is what was read of the objects that were found.
 
     An asset that is no longer live leaves the queue. One that changed meanwhile stays as it is, to be asked
-    again. What is said of the others decides about their rows in the queue.
+    again. What is said of the others decides about their rows in the queue: an answer that is older than the
+    change, whatever it says, is asked again once it has expired.
     """
     live = asset_metadata.lock_live(connection, chunk.asset_ids)
     ended = [each for each in chunk.assets if each.asset_id not in live]
@@ -83,9 +84,9 @@ def write_answer(
     unanswered = [each for each in same if each.asset_id not in answer.not_found and each.asset_id not in read]
     as_of = min(answer.as_of, received_at)  # a clock that is ahead would hide all changes until then
     changed = _store(connection, found, live, read, as_of=as_of, received_at=received_at, language=language)
-    stale = [each for each in found if as_of < each.register.upserted_at]
+    stale = [each for each in (*found, *not_found) if as_of < each.register.upserted_at]
     # Asked as what the feed says that it is; the other type is asked once.
-    mistyped = [each for each in not_found if each.asset_type == live[each.asset_id].asset_type]
+    mistyped = [each for each in not_found if each not in stale and each.asset_type == live[each.asset_id].asset_type]
     lookup_queue.postpone(connection, stale, until=answer.expires_at)
     lookup_queue.postpone(connection, unanswered, until=received_at)
     lookup_queue.ask_as(connection, mistyped, asset_type="Image" if is_video(chunk.asset_type) else "Video")

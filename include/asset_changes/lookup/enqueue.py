@@ -34,10 +34,14 @@ def enqueue(
     warehouse: Engine,
     *,
     asset_ids: Collection[str] = (),
+    language: str = "en-US",
     sets_per_transaction: int = SETS_PER_TRANSACTION,
     slice_size: int = SLICE,
 ) -> Enqueued:
-    """Bring the queue up to what was loaded; `asset_ids` come first, whatever is known of them."""
+    """Bring the queue up to what was loaded; `asset_ids` come first, whatever is known of them.
+
+    Once a day what is known in another `language` is asked again, too.
+    """
     with transaction(warehouse) as connection:
         check_version(connection)
     asked = sorted(set(asset_ids))
@@ -45,7 +49,7 @@ def enqueue(
         in_transaction(warehouse, partial(lookup_queue.enqueue_asked, asset_ids=asked[start : start + slice_size]))
         for start in range(0, len(asked), slice_size)
     )
-    queued = of_asked + _follow(warehouse, sets_per_transaction) + _sweep(warehouse, slice_size)
+    queued = of_asked + _follow(warehouse, sets_per_transaction) + _sweep(warehouse, slice_size, language)
     in_transaction(warehouse, lookup_connections.remove_old_calls)
     with transaction(warehouse) as connection:
         waiting = lookup_queue.count_waiting(connection)
@@ -77,18 +81,18 @@ def _follow(warehouse: Engine, set_count: int) -> int:
     return queued
 
 
-def _sweep(warehouse: Engine, slice_size: int) -> int:
-    """Once a day, enqueue every live asset without metadata.
+def _sweep(warehouse: Engine, slice_size: int, language: str) -> int:
+    """Once a day, enqueue every live asset whose metadata is missing, older than its change or in another language.
 
     The cursors do not show all of them: an asset that a correction revived, one whose log was dropped, those of
-    an upgraded warehouse, one that Getty did not find and finds again.
+    an upgraded warehouse, one that Getty did not find and finds again, those of a queue that was emptied.
     """
     with transaction(warehouse) as connection:
         if not lookup_queue.is_sweep_due(connection):
             return 0
     queued, last_id = 0, ""
     while True:
-        work = partial(lookup_queue.enqueue_missing, after=last_id, slice_size=slice_size)
+        work = partial(lookup_queue.enqueue_missing, after=last_id, slice_size=slice_size, language=language)
         row_count, found = in_transaction(warehouse, work)
         queued += row_count
         if found is None:

@@ -9,13 +9,22 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import NoReturn
 
 from sqlalchemy import Connection
 
-from asset_changes.errors import AssetChangesError, RateLimited, TerminalError, WarehouseUnavailable
+from asset_changes.errors import (
+    ApiUnavailable,
+    AssetChangesError,
+    RateLimited,
+    RequestRefused,
+    TerminalError,
+    UnreadableLookup,
+    WarehouseUnavailable,
+)
 from asset_changes.getty_api.lookup import MAX_IDS, LookupAnswer
 from asset_changes.lookup.answers import AnswerCounts, Chunk, chunks_of, write_answer
 from asset_changes.lookup.context import LookupContext, LookupSource
@@ -32,6 +41,8 @@ CHUNKS_READ_AT_ONCE = 50
 """Many, for the last chunk of each type in a read is seldom full: with 10, two types cost a quarter more calls."""
 FRESH_SECONDS = 30
 """How long a chunk that was read may wait for its call; then the queue is read again."""
+FAILURES_IN_A_ROW = 5
+"""So many chunks that fail one after the other mean that Getty fails, not that it fails for one of their assets."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _RENEW_SECONDS = 15.0, 300.0, 60.0
 
 
@@ -111,7 +122,8 @@ class ConnectionLoop:
         self._limit = RateLimit(context.calls_per_second, sleep=context.sleep, monotonic=context.monotonic)
         self._started = context.monotonic()
         self._seconds, self._stops = minutes * 60, stops
-        self._pauses = 0
+        self._pauses = self._failures = 0
+        self._error: AssetChangesError | None = None
         self._lease: Lease
 
     def run(self) -> str | None:
@@ -151,12 +163,47 @@ class ConnectionLoop:
         while not self._is_over():
             assets = in_transaction(self._context.warehouse, read)
             if not assets:
-                return
+                break
             read_at = self._context.monotonic()
             for chunk in chunks_of(assets, size=MAX_IDS):
                 if self._is_over() or self._context.monotonic() - read_at > FRESH_SECONDS:
                     break
-                self._ask(source, chunk)
+                self._ask_in_parts(source, chunk)
+        if self._error is not None:
+            self._end(self._error)
+
+    def _ask_in_parts(self, source: LookupSource, chunk: Chunk) -> None:
+        """Ask about a chunk; if that fails, about its halves: an asset that Getty fails for must not stop the others.
+
+        Such an asset waits for longer with each try, and so does all of the chunk where Getty fails for every part.
+        """
+        parts = [chunk]
+        while parts and not self._is_over() and self._failures < FAILURES_IN_A_ROW:
+            part = parts.pop(0)
+            try:
+                self._ask(source, part)
+            except (ApiUnavailable, UnreadableLookup) as error:
+                self._failures, self._error = self._failures + 1, error
+                middle = len(part.assets) // 2
+                if middle:
+                    log.warning("%s Its halves are asked one by one.", error)
+                    parts += [replace(part, assets=part.assets[:middle]), replace(part, assets=part.assets[middle:])]
+                else:
+                    log.warning("%s Asset %r is asked again later.", error, part.assets[0].asset_id)
+                    self._postpone(part)
+        for part in parts:
+            self._postpone(part)
+        if self._error is not None and self._failures >= FAILURES_IN_A_ROW:
+            self._end(self._error)
+
+    def _postpone(self, chunk: Chunk) -> None:
+        work = partial(lookup_queue.postpone, assets=chunk.assets, until=self._context.clock())
+        in_transaction(self._context.warehouse, work)
+
+    def _end(self, error: AssetChangesError) -> NoReturn:
+        if isinstance(error, TerminalError):
+            self._mark_failed(error)
+        raise error
 
     def _ask(self, source: LookupSource, chunk: Chunk) -> None:
         """Ask about a chunk and keep the answer; where Getty asks for fewer calls, pause and leave it in the queue."""
@@ -170,10 +217,14 @@ class ConnectionLoop:
         except RateLimited as error:
             self._pause(error)
             return
-        except TerminalError as error:
-            self._mark_failed(error)
+        except RequestRefused as error:
+            self._postpone(chunk)  # the next run begins with others
+            self._end(error)
+        except UnreadableLookup:
             raise
-        self._pauses = 0
+        except TerminalError as error:
+            self._end(error)
+        self._pauses, self._failures, self._error = 0, 0, None
         self._limit.speed_up()
         self._write(chunk, answer, refused_fields=source.refused_fields)
 

@@ -79,7 +79,8 @@ _ENQUEUE_MISSING = text(f"""
         not_before=_WHEN_CHANGED,
         source=f'''
         SELECT * FROM slice WHERE {IS_LIVE}
-            AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id)
+            AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id
+                            AND m.as_of >= slice.upserted_at AND m.language = :language)
             AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)''',
         conflict="NOTHING",
     )
@@ -110,7 +111,7 @@ _READ_ROWS = """unnest(CAST(:asset_ids AS text[]), CAST(:generations AS bigint[]
 _REMOVE = text(f"DELETE FROM lookup_queue USING {_READ_ROWS}")
 _POSTPONE = text(f"""
     UPDATE lookup_queue SET tries = tries + 1, not_before = least(
-        greatest(now() + least(interval '1 minute' * power(2, least(tries, 10)), interval '1 hour'), :until),
+        greatest(now() + least(interval '1 minute' * power(2, least(tries, 11)), interval '1 day'), :until),
         now() + :longest)
     FROM {_READ_ROWS}""")
 _ASK_AS = text(f"UPDATE lookup_queue SET tries = tries + 1, asset_type = :asset_type FROM {_READ_ROWS}")
@@ -168,9 +169,10 @@ def is_sweep_due(connection: Connection) -> bool:
     return bool(connection.scalar(_IS_SWEEP_DUE, {"name": SWEEP_CONSUMER}))
 
 
-def enqueue_missing(connection: Connection, *, after: str, slice_size: int) -> tuple[int, str | None]:
-    """Enqueue what is live without metadata in the next slice of ids; return row count and the slice's last id."""
-    done = connection.execute(_ENQUEUE_MISSING, {"after": after, "slice": slice_size}).one()
+def enqueue_missing(connection: Connection, *, after: str, slice_size: int, language: str) -> tuple[int, str | None]:
+    """Enqueue what is live without today's metadata in the next slice of ids; return row count and its last id."""
+    values = {"after": after, "slice": slice_size, "language": language}
+    done = connection.execute(_ENQUEUE_MISSING, values).one()
     return done.row_count, done.last_id
 
 
@@ -210,7 +212,7 @@ def remove(connection: Connection, assets: Sequence[QueuedAsset]) -> None:
 
 
 def postpone(connection: Connection, assets: Sequence[QueuedAsset], *, until: datetime) -> None:
-    """Let these rows wait until then, and at least a minute, longer with each try up to an hour; a day at most."""
+    """Let these rows wait until then, and at least a minute, longer with each try; a day at most."""
     if assets:
         connection.execute(_POSTPONE, {**_keys(assets), "until": until, "longest": LONGEST_WAIT})
 

@@ -33,7 +33,8 @@ def enqueue(context: Mapping[str, Any]) -> dict[str, int]:
     if not settings.metadata:
         raise AirflowSkipException("Metadata is switched off (ASSET_CHANGES_METADATA): nothing is looked up.")
     with warehouse_of(settings, application_name=_APPLICATION) as engine:
-        return asdict(enqueue_assets(engine, asset_ids=context["params"].get("asset_ids") or ()))
+        asked = context["params"].get("asset_ids") or ()
+        return asdict(enqueue_assets(engine, asset_ids=asked, language=settings.language))
 
 
 def look_up(context: Mapping[str, Any]) -> dict[str, int]:

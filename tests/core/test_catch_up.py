@@ -2,7 +2,8 @@
 
 import logging
 import re
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import Engine
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
-from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, ledger_row, live, rows
+from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, fetch_delivery, ledger_row, live, rows
 from tests.waiting import has_idle_load, wait_until
 
 
@@ -80,6 +81,26 @@ def test_a_set_that_comes_again_as_new_is_found_in_the_ledger(archive: Archive, 
     assert all(ledger_row(warehouse, each)["confirmed_at"] for each in "12")
     assert len(rows(warehouse, "SELECT * FROM asset_changes")) == 2
     assert [each.change_set_id for each in archive.sets(3001)] == ["1", "2"]
+
+
+def test_a_set_that_another_worker_records_is_loaded_once(archive: Archive, warehouse: Engine) -> None:
+    """Its rows were prepared for the time at which this worker received it; the ledger has the other one's."""
+    body = body_of("7", change("a", "New", 0), change("b", "Delete", 1))
+    other = ChannelContext(channel=EDITORIAL_IMAGES, source=ScriptedGetty(), archive=archive, warehouse=warehouse)
+
+    class ArchiveOfTwo(Archive):
+        """Lets the other worker record the set, once this one has found nothing of it in the ledger."""
+
+        def uri_for(self, channel_id: int, change_set_id: str, *, fetched_at: datetime) -> str:
+            if not rows(warehouse, "SELECT * FROM change_sets"):
+                fetch_delivery(other, body)
+            return super().uri_for(channel_id, change_set_id, fetched_at=fetched_at)
+
+    getty = ScriptedGetty([delivery(body, received_at=NOON + timedelta(seconds=1))])
+    catch_up(replace(other, source=getty, archive=ArchiveOfTwo(archive._root)), batch_size=2, minutes=1)
+    assert live(warehouse) == ["a"]
+    assert [row["fetched_at"] for row in rows(warehouse, "SELECT fetched_at FROM asset_changes")] == [NOON, NOON]
+    assert len(rows(warehouse, "SELECT * FROM deletions")) == 1
 
 
 def test_nothing_is_committed_that_is_not_archived(warehouse: Engine, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _load(
     row = load_in_transaction(
         connection,
         context=context,
-        ref=recorded.ref,
+        ref=received.ref,  # for which it was prepared
         prepared=prepared,
         new_row=recorded.row if recorded.kind is DeliveryKind.NEW else None,
         wait_until_archived=recorded.wait_until_archived,

@@ -41,8 +41,9 @@ def load_in_transaction(
 ) -> LedgerRow:
     """Load a change set in the caller's transaction; return its row in the ledger.
 
-    The row of the channel is locked first, so that its sets are loaded one by one. `new_row` is the
-    ledger's row where the same transaction has written it: it holds both locks.
+    The row of the channel is locked first, so that its sets are loaded one by one. `prepared` was made for `ref`;
+    where another worker recorded the set first, the ledger has another time for it, and the rows are made again.
+    `new_row` is the ledger's row where the same transaction has written it: it holds both locks.
     """
     row = new_row
     if row is None:
@@ -52,7 +53,8 @@ def load_in_transaction(
         raise NotLoaded(f"The ledger has no row of change set {ref.change_set_id}: run the channel again from `fetch`.")
     if row.loaded_at is not None:
         return row
-    if prepared is None or prepared.content_hash != row.content_hash:
+    is_made_for_row = ref.fetched_at == row.ref.fetched_at  # part of the key of each prepared row
+    if prepared is None or not is_made_for_row or prepared.content_hash != row.content_hash:
         from asset_changes.pipeline.transform import transform_archived  # late: pandas takes a second
 
         prepared = transform_archived(context, row.ref)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import catch_up, channel_dag, history, load_by_size, memory, parsing, replays, status_page
+from benchmarks import catch_up, channel_dag, history, holdings, load_by_size, memory, parsing, replays, status_page
 from benchmarks.bench import Bench
 from benchmarks.measuring import PROJECT
 from benchmarks.results import HEADER, table
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "replays": replays.measure,
     "load_by_size": load_by_size.measure,
     "history": history.measure,
+    "holdings": holdings.measure,
     "status_page": status_page.measure,
 }
 

@@ -13,7 +13,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import catch_up, channel_dag, history, load_by_size, lookups, memory, parsing, replays, status_page
+from benchmarks import (
+    catch_up,
+    channel_dag,
+    history,
+    holdings,
+    load_by_size,
+    lookups,
+    memory,
+    parsing,
+    replays,
+    status_page,
+)
 from benchmarks.bench import Bench
 from benchmarks.measuring import PROJECT
 from benchmarks.results import HEADER, table
@@ -29,6 +40,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "load_by_size": load_by_size.measure,
     "lookups": lookups.measure,
     "history": history.measure,
+    "holdings": holdings.measure,
     "status_page": status_page.measure,
 }
 

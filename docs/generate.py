@@ -57,6 +57,8 @@ _KEPT = {
         "while the asset is live: captions and names of people are nowhere else",
         "the Delete, in the transaction that applies it",
     ),
+    "held_assets": ("for ever, also of what is held no longer", "nothing; the user that loads has no right to"),
+    "holding_imports": ("for ever, a row per list", "nothing; the user that loads has no right to"),
 }
 """How long the rows of each table stay, and what removes them."""
 _WAREHOUSE_HEAD = """# The warehouse
@@ -95,7 +97,12 @@ WHERE relation.relnamespace = CAST(:schema AS regnamespace) AND NOT relation.rel
 ORDER BY relation.relname, attnum
 """
 _ELSEWHERE = (
-    ("ASSET_CHANGES_SCHEDULE", "`*/5 * * * *`", "How often each channel runs, as cron; the only one read at parse."),
+    ("ASSET_CHANGES_SCHEDULE", "`*/5 * * * *`", "How often each channel runs, as cron; read at parse."),
+    (
+        "ASSET_CHANGES_HOLDINGS_SCHEDULE",
+        "`0 2 * * *`",
+        "When the lists of holdings are imported, as cron; read at parse.",
+    ),
     (
         "ASSET_CHANGES_NOTIFIER",
         "none",
@@ -192,7 +199,7 @@ def _field_docs(kind: type[Any]) -> dict[str, str]:
 def _default(field: "Field[Any]") -> str:
     if isinstance(field.default, bool):
         return "`on`" if field.default else "`off`"
-    if field.default == "":
+    if field.default in ("", ()):
         return "must be set" if field.name == "archive_uri" else "empty"
     return f"`{field.default}`"
 

@@ -12,6 +12,7 @@
     │   ├── UnreadableLookup           the structure of an answer about assets is not understood
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
+    │   ├── HoldingsRefused            a list of held assets is not what it should be
     │   ├── ArchiveDamaged             an object in the archive is not what was written
     │   └── NotLoaded                  a confirmation was asked for a set that is not loaded
     └── TransientError               the same call may work later
@@ -136,6 +137,18 @@ class WarehouseRefused(TerminalError):
 
     next_step = (
         "Correct what Postgres complains of: login, rights, a changed table, a quota. Then trigger the DAG again."
+    )
+
+
+class HoldingsRefused(TerminalError):
+    """A list of held assets is not imported: it cannot be read as one, or it would end too many of its source.
+
+    Nothing was changed. The message names the columns that there are, or the number that `accept_shrink` would need.
+    """
+
+    next_step = (
+        "Correct the list, or its `uri` and `column` in ASSET_CHANGES_HOLDINGS. If so many assets are really gone, "
+        "trigger asset_changes_holdings with `source` and, as `accept_shrink`, the number in the message."
     )
 
 

@@ -1,5 +1,6 @@
 """The settings of the installation, read from the environment and checked at once."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,20 @@ PREFIX = "ASSET_CHANGES_"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})*")
 _ARCHIVE_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
+
+
+_HOLDINGS_FORM = '{"source": ..., "uri": ..., "column": ..., "conn_id": ...}, the last two optional'
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldingsSource:
+    """Where a list of held assets is: `column` is the name or, from 1 on, the number of the one with the ids."""
+
+    source: str
+    uri: str
+    column: str | int | None = None
+    conn_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +66,9 @@ class Settings:
     lookup_minutes: float = 50
     """How long one run looks assets up before it leaves the rest to the next one."""
 
+    holdings: tuple[HoldingsSource, ...] = ()
+    """Lists of what you hold: JSON `[{"source", "uri", "column"?, "conn_id"?}]`, see [holdings.md](holdings.md)."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Return the settings in force, or raise ConfigurationError naming the variable at fault."""
@@ -68,6 +86,7 @@ class Settings:
             lookups_per_second=_number(environment, "LOOKUPS_PER_SECOND", default=cls.lookups_per_second, most=1000),
             lookups_per_day=int(_number(environment, "LOOKUPS_PER_DAY", default=cls.lookups_per_day, is_whole=True)),
             lookup_minutes=_minutes(environment, "LOOKUP_MINUTES", default=cls.lookup_minutes),
+            holdings=holdings_sources(environment.get(f"{PREFIX}HOLDINGS", "")),
         )
 
 
@@ -98,10 +117,53 @@ def _matching(environment: Mapping[str, str], name: str, pattern: re.Pattern[str
     return value
 
 
+def holdings_sources(value: str) -> tuple[HoldingsSource, ...]:
+    """Return the lists that the setting names, or raise ConfigurationError that says which entry is wrong."""
+    name = f"{PREFIX}HOLDINGS"
+    try:
+        entries = json.loads(value or "[]")
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is not JSON ({error}): write a list of {_HOLDINGS_FORM}.") from error
+    if not isinstance(entries, list):
+        raise ConfigurationError(f"{name} is not a list: write a list of {_HOLDINGS_FORM}.")
+    found = tuple(holdings_source(entry, where=f"entry {n} of {name}") for n, entry in enumerate(entries, start=1))
+    names = [each.source for each in found]
+    if repeated := {each for each in names if names.count(each) > 1}:
+        raise ConfigurationError(f"{name} names {', '.join(sorted(repeated))} twice: one list per source.")
+    return found
+
+
+def holdings_source(entry: Any, *, where: str) -> HoldingsSource:
+    """Return one list of held assets, or raise ConfigurationError that names `where` and what is wrong."""
+    known = {"source", "uri", "column", "conn_id"}
+    if not isinstance(entry, dict) or not {"source", "uri"} <= entry.keys() <= known:
+        raise ConfigurationError(f"The {where} is not of the form {_HOLDINGS_FORM}.")
+    source, uri, column, conn_id = (entry.get(each) for each in ("source", "uri", "column", "conn_id"))
+    if not isinstance(source, str) or not _SOURCE.fullmatch(source):
+        raise ConfigurationError(f"The {where} has a `source` that is not of the form {_SOURCE.pattern}.")
+    if not isinstance(uri, str) or not _ARCHIVE_URI.fullmatch(uri):
+        raise ConfigurationError(f"The {where} has a `uri` that is no address such as s3://bucket/list.csv.gz.")
+    if has_password(uri):
+        raise ConfigurationError(
+            f"The {where} holds a password: put it into an Airflow connection and name that as conn_id."
+        )
+    is_number = isinstance(column, int) and not isinstance(column, bool) and column > 0
+    if not (column is None or is_number or (isinstance(column, str) and column.strip())):
+        raise ConfigurationError(f"The {where} has a `column` that is neither a name nor a number from 1 on.")
+    if not (conn_id is None or (isinstance(conn_id, str) and conn_id)):
+        raise ConfigurationError(f"The {where} has a `conn_id` that is not the id of an Airflow connection.")
+    return HoldingsSource(source=source, uri=uri, column=column, conn_id=conn_id)
+
+
+def has_password(uri: str) -> bool:
+    """Say whether an address has a password before its host."""
+    user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
+    return bool(at and ":" in user)
+
+
 def _archive_uri(environment: Mapping[str, str]) -> str:
     uri = _matching(environment, "ARCHIVE_URI", _ARCHIVE_URI, default=None).rstrip("/")
-    user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
-    if at and ":" in user:
+    if has_password(uri):
         raise ConfigurationError(
             f"{PREFIX}ARCHIVE_URI holds a password, which would be in the ledger and in every log: put it into an "
             "Airflow connection, and that connection's id before the @, as in s3://aws_default@bucket/prefix."

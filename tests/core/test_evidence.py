@@ -111,11 +111,13 @@ def test_a_rebuild_says_that_it_does_not_know(context: ChannelContext, warehouse
     run(context, body_of("2", change("a", "Delete", 1), change("b", "Delete", 1)))
     before = deletions(warehouse)
     assert [(row["was_held"], row["is_rebuilt"]) for row in before] == [(True, False), (False, False)]
+    execute(warehouse, "INSERT INTO held_assets (source, asset_id, held_since) VALUES ('dam', 'a', now())")
     for table in ("asset_states, asset_metadata", "asset_changes", "deletions", "change_sets"):
         execute(warehouse, f"TRUNCATE {table}")
     replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
     after = deletions(warehouse)
     assert [(row["was_held"], row["is_rebuilt"]) for row in after] == [(None, True), (None, True)]
+    assert [row["was_in_holdings"] for row in after] == [None, None]
     known = ("asset_id", "deleted_at", "received_at", "is_time_inferred")
     assert [[row[name] for name in known] for row in after] == [[row[name] for name in known] for row in before]
 
@@ -402,3 +404,27 @@ def test_a_lost_delete_that_comes_again_is_unknown(
     run(context, body_of("1", *messages, change("c", "Delete", 3)), status=200)
     evidence = [(row["asset_id"], row["was_held"], row["is_rebuilt"]) for row in deletions(warehouse)]
     assert evidence == [("a", None, True), ("c", False, False)]
+
+
+# What the company had said that it holds.
+
+
+def test_a_delete_says_whether_the_asset_was_in_holdings(
+    context: ChannelContext, warehouse: Engine, archive: Archive
+) -> None:
+    """What is held no longer, and what another source holds, count as what they are; a replay does not touch it."""
+    execute(
+        warehouse,
+        "INSERT INTO held_assets (source, asset_id, held_since, held_until) VALUES"
+        " ('dam', 'a', now(), NULL), ('dam', 'b', now(), now()), ('old', 'b', now(), now()), ('old', 'c', now(), NULL)",
+    )
+    run(context, body_of("1", *(change(each, "Delete", 0) for each in "abcd")))
+    execute(warehouse, "UPDATE held_assets SET held_until = now()")
+    replay(EDITORIAL_IMAGES, archive=archive, warehouse=warehouse)
+    found = {row["asset_id"]: row["was_in_holdings"] for row in deletions(warehouse)}
+    assert found == {"a": True, "b": False, "c": True, "d": False}
+
+
+def test_without_any_list_holdings_are_unknown(context: ChannelContext, warehouse: Engine) -> None:
+    run(context, body_of("1", change("a", "Delete", 0)))
+    assert [row["was_in_holdings"] for row in deletions(warehouse)] == [None]

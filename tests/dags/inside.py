@@ -63,7 +63,7 @@ def bag(*files: str) -> Any:
 
 def test_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, str]:
     """Run a DAG; return the state and the id of the run."""
-    files = {f"asset_changes_{name}": f"{name}.py" for name in ("discovery", "lookup", "replay")}
+    files = {f"asset_changes_{name}": f"{name}.py" for name in ("discovery", "holdings", "lookup", "replay")}
     run = bag(files.get(dag_id, "channels.py")).dags[dag_id].test(run_conf=conf)
     return str(run.state), run.run_id
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from asset_changes.settings import Settings
+from asset_changes.settings import HoldingsSource, Settings
+from asset_changes.warehouse.holdings import SourceStatus
 from asset_changes.warehouse.lookup_status import LiveAssets, LookupStatus, Waiting
 from asset_changes.warehouse.status import Alert
 from getty_images.status.airflow_runs import DagStatus
@@ -33,7 +34,15 @@ USED = LookupStatus(
 def lines(lookups: LookupStatus = FRESH, dag: DagStatus | None = None, **more: Any) -> dict[str, Capability]:
     """The lines by name; `more` are settings and counts."""
     counts = {name: more.pop(name, default) for name, default in (("channel_count", 4), ("set_count", 30))}
-    facts = Facts(settings=Settings(**more), lookups=lookups, lookup_dag=dag or DagStatus(), run_count=1_152, **counts)
+    imports = more.pop("imports", ())
+    facts = Facts(
+        holdings=imports,
+        settings=Settings(**more),
+        lookups=lookups,
+        lookup_dag=dag or DagStatus(),
+        run_count=1_152,
+        **counts,
+    )
     return {each.name: each for each in what_is_on(facts)}
 
 
@@ -81,3 +90,20 @@ def test_metadata_says_its_state_and_its_next_step(dag: DagStatus, metadata: boo
     line = lines(USED, dag, metadata=metadata)["Metadata"]
     assert (line.state, line.next_step, line.is_on) == (state, next_step, state == "on")
     assert line.cost == ("1,234 calls in the last 24 hours" if metadata else "no calls")
+
+
+def imported(source: str, **more: Any) -> SourceStatus:
+    """A source whose list was imported."""
+    counts = {"held_count": 1_500, "new_held_count": 3, "changed_count": 0, "ended_count": 0, "unreadable_count": 0}
+    given = {"ended_at": NOON, "imported_at": NOON, "refused_why": None, **counts}
+    return SourceStatus(source=source, **(given | more))
+
+
+def test_holdings_say_what_was_imported_and_what_refused() -> None:
+    lists = (HoldingsSource(source="dam", uri="file:///dam.csv"),)
+    assert lines()["Holdings"].state == "no list"
+    assert lines(holdings=lists)["Holdings"].state == "nothing imported yet"
+    found = lines(imports=(imported("dam"), imported("web")))["Holdings"]
+    assert (found.state, found.is_on, found.next_step) == ("3,000 assets from 2 lists", True, "")
+    found = lines(imports=(imported("dam", refused_why="It is empty."),))["Holdings"]
+    assert (found.state, found.is_on) == ("1,500 assets from 1 list, refused: dam", False)

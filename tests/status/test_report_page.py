@@ -142,13 +142,14 @@ def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine)
     channel(warehouse)
     change_set(warehouse, "1", loaded_at=NOW + MINUTE)
     for position in range(3):
-        deletion(warehouse, "1", position, took=MINUTE)
+        deletion(warehouse, "1", position, took=MINUTE, was_in_holdings=(True, False, None)[position])
     day = f"{NOW:%Y-%m-%d}"
     answer = page.get("compliance.csv", params={"from": day, "to": day})
     assert answer.headers["Content-Disposition"] == f'attachment; filename="deletes_{day}_{day}.csv"'
     verdict, *lines = csv.DictReader(io.StringIO(answer.text))
     assert (verdict["record"], verdict["says"]) == ("verdict", "clean")
     assert [line["asset_id"] for line in lines] == ["asset-0", "asset-1", "asset-2"]
+    assert [line["was_in_holdings"] for line in lines] == ["true", "false", ""]
     first = lines[0]
     assert (float(first["seconds_to_removal"]), first["was_held"], first["is_rebuilt"]) == (60, "true", "false")
 

@@ -58,7 +58,7 @@ ORDER BY 1, 2
 DELETES = f"""
 SELECT d.channel_id, d.change_set_id, d.position, d.asset_id, d.was_held, d.deleted_at, d.received_at,
        {REMOVED_BY} AS removed_at, extract(epoch FROM {REMOVED_BY} - d.received_at) AS seconds_to_removal,
-       d.is_rebuilt, d.is_time_inferred, d.applied_at
+       d.is_rebuilt, d.is_time_inferred, d.applied_at, d.was_in_holdings
 FROM deletions AS d LEFT JOIN change_sets AS s USING (channel_id, change_set_id)
 WHERE {_SPAN}
 ORDER BY d.received_at, d.channel_id, d.change_set_id, d.position

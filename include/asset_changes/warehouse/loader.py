@@ -64,13 +64,17 @@ _ADD_DELETIONS = """
     deletes AS (
         SELECT *, {is_new} AS is_new FROM ({source}) AS coming WHERE asset_lifecycle = 'Delete')
     INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, is_time_inferred,
-                           received_at, applied_at, was_held, is_rebuilt)
+                           received_at, applied_at, was_held, was_in_holdings, is_rebuilt)
     SELECT channel_id, change_set_id, position, asset_id, changed_at, is_time_inferred,
            (SELECT received_at FROM delivered
             WHERE delivered.change_set_id = deletes.change_set_id AND first_position <= position
             ORDER BY first_position DESC, received_at DESC LIMIT 1),
            applied_at,
            CASE WHEN is_new THEN coalesce(upserted_at <= changed_at, false) END,
+           CASE WHEN is_new AND EXISTS (SELECT FROM held_assets) THEN
+               -- By the index, asset by asset: an EXISTS here may be planned as a hash of all that is held.
+               (SELECT true FROM held_assets AS held
+                WHERE held.asset_id = deletes.asset_id AND held_until IS NULL LIMIT 1) IS NOT NULL END,
            NOT is_new
     FROM deletes LEFT JOIN ended USING (asset_id) CROSS JOIN clock
     ON CONFLICT DO NOTHING"""

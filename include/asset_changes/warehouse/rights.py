@@ -7,7 +7,13 @@ from asset_changes.errors import WarehouseRefused
 from asset_changes.warehouse.schema import metadata
 from asset_changes.warehouse.views import views
 
-FUNCTIONS = ("pg_advisory_xact_lock(bigint)", "current_setting(text)", "clock_timestamp()", "to_regclass(text)")
+FUNCTIONS = (
+    "pg_advisory_xact_lock(bigint)",
+    "pg_try_advisory_xact_lock(bigint)",
+    "current_setting(text)",
+    "clock_timestamp()",
+    "to_regclass(text)",
+)
 """What is called that a careful administrator may have taken from PUBLIC."""
 
 _DATABASE = text("""
@@ -35,6 +41,8 @@ def table_rights() -> dict[str, tuple[str, ...]]:
         dict.fromkeys(views.tables, ("SELECT",))
         | dict.fromkeys(metadata.tables, changing)
         | dict.fromkeys(("deletions", "deletion_corrections"), ("SELECT", "INSERT"))
+        # No import takes back that an asset was held.
+        | {"held_assets": ("SELECT", "INSERT", "UPDATE"), "holding_imports": ("SELECT", "INSERT")}
         | {"feed_gaps": ("SELECT", "INSERT", "UPDATE (reconciled_at)"), "schema_version": ("SELECT",)}
     )
 

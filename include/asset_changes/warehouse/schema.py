@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from asset_changes.warehouse.meanings import MEANINGS
 
-VERSION = "0005"
+VERSION = "0006"
 """The migration this code needs: the head of `migrations/versions`."""
 
 metadata = MetaData()
@@ -276,4 +276,41 @@ asset_metadata = Table(
     _column("language", Text, nullable=False),
     _column("content_hash", Text, nullable=False),
     comment="What Getty says of each live asset. Content and personal data: a Delete removes the row.",
+)
+
+held_assets = Table(
+    "held_assets",
+    metadata,
+    _column("source", _ID, primary_key=True),
+    _column("asset_id", _ID, primary_key=True),
+    _column("asset_type", Text),
+    _column("location", Text),
+    _time("held_since", nullable=False),
+    _time("held_until"),
+    comment="What the company says it holds, per source. No row is ever deleted.",
+)
+
+holding_imports = Table(
+    "holding_imports",
+    metadata,
+    _column("import_id", BigInteger, primary_key=True),
+    _column("source", _ID, nullable=False),
+    _column("uri", Text, nullable=False),
+    _time("started_at", nullable=False),
+    _time("ended_at", nullable=False),
+    *(
+        _column(name, BigInteger, nullable=False)
+        for name in ("row_count", "new_held_count", "changed_count", "unchanged_count", "ended_count")
+    ),
+    _column("unreadable_count", BigInteger, nullable=False),
+    _column("unreadable_lines", ARRAY(BigInteger), nullable=False),
+    _column("held_count", BigInteger, nullable=False),
+    _column("refused_why", Text),
+    _column("accept_shrink", BigInteger),
+    _column("byte_count", BigInteger),
+    _column("sha256", Text),
+    _column("dag_id", Text),
+    _column("run_id", Text),
+    _column("triggered_by", Text),
+    comment="Insert only: each list of holdings, what it changed, or why it was refused.",
 )

@@ -173,6 +173,7 @@ def _right_path(scope: Scope) -> str | None:
 CSV_COLUMNS = (
     "channel_id", "change_set_id", "position", "asset_id", "was_held", "deleted_at", "received_at", "removed_at",
     "seconds_to_removal", "is_rebuilt", "is_time_inferred", "applied_at", "record", "count", "says", "settled_by",
+    "was_in_holdings",
 )  # fmt: skip
 
 

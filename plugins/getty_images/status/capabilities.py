@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from asset_changes.settings import Settings
+from asset_changes.warehouse.holdings import SourceStatus
 from asset_changes.warehouse.lookup_status import LookupStatus
 
 from getty_images.status.airflow_runs import DagStatus
@@ -13,6 +14,8 @@ _ASSETS_PER_CALL = 100
 _DISCOVERY = Link(path="dags/asset_changes_discovery", name="Discovery")
 _LOOKUP = Link(path=f"dags/{LOOKUP_DAG}", name="Look up assets")
 LOOKUP_RUNS = Link(path=f"dags/{LOOKUP_DAG}/runs", name="The runs of Look up assets")
+HOLDINGS_DAG = "asset_changes_holdings"
+_HOLDINGS = Link(path=f"dags/{HOLDINGS_DAG}", name="Import holdings")
 _PANEL = Link(path="#lookups", name="Lookups")
 _IMPORT_ERRORS = Link(path="dags?search=asset_changes", name="The DAGs")
 
@@ -28,6 +31,7 @@ class Facts:
     """Change sets of the last 24 hours, and runs of the channels' DAGs."""
     lookups: LookupStatus
     lookup_dag: DagStatus
+    holdings: tuple[SourceStatus, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class Capability:
 
 def what_is_on(facts: Facts) -> tuple[Capability, ...]:
     """Return all lines."""
-    return (_feed(facts), _metadata(facts))
+    return (_feed(facts), _metadata(facts), _holdings(facts))
 
 
 def _feed(facts: Facts) -> Capability:
@@ -132,3 +136,20 @@ def _estimated_cost(facts: Facts) -> str:
         f"about {once:,} call{'' if once == 1 else 's'} once ({takes} at {settings.lookups_per_second:g} per second), "
         f"then at most {daily:,} a day"
     )
+
+
+def _holdings(facts: Facts) -> Capability:
+    imported = [each for each in facts.holdings if each.imported_at]
+    refused = [each.source for each in facts.holdings if each.refused_why]
+    count, lists = sum(each.held_count for each in imported), len(imported)
+    state = f"{count:,} assets from {lists} list{'' if lists == 1 else 's'}"
+    if refused:
+        state = f"{state}, refused: {', '.join(refused)}"
+        next_step = "Read below why; correct the list or accept it, then trigger Import holdings."
+    elif imported:
+        return Capability(name="Holdings", state=state, is_on=True, cost="no calls")
+    elif facts.settings.holdings:
+        state, next_step = "nothing imported yet", "Trigger Import holdings, or wait for its schedule."
+    else:
+        state, next_step = "no list", "Set ASSET_CHANGES_HOLDINGS, or give Import holdings a single list."
+    return Capability(name="Holdings", state=state, is_on=False, cost="no calls", next_step=next_step, link=_HOLDINGS)

@@ -10,6 +10,7 @@ from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
+from asset_changes.warehouse.holdings import SourceStatus, source_statuses
 from asset_changes.warehouse.lookup_status import MOST_COUNTED, LookupStatus, lookup_status
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from fastapi.responses import HTMLResponse, Response
@@ -95,6 +96,7 @@ def overview(
     with reading() as (connection, settings):
         statuses = channel_statuses(connection, since=since)
         lookups = lookup_status(connection, now=now) if dag_id is None else None
+        holdings = source_statuses(connection) if dag_id is None else ()
     if dag_id is not None:
         statuses = tuple(status for status in statuses if status.dag_id == dag_id)
     known = problems_of([status.dag_id for status in statuses if not status.health.retired_at])
@@ -112,7 +114,8 @@ def overview(
     return _page(
         "overview.html",
         place,
-        **_whole_installation(lookups, statuses, settings, now=now),
+        **_whole_installation(lookups, statuses, settings, holdings, now=now),
+        holdings=holdings,
         settings=settings,
         most_counted=MOST_COUNTED,
         cards=sorted(cards, key=lambda card: _ORDER.index(card.summary.state)),
@@ -129,7 +132,12 @@ def overview(
 
 
 def _whole_installation(
-    lookups: LookupStatus | None, statuses: tuple[ChannelStatus, ...], settings: Settings, *, now: datetime
+    lookups: LookupStatus | None,
+    statuses: tuple[ChannelStatus, ...],
+    settings: Settings,
+    holdings: tuple[SourceStatus, ...],
+    *,
+    now: datetime,
 ) -> dict[str, Any]:
     """Return what the page says of no single channel: what is on, and how the lookups are."""
     if lookups is None:
@@ -143,6 +151,7 @@ def _whole_installation(
         run_count=runs_since([status.dag_id for status in read], now - 24 * HOUR),
         lookups=lookups,
         lookup_dag=dag,
+        holdings=holdings,
     )
     problems = [dag.failure] if dag.failure else []
     problems += [problem_of_alert(alert, start=LOOKUP_RUNS) for alert in lookups.alerts]

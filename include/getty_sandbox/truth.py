@@ -166,7 +166,8 @@ def _deleted_row(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counted(changes: Sequence[Change], counts: dict[str, int], *, change_count: int) -> dict[str, Any]:
-    times = [change.at for change in changes]
+    # The time of its arrival, which a Delete without a time gets, is none of the feed's.
+    times = [change.at for change in changes if not change.is_time_inferred]
     return {
         "change_count": change_count,
         **{f"{name}_count": counts[name] for name in _COUNTED},

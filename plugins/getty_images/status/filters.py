@@ -58,8 +58,9 @@ def reason(code: str) -> str:
 
 
 def marked(sentence: str) -> Markup:
-    """Return a sentence as HTML, with what is between backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped just before
+    """Return a sentence as HTML, with what is between backticks as code, and dates that no line's end divides."""
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence)))
+    return Markup(re.sub(r"\b\d{4}-\d\d-\d\d\b", r'<span class="time">\g<0></span>', code))  # noqa: S704 - escaped
 
 
 def path_part(value: str) -> str:

@@ -38,14 +38,10 @@ class AnswerCounts:
     dropped: int = 0
 
     def __add__(self, other: "AnswerCounts") -> "AnswerCounts":
-        return AnswerCounts(
-            asked=self.asked + other.asked,
-            found=self.found + other.found,
-            changed=self.changed + other.changed,
-            not_found=self.not_found + other.not_found,
-            unanswered=self.unanswered + other.unanswered,
-            dropped=self.dropped + other.dropped,
-        )
+        return AnswerCounts(**{name: count + getattr(other, name) for name, count in vars(self).items()})
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={count}" for name, count in vars(self).items())
 
 
 def chunks_of(assets: Sequence[QueuedAsset], *, size: int) -> list[Chunk]:

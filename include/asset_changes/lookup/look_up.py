@@ -51,15 +51,9 @@ class LeaseHeld(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookedUp:
+class LookedUp(AnswerCounts):
     """What the loop did, of all connections together; `waiting` is what is left, due or not."""
 
-    asked: int = 0
-    found: int = 0
-    changed: int = 0
-    not_found: int = 0
-    unanswered: int = 0
-    dropped: int = 0
     waiting: int = 0
     calls: int = 0
     is_daily_limit_reached: bool = False
@@ -301,17 +295,11 @@ class ConnectionLoop:
         with transaction(self._context.warehouse) as connection:
             self.waiting = lookup_queue.count_waiting(connection, self._channel_ids)
             calls_today = lookup_connections.calls_today(connection, self.conn_id)
-        counts, seconds = self.counts, max(self._context.monotonic() - self._started, 0.001)
+        seconds = max(self._context.monotonic() - self._started, 0.001)
         log.info(
-            "Looked up assets: connection=%s asked=%d found=%d changed=%d not_found=%d unanswered=%d dropped=%d "
-            "waiting=%d calls=%d calls_today=%d/%d rate=%.2f/s",
+            "Looked up assets: connection=%s %s waiting=%d calls=%d calls_today=%d/%d rate=%.2f/s",
             self.conn_id,
-            counts.asked,
-            counts.found,
-            counts.changed,
-            counts.not_found,
-            counts.unanswered,
-            counts.dropped,
+            self.counts,
             self.waiting,
             self.calls,
             calls_today,

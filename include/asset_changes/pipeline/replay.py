@@ -185,14 +185,19 @@ def _load(
         rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived, loaded_count=before)
         total += Replayed(changed=rows_written, waited=rows_written)
     for change_set_id in sorted(loaded.keys() - done.differing):
-        row, ready = rows[change_set_id], loaded[change_set_id]
-        if row.content_hash != ready.prepared.content_hash or row.counts != ready.prepared.counts:
-            ledger.recount(connection, ready.ref, ready.prepared)
-        if change_set_id in done.change_set_ids:
-            ledger.renumber(connection, ready.ref)
+        is_changed = change_set_id in done.change_set_ids
+        _update_ledger(connection, rows[change_set_id], loaded[change_set_id], is_changed=is_changed)
     if note is not None:
         note(connection, total)
     return total, [loaded[change_set_id] for change_set_id in sorted(done.differing & loaded.keys())]
+
+
+def _update_ledger(connection: Connection, row: LedgerRow, ready: Ready, *, is_changed: bool) -> None:
+    """Make the ledger's row of a loaded set what the tables have of it now."""
+    if row.content_hash != ready.prepared.content_hash or row.counts != ready.prepared.counts:
+        ledger.recount(connection, ready.ref, ready.prepared)
+    if is_changed:
+        ledger.renumber(connection, ready.ref)
 
 
 def _under_lock(connection: Connection, preparing: Preparing, ready: Ready, row: LedgerRow | None) -> Ready | None:

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 
@@ -12,21 +13,15 @@ from asset_changes.removal.holdings import HoldingsList
 from asset_changes.warehouse import holdings
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.holdings import MOST_ENDED_SHARE, Difference, HoldingImport
+from asset_changes.warehouse.ledger import RunRef
 
 log = logging.getLogger(__name__)
+
+_NO_RUN = RunRef()
 
 
 class ImportRunning(Exception):
     """Another import of the same source has not ended."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """By what a list is imported."""
-
-    dag_id: str | None = None
-    run_id: str | None = None
-    triggered_by: str | None = None
 
 
 def import_list(
@@ -36,7 +31,8 @@ def import_list(
     source: str,
     now: datetime,
     accept_shrink: int | None = None,
-    run: Run = Run(),
+    run: RunRef = _NO_RUN,
+    triggered_by: str | None = None,
 ) -> HoldingImport:
     """Make the source hold what its list says; return what that changed. `new_list` opens the list, per try.
 
@@ -45,34 +41,9 @@ def import_list(
     import has the source.
     """
     begun = HoldingImport(
-        source=source, uri="", started_at=now, dag_id=run.dag_id, run_id=run.run_id, triggered_by=run.triggered_by
+        source=source, uri="", started_at=now, dag_id=run.dag_id, run_id=run.run_id, triggered_by=triggered_by
     )
-
-    def work(connection: Connection) -> tuple[HoldingImport, str | None]:
-        if not holdings.lock_source(connection, source):
-            raise ImportRunning(f"Another import of {source!r} has not ended")
-        listed = new_list()
-        try:
-            holdings.stage(connection, listed.assets())
-        except HoldingsRefused as error:
-            return _read(begun, listed), str(error)
-        difference = holdings.compare(connection, source)
-        done = replace(
-            _read(begun, listed),
-            new_held_count=difference.new,
-            changed_count=difference.changed,
-            unchanged_count=difference.unchanged,
-            ended_count=difference.ended,
-            held_count=difference.held_before + difference.new - difference.ended,
-        )
-        if _is_implausible(done, difference):
-            if accept_shrink != difference.ended:
-                return done, _explain_shrink(done, difference, accept_shrink)
-            done = replace(done, accept_shrink=accept_shrink)
-        holdings.write_difference(connection, source, now=now)
-        holdings.keep_import(connection, done)
-        return done, None
-
+    work = partial(_import, begun=begun, new_list=new_list, accept_shrink=accept_shrink)
     done, refused_why = in_transaction(warehouse, work)
     if refused_why:
         with transaction(warehouse) as connection:
@@ -81,6 +52,35 @@ def import_list(
         raise HoldingsRefused(refused_why)
     log.info("%s", summary(done))
     return done
+
+
+def _import(
+    connection: Connection, *, begun: HoldingImport, new_list: Callable[[], HoldingsList], accept_shrink: int | None
+) -> tuple[HoldingImport, str | None]:
+    """Write what a list changes in the caller's transaction; return what that is, or why nothing was written."""
+    if not holdings.lock_source(connection, begun.source):
+        raise ImportRunning(f"Another import of {begun.source!r} has not ended")
+    listed = new_list()
+    try:
+        holdings.stage(connection, listed.assets())
+    except HoldingsRefused as error:
+        return _read(begun, listed), str(error)
+    difference = holdings.compare(connection, begun.source)
+    done = replace(
+        _read(begun, listed),
+        new_held_count=difference.new,
+        changed_count=difference.changed,
+        unchanged_count=difference.unchanged,
+        ended_count=difference.ended,
+        held_count=difference.held_before + difference.new - difference.ended,
+    )
+    if _is_implausible(done, difference):
+        if accept_shrink != difference.ended:
+            return done, _explain_shrink(done, difference, accept_shrink)
+        done = replace(done, accept_shrink=accept_shrink)
+    holdings.write_difference(connection, begun.source, now=begun.started_at)
+    holdings.keep_import(connection, done)
+    return done, None
 
 
 def summary(done: HoldingImport) -> str:

@@ -1,7 +1,9 @@
 """What is on: one line per capability, with its state, its cost in calls a day, and the next step."""
 
 from dataclasses import dataclass
+from functools import partial
 
+from asset_changes.getty_api.lookup import MAX_IDS
 from asset_changes.settings import Settings
 from asset_changes.warehouse.holdings import SourceStatus
 from asset_changes.warehouse.lookup_status import LookupStatus
@@ -10,7 +12,6 @@ from getty_images.status.airflow_runs import DagStatus
 from getty_images.status.problems import Link
 
 LOOKUP_DAG = "asset_changes_lookup"
-_ASSETS_PER_CALL = 100
 _DISCOVERY = Link(path="dags/asset_changes_discovery", name="Discovery")
 _LOOKUP = Link(path=f"dags/{LOOKUP_DAG}", name="Look up assets")
 LOOKUP_RUNS = Link(path=f"dags/{LOOKUP_DAG}/runs", name="The runs of Look up assets")
@@ -78,58 +79,29 @@ def _feed(facts: Facts) -> Capability:
 
 def _metadata(facts: Facts) -> Capability:
     lookups, dag = facts.lookups, facts.lookup_dag
-    if not facts.settings.metadata:
-        return Capability(
-            name="Metadata",
-            state="off",
-            is_on=False,
-            cost="no calls",
-            next_step="Set ASSET_CHANGES_METADATA=on to keep captions, keywords and restrictions.",
-        )
     used = f"{lookups.calls_last_day:,} calls in the last 24 hours"
+    line = partial(Capability, name="Metadata", is_on=False, cost=used)
+    if not facts.settings.metadata:
+        next_step = "Set ASSET_CHANGES_METADATA=on to keep captions, keywords and restrictions."
+        return line(state="off", cost="no calls", next_step=next_step)
     if dag.is_missing:
-        return Capability(
-            name="Metadata",
-            state="its DAG is missing",
-            is_on=False,
-            cost=used,
-            next_step="Check the import errors on Airflow's home page.",
-            link=_IMPORT_ERRORS,
-        )
-    if not dag.is_paused and (lookups.alerts or dag.failure or any(each.error for each in lookups.connections)):
-        return Capability(
-            name="Metadata",
-            state="on, with problems",
-            is_on=False,
-            cost=used,
-            next_step="Read what is said below:",
-            link=_PANEL,
-        )
-    if not dag.is_paused:
-        return Capability(name="Metadata", state="on", is_on=True, cost=used)
-    if lookups.has_begun:
-        return Capability(
-            name="Metadata",
-            state="paused",
-            is_on=False,
-            cost=used,
-            next_step="Unpause Look up assets: it continues with what waits.",
-            link=_LOOKUP,
-        )
-    return Capability(
-        name="Metadata",
-        state="paused, not begun",
-        is_on=False,
-        cost=_estimated_cost(facts),
-        next_step="Ask Getty whether you may store metadata, then unpause Look up assets.",
-        link=_LOOKUP,
-    )
+        next_step = "Check the import errors on Airflow's home page."
+        return line(state="its DAG is missing", next_step=next_step, link=_IMPORT_ERRORS)
+    if dag.is_paused and lookups.has_begun:
+        next_step = "Unpause Look up assets: it continues with what waits."
+        return line(state="paused", next_step=next_step, link=_LOOKUP)
+    if dag.is_paused:
+        next_step = "Ask Getty whether you may store metadata, then unpause Look up assets."
+        return line(state="paused, not begun", cost=_estimated_cost(facts), next_step=next_step, link=_LOOKUP)
+    if lookups.alerts or dag.failure or any(each.error for each in lookups.connections):
+        return line(state="on, with problems", next_step="Read what is said below:", link=_PANEL)
+    return line(state="on", is_on=True)
 
 
 def _estimated_cost(facts: Facts) -> str:
     """Return what it will cost: all live assets once, then what changes."""
-    settings, once = facts.settings, -(-facts.lookups.live.count // _ASSETS_PER_CALL)
-    daily = -(-facts.lookups.upserts_per_day // _ASSETS_PER_CALL)
+    settings, once = facts.settings, -(-facts.lookups.live.count // MAX_IDS)
+    daily = -(-facts.lookups.upserts_per_day // MAX_IDS)
     hours = max(once / settings.lookups_per_second / 3600, (once - 1) // settings.lookups_per_day * 24)
     takes = f"{hours:,.0f} hours" if hours >= 2 else f"{max(1, round(hours * 60))} min"
     return (

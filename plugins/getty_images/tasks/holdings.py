@@ -8,11 +8,12 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowSkipException
 from asset_changes.errors import ConfigurationError
 from asset_changes.removal.holdings import HoldingsList
-from asset_changes.removal.import_list import ImportRunning, Run
+from asset_changes.removal.import_list import ImportRunning
 from asset_changes.removal.import_list import import_list as import_held
 from asset_changes.settings import HoldingsSource, Settings, holdings_source
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.ledger import RunRef
 from asset_changes.warehouse.migrate import check_version
 from upath import UPath
 
@@ -69,11 +70,8 @@ def import_list(named: Mapping[str, Any], context: Mapping[str, Any]) -> dict[st
                 source=source.source,
                 now=WarehouseClock(engine)(),
                 accept_shrink=context["params"].get("accept_shrink"),
-                run=Run(
-                    dag_id=context["dag"].dag_id,
-                    run_id=context["run_id"],
-                    triggered_by=getattr(context["dag_run"], "triggering_user_name", None),
-                ),
+                run=RunRef(dag_id=context["dag"].dag_id, run_id=context["run_id"]),
+                triggered_by=getattr(context["dag_run"], "triggering_user_name", None),
             )
         except ImportRunning as error:
             raise AirflowSkipException(f"{error}: the next run imports the list again.") from error

@@ -7,6 +7,8 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import AssetChangesError, WarehouseRefused, WarehouseUnavailable
 from asset_changes.getty_api.client import AssetChangesClient
+from asset_changes.lookup.enqueue import enqueue
+from asset_changes.lookup.look_up import look_up
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
@@ -19,6 +21,7 @@ from sqlalchemy import URL, Engine, text
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES, SCHEMA, credentials_for
 from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, execute, rows, value
+from tests.core.lookup_doubles import KnowingGetty, captions, lookups
 from tests.core.pooler import pgbouncer
 
 CHANNELS = [EDITORIAL_IMAGES, EDITORIAL_FILM, Channel(channel_id=3002, asset_family="Creative", asset_type="Image")]
@@ -60,6 +63,26 @@ def test_three_channels_catch_up_at_once_behind_a_pooler(
     assert sets == [12, 12, 12]
     assert value(straight, "SELECT count(*) FROM assets") == 180
     assert rows(straight, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+    straight.dispose()
+
+
+@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
+def test_assets_are_looked_up_and_forgotten_behind_a_pooler(
+    pool_mode: str, bare: URL, sandbox: Sandbox, archive: Archive
+) -> None:
+    sandbox.append(3001, [change("a", "New", 0), change("b", "New", 1)])
+    with pgbouncer(bare, pool_mode=pool_mode, default_pool_size=2) as url:
+        engine = connect(url, schema=SCHEMA)
+        migrate(engine, schema=SCHEMA)
+        read_everything(CHANNELS[0], sandbox, archive, engine)
+        enqueue(engine)
+        look_up(lookups(engine, KnowingGetty(captions("a", "b"))), minutes=1)
+        sandbox.append(3001, [change("a", "Delete", 2)])
+        read_everything(CHANNELS[0], sandbox, archive, engine)
+        engine.dispose()
+    straight = connect(bare, schema=SCHEMA)
+    assert rows(straight, "SELECT asset_id FROM asset_metadata") == [{"asset_id": "b"}]
+    assert value(straight, "SELECT count(*) FROM lookup_queue") == 0
     straight.dispose()
 
 

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from asset_changes.archive import Archive
@@ -15,10 +16,13 @@ from asset_changes.warehouse.migrate import add_partitions, migrate
 from asset_changes.warehouse.rights import check_rights
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import ProgrammingError
 
 from tests.conftest import EDITORIAL_IMAGES, SCHEMA
 from tests.core.doubles import ScriptedGetty, body_of, change, delivery, live, value
 
+PROJECT = Path(__file__).parents[2]
+TABLES_OF_ASSETS = ("assets", "asset_metadata", "assets_with_metadata")
 _numbers = itertools.count()
 
 
@@ -187,3 +191,33 @@ def test_a_policy_that_hides_rows_is_refused(admin: Connection, archive: Archive
     with pytest.raises(WarehouseRefused, match="row-level security"), transaction(owner) as connection:
         connection.scalar(text("SELECT count(*) FROM deletions"))
     owner.dispose()
+
+
+def test_metadata_has_a_grant_of_its_own(admin: Connection) -> None:
+    """As docs/security.md gives it: whoever reads the rest does not read captions and names."""
+    owner, reader, desk = (make_role(admin, kind) for kind in ("migrates", "loads_reader", "loads_desk"))
+    run(
+        admin,
+        f"CREATE SCHEMA {SCHEMA} AUTHORIZATION {owner.username}",
+        f"GRANT TEMPORARY ON DATABASE {owner.database} TO {owner.username}",
+        f"GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint) TO {owner.username}",
+    )
+    made = connect(owner, schema=SCHEMA)
+    migrate(made, schema=SCHEMA)
+    made.dispose()
+    chapter = (PROJECT / "docs/security.md").read_text().partition("## Who may read metadata")[2]
+    grants = chapter.partition("```sql\n")[2].partition("```")[0]
+    names = {"reader": str(reader.username), "picture_desk": str(desk.username)}
+    run(admin, re.sub(r"\b(reader|picture_desk)\b", lambda found: names[found[1]], grants))
+
+    readable = {}
+    for url in (reader, desk):
+        engine = connect(url, schema=SCHEMA)
+        for table in TABLES_OF_ASSETS:
+            try:
+                readable[url.username, table] = value(engine, f"SELECT count(*) FROM {table}") == 0
+            except ProgrammingError as error:
+                readable[url.username, table] = "permission denied" not in str(error)
+        engine.dispose()
+    of_reader, of_desk = ([readable[url.username, table] for table in TABLES_OF_ASSETS] for url in (reader, desk))
+    assert (of_reader, of_desk) == ([True, False, False], [True, True, True])

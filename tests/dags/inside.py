@@ -92,6 +92,7 @@ def _said_of(dag: Any) -> dict[str, Any]:
         "start_date": dag.start_date,
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
+        "is_paused_upon_creation": dag.is_paused_upon_creation,
         "allowed_run_types": sorted(str(each.value) for each in dag.allowed_run_types or ()),
         "timetable": type(dag.timetable).__name__,
         "schedule": dag.timetable.summary if hasattr(dag.timetable, "summary") else str(dag.schedule),

@@ -133,16 +133,17 @@ class Installation:
         """Return the Variable of the metadata database, read as JSON."""
         return json.loads(self.run(inside.get_channels))
 
-    def _rows(self, query: str, *arguments: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *arguments: str) -> list[tuple[Any, ...]]:
+        """Return what the metadata database answers."""
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(query, arguments).fetchall()
 
     def _tasks(self, run_id: str) -> dict[str, tuple[str, int]]:
         query = "SELECT task_id, state, try_number FROM task_instance WHERE run_id = ?"
-        return {task_id: (state, tries) for task_id, state, tries in self._rows(query, run_id)}
+        return {task_id: (state, tries) for task_id, state, tries in self.rows(query, run_id)}
 
     def _xcoms(self, run_id: str) -> dict[str, str]:
-        return dict(self._rows("SELECT task_id, value FROM xcom WHERE run_id = ?", run_id))
+        return dict(self.rows("SELECT task_id, value FROM xcom WHERE run_id = ?", run_id))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,25 @@ def test_a_run_stores_what_live_assets_are(connected: Installation, warehouse: E
     assert len(run.xcoms["look_up"]) < 1024
 
 
+def test_its_asset_is_updated_only_when_metadata_changed(connected: Installation) -> None:
+    """The event has counts, and no id."""
+    events = "SELECT asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_id WHERE name = ?"
+    connected.test_dag(LOOKUP)
+    connected.test_dag(LOOKUP)
+    found = connected.rows(events, "asset_changes_metadata_updated")
+    assert [json.loads(extra) for (extra,) in found] == [{"changed": 3, "found": 3, "waiting": 0}]
+
+
+def test_metadata_switched_on_again_finds_what_came_meanwhile(
+    connected: Installation, sandbox: Sandbox, warehouse: Engine
+) -> None:
+    connected.test_dag(LOOKUP, ASSET_CHANGES_METADATA="off")
+    sandbox.append(3001, [change("5", minute=5)])
+    connected.test_dag(CHANNEL)
+    connected.test_dag(LOOKUP)
+    assert known(warehouse) == ["1", "2", "3", "5"]
+
+
 def test_a_second_run_asks_nothing(connected: Installation) -> None:
     connected.test_dag(LOOKUP)
     assert counts(connected.test_dag(LOOKUP)) == {

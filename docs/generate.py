@@ -20,10 +20,10 @@ from asset_changes.monitoring import settings as watch_settings
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
+from asset_changes.warehouse.columns import metadata
 from asset_changes.warehouse.compliance import Check
 from asset_changes.warehouse.engine import connect
 from asset_changes.warehouse.migrate import migrate
-from asset_changes.warehouse.schema import metadata
 from asset_changes.warehouse.views import views
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import Engine, text
@@ -59,6 +59,10 @@ _KEPT = {
     ),
     "held_assets": ("for ever, also of what is held no longer", "nothing; the user that loads has no right to"),
     "holding_imports": ("for ever, a row per list", "nothing; the user that loads has no right to"),
+    "reconciliations": ("for ever, a row per round", "nothing; the user that loads has no right to"),
+    "availability": ("while the asset is live or held", "`enqueue`, once it is neither"),
+    "availability_checks": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "holding_counts": ("for ever, a row per source", "nothing"),
 }
 """How long the rows of each table stay, and what removes them."""
 _WAREHOUSE_HEAD = """# The warehouse

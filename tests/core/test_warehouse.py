@@ -15,9 +15,10 @@ from asset_changes.errors import SchemaMismatch, WarehouseRefused, WarehouseUnav
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
+from asset_changes.warehouse.columns import metadata
 from asset_changes.warehouse.engine import connect, in_transaction, transaction
 from asset_changes.warehouse.migrate import add_partitions, check_version, migrate
-from asset_changes.warehouse.schema import VERSION, metadata
+from asset_changes.warehouse.schema import VERSION
 from asset_changes.warehouse.views import views
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, inspect, text

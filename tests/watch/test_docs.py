@@ -12,8 +12,8 @@ import yaml
 from asset_changes.metrics import METRICS
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.settings import Settings
+from asset_changes.warehouse.columns import metadata
 from asset_changes.warehouse.rights import table_rights
-from asset_changes.warehouse.schema import metadata
 from asset_changes.warehouse.views import views
 from sqlalchemy import Engine, inspect, text
 

@@ -13,9 +13,10 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.sql import column, quoted_name, table
 
 from asset_changes.errors import SchemaMismatch
+from asset_changes.warehouse.columns import metadata
 from asset_changes.warehouse.engine import in_transaction
 from asset_changes.warehouse.rights import check_database, check_rights, missing_grants
-from asset_changes.warehouse.schema import VERSION, metadata
+from asset_changes.warehouse.schema import VERSION
 from asset_changes.warehouse.session import MAY_LACK_SCHEMA, MIGRATE_COMMAND
 from asset_changes.warehouse.views import views
 

@@ -4,7 +4,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 
 from asset_changes.errors import WarehouseRefused
-from asset_changes.warehouse.schema import metadata
+from asset_changes.warehouse.columns import metadata
 from asset_changes.warehouse.views import views
 
 FUNCTIONS = (
@@ -43,6 +43,7 @@ def table_rights() -> dict[str, tuple[str, ...]]:
         | dict.fromkeys(("deletions", "deletion_corrections"), ("SELECT", "INSERT"))
         # No import takes back that an asset was held.
         | {"held_assets": ("SELECT", "INSERT", "UPDATE"), "holding_imports": ("SELECT", "INSERT")}
+        | {"reconciliations": ("SELECT", "INSERT", "UPDATE"), "availability_checks": ("SELECT", "INSERT")}
         | {"feed_gaps": ("SELECT", "INSERT", "UPDATE (reconciled_at)"), "schema_version": ("SELECT",)}
     )
 

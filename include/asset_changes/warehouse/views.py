@@ -2,6 +2,7 @@
 
 from sqlalchemy import Column, MetaData, Table
 
+from asset_changes.warehouse import holdings_schema as holdings_schema  # its tables are part of the schema
 from asset_changes.warehouse.meanings import MEANINGS
 from asset_changes.warehouse.schema import METADATA_COLUMNS
 
@@ -89,4 +90,22 @@ assets_with_metadata = _view(
     *(name for name in METADATA_COLUMNS if name != "asset_family"),
     "language",
     comment="What is live now and what it is; `as_of` is empty where Getty was not asked yet or did not find it.",
+)
+
+assets_to_remove = _view(
+    "assets_to_remove",
+    "source",
+    "asset_id",
+    "asset_type",
+    "location",
+    "held_since",
+    "held_until",
+    "reason",
+    "due_since",
+    "channel_id",
+    "change_set_id",
+    "position",
+    "reconciliation_id",
+    "as_of",
+    comment="What the company holds and must remove: Getty deleted it, or has said twice that it is gone.",
 )

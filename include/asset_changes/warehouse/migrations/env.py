@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from asset_changes.warehouse.schema import metadata
+from asset_changes.warehouse.columns import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -181,3 +181,10 @@ def counted(engine: Engine) -> None:
     """Count the holdings, as the watchdog does."""
     with engine.begin() as connection:
         count_holdings(connection)
+
+
+def counted_as_empty(engine: Engine, *, source: str = "dam") -> None:
+    """A source that holds nothing was counted now."""
+    counts = ("held", "checked", "deleted", "not_licensed", "not_in_catalogue")
+    row = {"source": source, "counted_at": datetime.now(UTC)} | {f"{each}_count": 0 for each in counts}
+    _write(engine, schema_of_holdings.holding_counts, row)

@@ -182,7 +182,7 @@ def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, s
         "until": f"timestamptz '{span.values['until']:%Y-%m-%d %H:%MZ}'",
         "within": f"interval '{span.within.total_seconds():g} s'",
         "without_dag": f"'{{{','.join(map(str, span.without_dag))}}}'",
-        "reconciled_within": f"interval '{reconciled_within.total_seconds():g} s'" if reconciled_within else "NULL",
+        "reconciled_within": f"interval '{reconciled_within.total_seconds():.0f} s'" if reconciled_within else "NULL",
     }
     queries = {
         "Deletes, per channel": SUMMARY,

@@ -24,17 +24,19 @@ WHERE count IS NULL OR (count > 0 AND since < :until)
 GROUP BY 2
 """.strip()
 
-# A later reconciliation with the same connection whose verdicts count makes up for one that ended without.
+# A later one whose verdicts count makes up for one that ended without: of the same connection, or of all its channels,
+# where another connection asks today.
 BRAKED = """
-SELECT 0 AS channel_id, CASE outcome WHEN 'waiting' THEN 'they wait for an approval'
+SELECT 0 AS channel_id, CASE outcome WHEN 'waiting' THEN 'an approval waits'
        WHEN 'refused' THEN 'the approval was refused'
        WHEN 'expired' THEN 'nobody answered in time'
-       ELSE 'the verdicts were given up' END AS what
+       ELSE 'it was given up, as where the answers of Getty cannot be right' END AS what
 FROM reconciliations AS r
 WHERE started_at < :until AND outcome IN ('waiting', 'refused', 'expired', 'void')
   AND (outcome = 'waiting' OR NOT EXISTS (
       SELECT FROM reconciliations AS later
-      WHERE later.conn_id = r.conn_id AND later.reconciliation_id > r.reconciliation_id
+      WHERE later.reconciliation_id > r.reconciliation_id
+        AND (later.conn_id = r.conn_id OR later.channel_ids @> r.channel_ids)
         AND later.outcome IN ('counted', 'approved')))
 """.strip()
 
@@ -61,7 +63,7 @@ REMOVAL_CHECKS = (
     Check(
         name="reconciliation_braked",
         query=BRAKED,
-        says="{count:,} reconciliations found so much gone that their verdicts do not count: {what}.",
+        says="{count:,} reconciliations have no verdicts that count: {what}.",
         resolved_by="An approval, where one waits (Required Actions, task `judge` of asset_changes_lookup). Else a "
         "later reconciliation whose verdicts count.",
     ),

@@ -19,6 +19,13 @@ PAGE_ROWS = 100
 LAST_DECIDED = 3
 """So many decided reconciliations are shown next to those that are not decided."""
 
+# Everything that the view can name is among these, which are few: looking at them first saves joining every held asset.
+# The view alone decides.
+_DELETED = "SELECT asset_id FROM asset_states WHERE deleted_at IS NOT NULL"
+_GONE = "SELECT asset_id FROM availability WHERE verdict <> 'available'"
+_CANDIDATES = {"deleted": _DELETED, "not_in_catalogue": _GONE, "not_licensed": _GONE}
+_ANY_CANDIDATE = f"{_DELETED} UNION ALL {_GONE}"
+
 # An older count that had to wait for the row does not replace a newer one.
 _COUNT = text(f"""
     WITH held AS (
@@ -31,6 +38,7 @@ _COUNT = text(f"""
         SELECT source, {", ".join(f"count(*) FILTER (WHERE reason = '{each}') AS {each}" for each in REASONS)},
                {", ".join(f"min(due_since) FILTER (WHERE reason = '{each}') AS {each}_since" for each in REASONS)}
         FROM assets_to_remove
+        WHERE asset_id IN ({_ANY_CANDIDATE})
         GROUP BY source
     )
     INSERT INTO holding_counts (source, held_count, checked_count, {", ".join(f"{each}_count" for each in REASONS)},
@@ -45,11 +53,16 @@ _COUNT = text(f"""
     WHERE holding_counts.counted_at <= excluded.counted_at""")
 _COUNTS = text("SELECT * FROM holding_counts ORDER BY source")
 
+# Materialized: with a LIMIT in sight the planner would walk through all that is held, asset by asset.
 _LIST = """
-    SELECT source, asset_id, asset_type, location, held_since, held_until, reason, due_since, channel_id, change_set_id,
-           position, reconciliation_id, as_of
-    FROM assets_to_remove
-    WHERE {conditions}
+    WITH due AS MATERIALIZED (
+        SELECT source, asset_id, asset_type, location, held_since, held_until, reason, due_since, channel_id,
+               change_set_id, position, reconciliation_id, as_of
+        FROM assets_to_remove
+        WHERE {conditions}
+    )
+    SELECT * FROM due
+    WHERE {after}
     ORDER BY source, asset_id"""
 
 _RECONCILIATIONS = text(f"""
@@ -164,15 +177,17 @@ def removals_page(
 def _listing(
     source: str | None, reason: str | None, after: tuple[str, str] | None = None
 ) -> tuple[str, Mapping[str, Any]]:
-    conditions, values = ["true"], {}
+    conditions: list[str] = [f"asset_id IN ({_CANDIDATES.get(reason or '', _ANY_CANDIDATE)})"]
+    values: dict[str, Any] = {}
     for name, value in (("source", source), ("reason", reason)):
         if value is not None:
             conditions.append(f"{name} = :{name}")
             values[name] = value
+    begins = "true"
     if after is not None:
-        conditions.append("(source, asset_id) > (:after_source, :after_id)")
+        begins = "(source, asset_id) > (:after_source, :after_id)"
         values["after_source"], values["after_id"] = after
-    return _LIST.format(conditions=" AND ".join(conditions)), values
+    return _LIST.format(conditions=" AND ".join(conditions), after=begins), values
 
 
 def reconciliations(connection: Connection) -> tuple[Reconciliation, ...]:

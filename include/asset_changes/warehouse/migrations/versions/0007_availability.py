@@ -54,7 +54,7 @@ CREATE TABLE availability (
     CONSTRAINT availability_gone_since CHECK ((verdict = 'available') = (first_gone_as_of IS NULL))
 );
 -- What was asked longest ago is asked next: the start of this index.
-CREATE INDEX availability_as_of ON availability (as_of);
+CREATE INDEX availability_as_of ON availability (as_of, asset_id);
 CREATE INDEX availability_gone ON availability (as_of) WHERE verdict <> 'available';
 
 CREATE TABLE availability_checks (
@@ -78,6 +78,10 @@ CREATE INDEX availability_checks_asset_id ON availability_checks (asset_id, chec
 # Gone: said twice, a day apart by the time at which Getty knew it, and no New or Update came since. What was no longer
 # held when it had to go was no longer a copy of it.
 _TO_REMOVE = """
+-- Of all, for what is held no longer may still have to be removed.
+DROP INDEX held_assets_asset_id;
+CREATE INDEX held_assets_asset_id ON held_assets (asset_id);
+
 CREATE VIEW assets_to_remove AS
 SELECT source, asset_id, coalesce(s.asset_type, h.asset_type) AS asset_type, location, held_since, held_until,
        reason, due_since, s.channel_id,

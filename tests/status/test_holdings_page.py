@@ -33,7 +33,7 @@ def test_the_panel_shows_each_list_and_what_was_refused(page: AirflowServer, war
     html = page.get("").text
     assert "1,200 1,200 0 0 1" in words(html)
     assert "dam: The list" in words(html)
-    assert "`accept_shrink` would need to be 1200." in words(html)
+    assert "accept_shrink would need to be 1200." in words(html)
 
 
 def test_the_panel_shows_what_must_be_removed_and_leads_to_it(page: AirflowServer, warehouse: Engine) -> None:
@@ -120,13 +120,19 @@ def test_no_cell_of_a_csv_is_a_formula(page: AirflowServer, warehouse: Engine) -
 
 
 @pytest.mark.parametrize(
-    "query", ["source=a%20b", "reason=other", "after=%00", "after_source=%27", f"after={'a' * 256}"]
+    "path",
+    [
+        "removals?source=a%20b",
+        "removals?reason=other",
+        "removals?after=%00",
+        f"removals?after={'a' * 256}",
+        "removals?after=1&after_source=%27",
+        "removals.csv?source=a%20b",
+        "removals.csv?reason=other",
+    ],
 )
-@pytest.mark.parametrize("path", ["removals", "removals.csv"])
-def test_a_filter_that_cannot_be_is_refused_with_a_page(path: str, query: str, page: AirflowServer) -> None:
-    if path.endswith("csv") and "after" in query:
-        pytest.skip("the CSV has no pages")
-    answer = page.get(f"{path}?{query}")
+def test_a_filter_that_cannot_be_is_refused_with_a_page(path: str, page: AirflowServer) -> None:
+    answer = page.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, "text/html; charset=utf-8")
 
 

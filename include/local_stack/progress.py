@@ -107,7 +107,7 @@ LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
 LOOKUPS = """
 SELECT (SELECT count(*) FROM {schema}.assets) AS live,
        (SELECT count(*) FROM {schema}.assets_with_metadata WHERE as_of IS NOT NULL) AS with_metadata,
-       (SELECT count(*) FROM {schema}.lookup_queue) AS waiting
+       (SELECT count(*) FROM {schema}.lookup_queue WHERE reason <> 'recheck') AS waiting
 """
 
 

@@ -55,7 +55,8 @@ LOOKUP_CONDITIONS = (
         needs_metadata=True,
         has_channel=False,
         query=f"""
-            SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue WHERE tries = 0
+            SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue
+            WHERE tries = 0 AND reason <> 'recheck'
             HAVING min(enqueued_at) < :now - :metadata""",
     ),
     Condition(

@@ -35,10 +35,8 @@ class RoundCounts:
 
 
 _COUNTS = tuple(each.name for each in fields(RoundCounts))
-_COLUMNS = ", ".join(
-    ("reconciliation_id", "conn_id", "not_asked_since", "asked_at", "outcome", "checks_hash", "expires_at", "run_id")
-    + _COUNTS
-)
+_DESCRIPTION = "reconciliation_id, conn_id, not_asked_since, asked_at, outcome, checks_hash, expires_at, run_id"
+_COLUMNS = ", ".join((_DESCRIPTION, *_COUNTS))
 _OPEN = text("""
     INSERT INTO reconciliations AS open (conn_id, channel_ids, not_asked_since, started_at)
     VALUES (:conn_id, :channel_ids, :not_asked_since, clock_timestamp())

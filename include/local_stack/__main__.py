@@ -7,7 +7,7 @@ from types import FrameType
 from local_stack import commands
 from local_stack.discovery import discover
 from local_stack.errors import StackError
-from local_stack.holdings import follow_import, start_import
+from local_stack.holdings import follow_import
 from local_stack.lookups import look_up
 from local_stack.options import Options
 from local_stack.screen import Screen
@@ -28,15 +28,14 @@ def main() -> int:
         options = Options.read()
         with running_stack(options, screen) as stack:
             discover(stack, screen)
-            import_id = start_import(stack)
             channels = catch_up(stack, screen)
             is_caught_up = True
             if options.until_caught_up:
                 channels = finish_runs(stack)
             if stack.looks_up:
                 look_up(stack, screen)
-            if import_id is not None:
-                follow_import(stack, import_id, screen)
+            if stack.imports_example:
+                follow_import(stack, screen)
             findings = stack.warehouse.findings(confirms=stack.confirms)
             screen.summary(channels, stack.warehouse.live_assets(), findings)
             _print_addresses(stack, screen)

@@ -22,14 +22,14 @@ DUE_SECONDS = 15.0
 def discover(stack: Stack, screen: Screen) -> None:
     """Run discovery, which makes the warehouse's tables and finds the channels; then read their DAGs."""
     screen.say("Reading the DAGs ...")
-    wait_for_dags(stack, lambda: {DISCOVERY})
+    _wait_for_dags(stack, lambda: {DISCOVERY})
     stack.airflow.unpause(DISCOVERY)  # alone: the runs of the others need the tables that it makes
     screen.say("Discovering the channels ...")
     run_id = run_to_follow(stack)
     start_triggerer(stack)
     follow(stack, run_id, screen)
     _touch_channels_file(stack)
-    wait_for_dags(stack, lambda: {channel.dag_id for channel in stack.warehouse.channels()})
+    _wait_for_dags(stack, lambda: {channel.dag_id for channel in stack.warehouse.channels()})
     switch_on(stack)
 
 
@@ -85,7 +85,7 @@ def _touch_channels_file(stack: Stack) -> None:
         file.touch()
 
 
-def wait_for_dags(stack: Stack, wanted: Callable[[], set[str]]) -> None:
+def _wait_for_dags(stack: Stack, wanted: Callable[[], set[str]]) -> None:
     """Wait until Airflow has read these DAGs; if it does not, say which file is at fault."""
     try:
         wait_until(

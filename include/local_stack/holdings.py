@@ -1,35 +1,41 @@
-"""The import of the example list: started when the channels are known, and followed to its end."""
+"""The import of the example list, which Airflow starts of its own accord in a new stack, followed to its end."""
 
 import time
 
 from local_stack.airflow_api import ACTIVE, HOLDINGS
-from local_stack.discovery import wait_for_dags
 from local_stack.errors import StackError
+from local_stack.example_list import SOURCE
 from local_stack.screen import Screen
 from local_stack.stack import Stack
 from local_stack.sync import POLL_SECONDS, StallTimeout
 
 
-def start_import(stack: Stack) -> str | None:
-    """Import the example list while the channels catch up, so that Deletes know what was held; return the run's id."""
-    if not stack.imports_example:
-        return None
-    wait_for_dags(stack, lambda: {HOLDINGS})
-    return stack.airflow.trigger(HOLDINGS)
-
-
-def follow_import(stack: Stack, run_id: str, screen: Screen) -> None:
-    """Say how many assets are held once the import has succeeded; one that fails ends a stack that ends anyway."""
-    stall_timeout = StallTimeout()
-    while (state := stack.airflow.run_state(HOLDINGS, run_id)) in ACTIVE:
-        stack.services.check()
-        if stall_timeout.is_over(state):
-            break
-        time.sleep(POLL_SECONDS)
+def follow_import(stack: Stack, screen: Screen) -> None:
+    """Say how many assets are held, once the example list is imported; a failure ends only a stack that ends anyway."""
+    for run_id in stack.airflow.active_runs(HOLDINGS):
+        _follow(stack, run_id)
+    if held_count := stack.warehouse.held_assets(SOURCE):
+        screen.say(_sentence(stack, held_count))
+        return
+    run_id = stack.airflow.trigger(HOLDINGS)  # no run yet, as with a schedule of one's own, or one that failed
+    state = _follow(stack, run_id)
     if state == "success":
-        screen.say(f"Held, by the example list {stack.state.example_list}: {stack.warehouse.held_assets():,} assets")
+        screen.say(_sentence(stack, stack.warehouse.held_assets(SOURCE)))
         return
     failure = f"The import of the example list is {state}. {stack.failures.reason(run_id)}"
     if stack.options.until_caught_up:
         raise StackError(failure)
     screen.say(f"{failure} The feed is not affected.")
+
+
+def _sentence(stack: Stack, held_count: int) -> str:
+    return f"Held, by the example list {stack.state.example_list}: {held_count:,} assets"
+
+
+def _follow(stack: Stack, run_id: str) -> str:
+    """Wait for the end of a run, or until nothing has happened in five minutes; return its state."""
+    stall_timeout = StallTimeout()
+    while (state := stack.airflow.run_state(HOLDINGS, run_id)) in ACTIVE and not stall_timeout.is_over(state):
+        stack.services.check()
+        time.sleep(POLL_SECONDS)
+    return state

@@ -106,7 +106,7 @@ WHERE asset_family IS NOT NULL OR channel_id = 0
 ORDER BY condition, channel_id
 """
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
-HELD = "SELECT count(*) FROM {schema}.held_assets WHERE held_until IS NULL"
+HELD = "SELECT count(*) FROM {schema}.held_assets WHERE source = :source AND held_until IS NULL"
 LOOKUPS = """
 SELECT (SELECT count(*) FROM {schema}.assets) AS live,
        (SELECT count(*) FROM {schema}.assets_with_metadata WHERE as_of IS NOT NULL) AS with_metadata,
@@ -139,9 +139,9 @@ class Warehouse:
         """How many live assets were looked up, and how many wait."""
         return Lookups(**self._rows(LOOKUPS)[0])
 
-    def held_assets(self) -> int:
-        """The number of assets that a list says are held."""
-        return int(self._rows(HELD)[0]["count"])
+    def held_assets(self, source: str) -> int:
+        """The number of assets that the newest list of a source says are held."""
+        return int(self._rows(HELD, source=source)[0]["count"])
 
     def findings(self, *, confirms: bool) -> list[str]:
         """Open alerts and, if we confirm, confirmations by another consumer."""

@@ -13,7 +13,7 @@ from local_stack import progress
 from local_stack.airflow_api import HOLDINGS, Try
 from local_stack.errors import StackError
 from local_stack.example_list import SETTING, name_example_list, write_example_list
-from local_stack.holdings import follow_import, start_import
+from local_stack.holdings import follow_import
 from local_stack.stack import free_port
 from upath import UPath
 
@@ -21,13 +21,14 @@ from tests.local_stack.doubles import Airflow, CapturedScreen
 from tests.local_stack.test_discovery import stack
 
 
-def importing(airflow: Airflow, *, until_caught_up: bool = False) -> Any:
+def importing(airflow: Airflow, *held_counts: int, until_caught_up: bool = False) -> Any:
+    """A stack whose warehouse holds so many assets, one number per look."""
+    counts = list(held_counts)
     return stack(
         airflow,
-        imports_example=True,
         options=SimpleNamespace(until_caught_up=until_caught_up),
         state=SimpleNamespace(example_list=Path("/state/holdings.csv.gz")),
-        warehouse=SimpleNamespace(held_assets=lambda: 2300),
+        warehouse=SimpleNamespace(held_assets=lambda _: counts.pop(0)),
     )
 
 
@@ -69,16 +70,17 @@ def test_lists_of_ones_own_replace_the_example(own: str) -> None:
     assert environment == {SETTING: own}
 
 
-def test_the_import_is_started_only_for_the_example() -> None:
-    airflow = Airflow(dags={HOLDINGS})
-    assert start_import(importing(airflow)) == "manual__1"
+def test_airflows_own_import_is_followed_and_none_is_triggered() -> None:
+    airflow, screen = Airflow(active={"scheduled__1": None}, states=["success"]), CapturedScreen()
+    follow_import(importing(airflow, 2300), screen)
+    assert airflow.triggered == airflow.states == []
+    assert screen.lines == ["Held, by the example list /state/holdings.csv.gz: 2,300 assets"]
+
+
+def test_an_import_is_triggered_while_nothing_is_held() -> None:
+    airflow, screen = Airflow(states=["success"]), CapturedScreen()
+    follow_import(importing(airflow, 0, 2300), screen)
     assert airflow.triggered == [HOLDINGS]
-    assert start_import(SimpleNamespace(imports_example=False)) is None  # type: ignore[arg-type]
-
-
-def test_an_import_is_followed_to_what_is_held() -> None:
-    screen = CapturedScreen()
-    follow_import(importing(Airflow(states=["success"])), "manual__1", screen)
     assert screen.lines == ["Held, by the example list /state/holdings.csv.gz: 2,300 assets"]
 
 
@@ -86,7 +88,7 @@ def test_a_failed_import_ends_only_a_stack_that_ends() -> None:
     tries = [Try(HOLDINGS, "manual__1", "import_list", number=3, of=3, is_last=True)]
     sentence = f"The import of the example list is failed. {HOLDINGS}, task import_list: no reason"
     screen = CapturedScreen()
-    follow_import(importing(Airflow(tries=tries, states=["failed"])), "manual__1", screen)
+    follow_import(importing(Airflow(tries=tries, states=["failed"]), 0), screen)
     assert screen.lines[0].startswith(sentence)
     with pytest.raises(StackError, match=sentence):
-        follow_import(importing(Airflow(tries=tries, states=["failed"]), until_caught_up=True), "manual__1", screen)
+        follow_import(importing(Airflow(tries=tries, states=["failed"]), 0, until_caught_up=True), screen)

@@ -34,7 +34,7 @@ def discover(stack: Stack, screen: Screen) -> None:
 
 
 def switch_on(stack: Stack) -> None:
-    """Unpause the DAGs, but not the lookups: they cost calls of an account, and begin once the channels are caught up."""
+    """Unpause the DAGs, but not the lookups: they cost calls, and begin once the channels are caught up."""
     for dag_id in sorted(stack.airflow.dag_ids() - {LOOKUP}):
         stack.airflow.unpause(dag_id)
 

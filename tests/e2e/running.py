@@ -43,14 +43,15 @@ class RunningStack:
 
 
 @contextmanager
-def running_stack(state_dir: Path, options: str) -> Iterator[RunningStack]:
-    """A stack in this folder, with these options of the sandbox, until the block ends."""
+def running_stack(state_dir: Path, options: str, **variables: str) -> Iterator[RunningStack]:
+    """A stack in this folder, with these options of the sandbox and settings, until the block ends."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
     environment = {
         **inherited,
         "STATE_DIR": str(state_dir),
         "PORT": str(free_port()),
         "SANDBOX_OPTIONS": options,
+        **variables,
     }
     log_file = state_dir / "second.log"
     with log_file.open("w") as log:

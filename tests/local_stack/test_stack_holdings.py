@@ -58,6 +58,7 @@ def test_the_example_list_is_the_same_each_time(tmp_path: Path) -> None:
         with Sandbox(changes_per_channel=100) as sandbox:
             write_example_list(file, progress.Sandbox(sandbox.url))
     assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].read_bytes()[4:8] == bytes(4), "the time of its making is in it"
     write_example_list(files[0], progress.Sandbox("http://127.0.0.1:9"))  # it is there: nobody is asked
     with pytest.raises(StackError, match="The sandbox does not say what a company may hold"):
         write_example_list(tmp_path / "new", progress.Sandbox(f"http://127.0.0.1:{free_port()}"))

@@ -13,6 +13,7 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
+from getty_sandbox.catalogue import ASSET_TYPES
 from getty_sandbox.faults import MODES, OPERATIONS
 from getty_sandbox.options import (
     CHANNELS_SHAPES,
@@ -38,6 +39,8 @@ _EPILOGUE = """examples:
   python -m getty_sandbox append 3001 '{"id": "42", "asset_lifecycle": "Misplaced"}' --url http://127.0.0.1:8090
   python -m getty_sandbox delete --count 3 --url http://127.0.0.1:8090
   python -m getty_sandbox vanish 1176000012 1176000019 --url http://127.0.0.1:8090
+  python -m getty_sandbox unlicense 1176000026 --url http://127.0.0.1:8090
+  python -m getty_sandbox verdicts 1176000012 1176000026 --url http://127.0.0.1:8090
   python -m getty_sandbox metadata 1176000012 '{"caption": "", "keywords": null}' --url http://127.0.0.1:8090
 
 fault modes:
@@ -49,6 +52,11 @@ _ARGUMENTS = {
     "append": ("channel_id", "messages"),
     "delete": ("asset_ids", "count"),
     "vanish": ("asset_ids", "back"),
+    "unlicense": ("asset_ids", "share", "back"),
+    "retype": ("asset_ids", "asset_type", "back"),
+    "add": ("asset_ids", "asset_type", "asset_family"),
+    "verdicts": ("asset_ids",),
+    "holdings": ("count", "added"),
     "metadata": ("asset_id", "members"),
 }
 _PAGES = {"fail": "faults"}
@@ -92,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     fail.add_argument("--channel-id", type=int, help="only on requests of this channel")
     fail.add_argument("--operation", choices=OPERATIONS, help="only on requests of this kind")
     fail.add_argument("--times", type=int, default=1, help="on so many requests (default: 1)")
+    steering = [truth, progress, fail, *_add_steering(commands)]
+    address = os.environ.get("GETTY_SANDBOX", "http://127.0.0.1:8090")
+    for reader in steering:
+        reader.add_argument("--url", default=address, help="of the sandbox (default: $GETTY_SANDBOX or %(default)s)")
+    return parser
+
+
+def _add_steering(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    """The commands that change what the sandbox says, and those that ask what is right."""
     append = commands.add_parser("append", help="put messages at the end of a channel's feed, right or wrong ones")
     append.add_argument("channel_id", type=int)
     append.add_argument("messages", type=_json, nargs="+", metavar="MESSAGE", help="as JSON, with the snake_case keys")
@@ -101,15 +118,29 @@ def _parser() -> argparse.ArgumentParser:
     vanish = commands.add_parser("vanish", help="assets are not found any more, though no Delete is sent")
     vanish.add_argument("asset_ids", nargs="+", metavar="ID", help="these assets, which are live")
     vanish.add_argument("--back", action="store_true", help="they are found again")
+    unlicense = commands.add_parser("unlicense", help="the agreement shrinks: assets are found only without a token")
+    unlicense.add_argument("asset_ids", nargs="*", metavar="ID", help="these assets, which are live")
+    unlicense.add_argument("--share", type=float, help="this share of all assets, 0 for none")
+    unlicense.add_argument("--back", action="store_true", help="these assets are licensed again")
+    retype = commands.add_parser("retype", help="assets are found as another type than the feed says")
+    retype.add_argument("asset_ids", nargs="+", metavar="ID", help="these assets, which are live")
+    retype.add_argument("--asset-type", choices=ASSET_TYPES, default="Film", help="(default: %(default)s)")
+    retype.add_argument("--back", action="store_true", help="they have the type that the feed says")
+    add = commands.add_parser("add", help="put assets into the catalogue that the feed never names")
+    add.add_argument("asset_ids", nargs="+", metavar="ID", help="ids that are in no message")
+    add.add_argument("--asset-type", choices=ASSET_TYPES, default="Image", help="(default: %(default)s)")
+    add.add_argument("--asset-family", default="Creative", help="(default: %(default)s)")
+    verdicts = commands.add_parser("verdicts", help="print what lookups can find out about ids, any ids")
+    verdicts.add_argument("asset_ids", nargs="+", metavar="ID")
+    holdings = commands.add_parser("holdings", help="print what a company may hold; adds what the feed does not name")
+    holdings.add_argument("--count", type=int, default=2000, help="assets of the feed (default: %(default)s)")
+    holdings.add_argument("--added", type=int, default=300, help="ids that it never names (default: %(default)s)")
     metadata = commands.add_parser("metadata", help="choose what lookups say of one asset")
     metadata.add_argument("asset_id", metavar="ID")
     metadata.add_argument(
         "members", type=_json, metavar="JSON", help="an object with the members to replace, or null to end this"
     )
-    address = os.environ.get("GETTY_SANDBOX", "http://127.0.0.1:8090")
-    for reader in (truth, progress, fail, append, delete, vanish, metadata):
-        reader.add_argument("--url", default=address, help="of the sandbox (default: $GETTY_SANDBOX or %(default)s)")
-    return parser
+    return [append, delete, vanish, unlicense, retype, add, verdicts, holdings, metadata]
 
 
 def _add_place_and_feed(serve: argparse.ArgumentParser) -> None:

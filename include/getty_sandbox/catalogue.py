@@ -2,15 +2,17 @@
 
 An asset exists if the newest of all its messages is an upsert, also where that message has not been handed out. What it
 looks like follows the newest upsert that **was** handed out, so an Update changes it exactly when a reader can know.
+Where a person has chosen otherwise for an asset, that counts: it vanished, has another type, was never in the feed.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
@@ -21,6 +23,10 @@ from getty_sandbox.options import Options, SandboxError
 from getty_sandbox.store import ChangeSet
 from getty_sandbox.truth import Registers
 
+ASSET_TYPES = ("Image", "Film", "Music")
+# How assets may differ from what the feed says of them.
+_VANISHED, _UNLICENSED, _RETYPED, _ADDED, _OVERRIDES = "vanished", "unlicensed", "retyped", "added", "overrides"
+_EVERY_ASSET = ""  # no asset has this id: the share of all that is not licensed
 _LATER_THAN_ALL_SETS = 10**18  # the id of what was not handed out yet: on equal times it counts as the newer
 
 
@@ -46,7 +52,7 @@ class _ChannelReading:
 
 
 class Catalogue:
-    """The assets of one sandbox, safe for many threads; what vanished is durable as the feed is."""
+    """The assets of one sandbox, safe for many threads; what a person has chosen is durable as the feed is."""
 
     def __init__(self, options: Options, deliveries: Deliveries) -> None:
         """Reads nothing of the feed before the first question."""
@@ -57,14 +63,19 @@ class Catalogue:
         self._confirmed: defaultdict[str, Registers] = defaultdict(Registers)
         self._positions: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self._read_count = 0
+        kinds = (_VANISHED, _UNLICENSED, _RETYPED, _ADDED, _OVERRIDES)
         with deliveries.storing() as store:
-            self._vanished = store.vanished()
-            self._overrides = store.overrides()
+            self._differences = {kind: store.differences(kind) for kind in kinds}
 
     @property
     def overrides(self) -> Mapping[str, object]:
         """What is said of single assets instead of what the seed makes, by id."""
-        return self._overrides
+        return self._differences[_OVERRIDES]
+
+    @property
+    def added(self) -> Collection[str]:
+        """The assets that were added to the catalogue without the feed."""
+        return self._differences[_ADDED].keys()
 
     def find(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         """Those of the assets that exist now."""
@@ -74,11 +85,28 @@ class Catalogue:
 
     def _asset(self, asset_id: str) -> Asset | None:
         handed_out, whole = self._registers(asset_id)
-        upsert = handed_out.upsert or whole.upsert
-        if upsert is None or not whole.is_live or asset_id in self._vanished:
+        upsert, added = handed_out.upsert or whole.upsert, self._differences[_ADDED]
+        if asset_id in self._differences[_VANISHED]:
             return None
-        version = microseconds(upsert.at) if handed_out.upsert else 0
-        return Asset(asset_id, upsert.asset_type or "", upsert.channel.asset_family, version)
+        if upsert is not None and whole.is_live:
+            asset_type, family = upsert.asset_type or "", upsert.channel.asset_family
+        elif asset_id in added and whole == Registers():
+            asset_type, family = added[asset_id]
+        else:
+            return None
+        version = microseconds(handed_out.upsert.at) if handed_out.upsert else 0
+        return Asset(asset_id, self._differences[_RETYPED].get(asset_id, asset_type), family, version)
+
+    def is_licensed(self, asset_id: str) -> bool:
+        """Whether the account's agreement covers an asset.
+
+        Outside is a share by the digest of the id, so a larger share contains a smaller one.
+        """
+        unlicensed = self._differences[_UNLICENSED]
+        share = max(self._options.unlicensed_share, unlicensed.get(_EVERY_ASSET, 0))
+        text = f"{self._options.seed} {asset_id}".encode("utf-8", "surrogatepass")
+        place = int.from_bytes(blake2b(text, digest_size=4).digest(), "big") / 2**32
+        return place >= share and asset_id not in unlicensed
 
     def _registers(self, asset_id: str) -> tuple[Registers, Registers]:
         """What was handed out about an asset, and what all messages say."""
@@ -126,23 +154,53 @@ class Catalogue:
 
     def vanish(self, asset_ids: Iterable[str], *, back: bool = False) -> list[str]:
         """From now on lookups do not find these, though no Delete is sent; `back` ends that."""
+        return self._choose(_VANISHED, asset_ids, True, back=back, otherwise="did not vanish")
+
+    def unlicense(self, asset_ids: Iterable[str] = (), *, share: float | None = None, back: bool = False) -> list[str]:
+        """From now on the agreement does not cover these, nor this share of all assets; `back` ends that for ids."""
+        wanted = self._choose(_UNLICENSED, asset_ids, True, back=back, otherwise="are licensed")
+        if share is not None:
+            if not 0 <= share <= 1:
+                raise SandboxError(f"The unlicensed share is from 0 to 1, not {share}.")
+            self._set(_UNLICENSED, {_EVERY_ASSET: share or None})
+        return wanted
+
+    def retype(self, asset_ids: Iterable[str], *, asset_type: str = "Film", back: bool = False) -> list[str]:
+        """From now on these are of this type, whatever the feed says; `back` ends that."""
+        return self._choose(_RETYPED, asset_ids, _checked_type(asset_type), back=back, otherwise="have no other type")
+
+    def add(self, asset_ids: Iterable[str], *, asset_type: str = "Image", asset_family: str = "Creative") -> list[str]:
+        """Puts assets into the catalogue that the feed has never named, as those of years ago."""
         wanted = list(dict.fromkeys(asset_ids))
         with self._lock:
-            unknown = sorted(set(wanted) - (self._vanished if back else set(self.find(wanted))))
-            if unknown:
-                raise SandboxError(f"These did not vanish: {unknown}." if back else f"There are no assets {unknown}.")
-            with self._deliveries.storing() as store:
-                store.set_vanished(wanted, is_back=back)
-            self._vanished = self._vanished - set(wanted) if back else self._vanished | set(wanted)
+            self._refresh()
+            if named := [each for each in wanted if self._registers(each)[1] != Registers()]:
+                raise SandboxError(f"The feed has named these: {named}.")
+            self._set(_ADDED, {each: (_checked_type(asset_type), asset_family) for each in wanted})
         return wanted
 
     def override(self, asset_id: str, members: object) -> None:
         """Lookups say this of one asset instead: members to replace, or any other JSON; None ends it."""
+        self._set(_OVERRIDES, {asset_id: members})
+
+    def _choose(self, kind: str, asset_ids: Iterable[str], value: object, *, back: bool, otherwise: str) -> list[str]:
+        """Make assets that exist differ in this way, or no longer; return their ids."""
+        wanted = list(dict.fromkeys(asset_ids))
+        with self._lock:
+            unknown = sorted(set(wanted) - (self._differences[kind].keys() if back else self.find(wanted).keys()))
+            if unknown:
+                raise SandboxError(f"These {otherwise}: {unknown}." if back else f"There are no assets {unknown}.")
+            self._set(kind, dict.fromkeys(wanted, None if back else value))
+        return wanted
+
+    def _set(self, kind: str, values: Mapping[str, object]) -> None:
+        """Remember how these assets differ; None ends it."""
         with self._lock:
             with self._deliveries.storing() as store:
-                store.set_override(asset_id, members)
-            kept = {key: value for key, value in self._overrides.items() if key != asset_id}
-            self._overrides = kept if members is None else kept | {asset_id: members}
+                store.set_differences(kind, values)
+            # A new object: questions are answered from the one before, without a lock.
+            kept = {asset_id: value for asset_id, value in self._differences[kind].items() if asset_id not in values}
+            self._differences[kind] = kept | {key: value for key, value in values.items() if value is not None}
 
     def delete(self, asset_ids: Iterable[str] = (), *, count: int = 0) -> list[str]:
         """Appends Deletes of these assets to the feed, or of so many that a reader has: those that changed last."""
@@ -157,13 +215,38 @@ class Catalogue:
                 wanted += [*islice((each for _, each in known if each not in wanted and self._asset(each)), count)]
             messages: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
             for asset_id in wanted:
-                _, whole = self._registers(asset_id)
-                if whole.upsert is None or not whole.is_live:
-                    raise SandboxError(f"There is no asset {asset_id!r} to delete.")
-                messages[whole.upsert.channel.channel_id].append(_delete_message(whole.upsert, self._options.clock()))
+                channel_id, message = self._delete_message(asset_id)
+                messages[channel_id].append(message)
             for channel_id, of_channel in messages.items():
                 self._deliveries.append(channel_id, of_channel)
         return wanted
+
+    def _delete_message(self, asset_id: str) -> tuple[int, dict[str, Any]]:
+        """The channel that sends the Delete of an asset, and the message."""
+        _, whole = self._registers(asset_id)
+        asset_type, family = self._differences[_ADDED].get(asset_id, ("", ""))
+        now, channel = self._options.clock(), None
+        if whole.upsert is not None and whole.is_live:
+            now, channel = max(now, whole.upsert.at + timedelta(microseconds=1)), whole.upsert.channel
+            asset_type = whole.upsert.asset_type
+        elif whole == Registers():
+            channels = [each for each in self._options.channels if each.asset_family == family]
+            channel = next((each for each in channels if each.asset_type == asset_type), None)
+        if channel is None:
+            raise SandboxError(f"There is no asset {asset_id!r} to delete.")
+        return channel.channel_id, {
+            "asset_changed_utc_datetime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "asset_lifecycle": "Delete",
+            "asset_type": asset_type,
+            "id": asset_id,
+            "uri": None,
+        }
+
+
+def _checked_type(asset_type: str) -> str:
+    if asset_type not in ASSET_TYPES:
+        raise SandboxError(f"The type of an asset is one of {', '.join(ASSET_TYPES)}, not {asset_type!r}.")
+    return asset_type
 
 
 def _changes(entries: Iterable[Change | Rejected]) -> list[Change]:
@@ -174,14 +257,3 @@ def _merged(registers: Registers, others: Registers) -> Registers:
     for change in others:
         registers = registers.with_change(change) if change else registers
     return registers
-
-
-def _delete_message(upsert: Change, now: datetime) -> dict[str, Any]:
-    at = max(now, upsert.at + timedelta(microseconds=1))
-    return {
-        "asset_changed_utc_datetime": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "asset_lifecycle": "Delete",
-        "asset_type": upsert.asset_type,
-        "id": upsert.asset_id,
-        "uri": None,
-    }

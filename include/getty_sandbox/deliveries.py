@@ -251,6 +251,12 @@ class Deliveries:
         confirmed.sort(key=lambda pair: pair[1].change_set_id)
         return [self._delivered(feed, s) for feed, s in confirmed]
 
+    def backlog(self) -> list[DeliveredSet]:
+        """Each channel's feed as it was first made, as if it were one set."""
+        with self._lock:
+            size, now = self._options.changes_per_channel, self._options.clock()
+            return [DeliveredSet(f.channel, "1", now, _array(f.messages[:size])) for f in self._feeds.values()]
+
     def _delivered(self, feed: ChannelState, made: ChangeSet) -> DeliveredSet:
         return DeliveredSet(
             feed.channel,

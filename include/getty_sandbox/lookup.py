@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
-from hashlib import blake2b
 from typing import Any
 
 from getty_sandbox.catalogue import Asset, Catalogue
@@ -25,6 +24,7 @@ MAXIMUM_IDS = 100
 _LONGEST_TARGET = 8192  # the limit of Getty's content delivery network
 _NOT_FOUND = {"images": "ImageNotFound", "videos": "VideosNotFound"}
 _UNASKED_ID = "999999999999-unasked"  # in no feed
+AVAILABLE, NOT_LICENSED, NOT_IN_CATALOGUE = "available", "not_licensed", "not_in_catalogue"
 _KINDS = {"image": "images", "film": "videos", "video": "videos"}
 
 
@@ -92,21 +92,32 @@ class Lookups:
         body = b'{"%s":%s,"%s_not_found":%s}' % (kind.encode(), listed, kind.encode(), to_json(not_found))
         return Reply(200, body, JSON, self._headers(age))
 
-    def whole(self, wanted: Collection[tuple[str, str]]) -> dict[str, dict[str, Any] | None]:
-        """By id, what a lookup with a token and all fields says of assets now, given with their types.
-
-        None for what it does not find. An id with a comma cannot be looked up: in a list it is two.
-        """
-        assets = self._catalogue.find(asset_id for asset_id, _ in wanted)
-        objects: dict[str, dict[str, Any] | None] = {}
-        for asset_id, asset_type in wanted:
-            asset, kind = assets.get(asset_id), _KINDS.get(asset_type.lower())
-            objects[asset_id] = None
-            account = Account(self._options.seed, kind or "", has_token=True)
-            if asset and self._is_answered(asset, account) and "," not in asset_id:
+    def whole(self, asset_ids: Collection[str]) -> dict[str, dict[str, Any] | None]:
+        """By id, what a lookup with a token and all fields says of assets now; None for what it does not find."""
+        assets = self._catalogue.find(asset_ids)
+        objects: dict[str, dict[str, Any] | None] = dict.fromkeys(asset_ids)
+        for asset_id, verdict in self.verdicts(asset_ids).items():
+            if verdict == AVAILABLE:
+                asset = assets[asset_id]
+                account = Account(self._options.seed, _KINDS[asset.asset_type.lower()], has_token=True)
                 found = self._object(asset, account, FIELDS[account.kind])
                 objects[asset_id] = found if isinstance(found, dict) else None
         return objects
+
+    def verdicts(self, asset_ids: Collection[str]) -> dict[str, str | None]:
+        """By id, what lookups can find out now: whether an asset is available, or why not.
+
+        None where no lookup can say: music, and an id with a comma, which is two in a list.
+        """
+        assets = self._catalogue.find(asset_ids)
+        return {asset_id: self._verdict(asset_id, assets.get(asset_id)) for asset_id in asset_ids}
+
+    def _verdict(self, asset_id: str, asset: Asset | None) -> str | None:
+        if "," in asset_id or (asset and asset.asset_type.lower() not in _KINDS):
+            return None
+        if asset is None:
+            return NOT_IN_CATALOGUE
+        return AVAILABLE if self._catalogue.is_licensed(asset_id) else NOT_LICENSED
 
     def _accepts(self, name: str, kind: str) -> bool:
         return name in FIELDS[kind] and name not in self._options.refuse_fields
@@ -116,13 +127,8 @@ class Lookups:
             return self._unanswered.random() < self._options.unanswered_share
 
     def _is_answered(self, asset: Asset, account: Account) -> bool:
-        """Whether an asset has this type and, with a token, belongs to the agreement.
-
-        Outside the agreement is a share by the digest of the id, so a larger share contains a smaller one.
-        """
-        text = f"{self._options.seed} {asset.asset_id}".encode("utf-8", "surrogatepass")
-        place = int.from_bytes(blake2b(text, digest_size=4).digest(), "big") / 2**32
-        is_licensed = not account.has_token or place >= self._options.unlicensed_share
+        """Whether an asset has this type and, with a token, belongs to the agreement."""
+        is_licensed = not account.has_token or self._catalogue.is_licensed(asset.asset_id)
         return is_licensed and _KINDS.get(asset.asset_type.lower()) == account.kind
 
     def _assets(self, asset_ids: Collection[str]) -> tuple[dict[str, Asset], int]:

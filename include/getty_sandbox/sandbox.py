@@ -15,6 +15,7 @@ from getty_sandbox import control
 from getty_sandbox.catalogue import Catalogue
 from getty_sandbox.deliveries import Deliveries
 from getty_sandbox.faults import DELETE, LOOKUP, PUT, Fault, Faults
+from getty_sandbox.holdings import choose_holdings
 from getty_sandbox.lookup import Lookups
 from getty_sandbox.options import Options
 from getty_sandbox.server import Server
@@ -149,6 +150,26 @@ class Sandbox:
         """Lookups do not find these any more, though no Delete is sent; `back=True` ends that."""
         return self._catalogue.vanish(asset_ids, back=back)
 
+    def unlicense(self, asset_ids: Iterable[str] = (), *, share: float | None = None, back: bool = False) -> list[str]:
+        """Lookups with a token do not find these any more, nor this share of all; `back=True` ends it for ids."""
+        return self._catalogue.unlicense(asset_ids, share=share, back=back)
+
+    def retype(self, asset_ids: Iterable[str], *, asset_type: str = "Film", back: bool = False) -> list[str]:
+        """Lookups find these as this type alone, whatever the feed says; `back=True` ends that."""
+        return self._catalogue.retype(asset_ids, asset_type=asset_type, back=back)
+
+    def add(self, asset_ids: Iterable[str], *, asset_type: str = "Image", asset_family: str = "Creative") -> list[str]:
+        """Lookups find these, which the feed has never named, as those of years ago."""
+        return self._catalogue.add(asset_ids, asset_type=asset_type, asset_family=asset_family)
+
+    def example_holdings(self, *, count: int = 2000, added: int = 300) -> list[dict[str, str]]:
+        """What a company may hold, by the seed: so many assets of the feed, and so many that are added for it."""
+        known, unnamed = choose_holdings(self._deliveries.backlog(), seed=self.options.seed, count=count, added=added)
+        for asset_type, asset_family in dict.fromkeys((each.asset_type, each.asset_family) for each in unnamed):
+            ids = [each.asset_id for each in unnamed if each[1:] == (asset_type, asset_family)]
+            self._catalogue.add(ids, asset_type=asset_type, asset_family=asset_family)
+        return [{"asset_id": each.asset_id, "asset_type": each.asset_type} for each in (*known, *unnamed)]
+
     def override_metadata(self, asset_id: str, members: object) -> None:
         """Lookups say this of one asset: members to replace, or any other JSON in its place; None ends it."""
         self._catalogue.override(asset_id, members)
@@ -191,8 +212,13 @@ class Sandbox:
     def truth(self) -> dict[str, Any]:
         """What a warehouse must look like now that these sets are confirmed, with what its live assets are."""
         truth = truth_of(self.options.channels, self._deliveries.confirmed_sets())
-        live = [(row["asset_id"], row["asset_type"]) for row in truth["assets"]]
-        return truth | {"metadata": self._lookups.whole(live)}
+        live = [row["asset_id"] for row in truth["assets"]]
+        verdicts = self.verdicts([*live, *self._catalogue.added])
+        return truth | {"metadata": self._lookups.whole(live), "verdicts": verdicts}
+
+    def verdicts(self, asset_ids: Iterable[str]) -> dict[str, str | None]:
+        """What lookups can find out now about any ids: `available`, `not_licensed`, `not_in_catalogue` or nothing."""
+        return self._lookups.verdicts(list(dict.fromkeys(asset_ids)))
 
     # Answering requests.
 

@@ -6,11 +6,11 @@ import contextlib
 import fcntl
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from getty_sandbox.encode import Message
 from getty_sandbox.options import SandboxError
@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS messages (
     is_trickle INTEGER NOT NULL, PRIMARY KEY (channel_id, position));
 CREATE TABLE IF NOT EXISTS cursors (
     channel_id INTEGER PRIMARY KEY, position INTEGER NOT NULL DEFAULT 0, retired INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS vanished (asset_id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS overrides (asset_id TEXT PRIMARY KEY, members TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS differences (
+    kind TEXT NOT NULL, asset_id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, asset_id));
 """
 
 
@@ -136,27 +136,18 @@ class Store:
         """Remembers both."""
         self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (channel_id, position, int(retired)))
 
-    def vanished(self) -> set[str]:
-        """The assets that lookups do not find although no Delete was sent."""
-        return {row[0] for row in self._db.execute("SELECT asset_id FROM vanished")}
+    def differences(self, kind: str) -> dict[str, Any]:
+        """How single assets differ from what the feed says of them, by id."""
+        rows = self._db.execute("SELECT asset_id, value FROM differences WHERE kind = ?", (kind,))
+        return {row[0]: json.loads(row[1]) for row in rows}
 
-    def set_vanished(self, asset_ids: Iterable[str], *, is_back: bool) -> None:
-        """Remembers that these are not found any more, or are found again."""
-        statement = (
-            "DELETE FROM vanished WHERE asset_id = ?" if is_back else "INSERT OR IGNORE INTO vanished VALUES (?)"
+    def set_differences(self, kind: str, values: Mapping[str, object]) -> None:
+        """Remembers these differences; None ends one."""
+        kept = [(kind, asset_id, json.dumps(value)) for asset_id, value in values.items() if value is not None]
+        self._db.executemany(
+            "DELETE FROM differences WHERE kind = ? AND asset_id = ?", [(kind, each) for each in values]
         )
-        self._db.executemany(statement, [(asset_id,) for asset_id in asset_ids])
-
-    def overrides(self) -> dict[str, object]:
-        """What lookups say of single assets instead of what the seed makes."""
-        return {row[0]: json.loads(row[1]) for row in self._db.execute("SELECT asset_id, members FROM overrides")}
-
-    def set_override(self, asset_id: str, members: object) -> None:
-        """Remembers it; None ends it."""
-        if members is None:
-            self._db.execute("DELETE FROM overrides WHERE asset_id = ?", (asset_id,))
-        else:
-            self._db.execute("INSERT OR REPLACE INTO overrides VALUES (?, ?)", (asset_id, json.dumps(members)))
+        self._db.executemany("INSERT INTO differences VALUES (?, ?, ?)", kept)
 
 
 def _lock(state_dir: Path) -> IO[str]:

@@ -7,6 +7,7 @@ from types import FrameType
 from local_stack import commands
 from local_stack.discovery import discover
 from local_stack.errors import StackError
+from local_stack.holdings import follow_import
 from local_stack.lookups import look_up
 from local_stack.options import Options
 from local_stack.screen import Screen
@@ -33,6 +34,8 @@ def main() -> int:
                 channels = finish_runs(stack)
             if stack.looks_up:
                 look_up(stack, screen)
+            if stack.imports_example:
+                follow_import(stack, screen)
             findings = stack.warehouse.findings(confirms=stack.confirms)
             screen.summary(channels, stack.warehouse.live_assets(), findings)
             _print_addresses(stack, screen)

@@ -13,6 +13,7 @@ from local_stack.errors import StackError
 PREFIX = "asset_changes_"
 DISCOVERY = "asset_changes_discovery"
 LOOKUP = "asset_changes_lookup"
+HOLDINGS = "asset_changes_holdings"
 CHANNELS_VARIABLE = "asset_changes_channels"
 TIMEOUT = 30.0
 ACTIVE = ("queued", "running")

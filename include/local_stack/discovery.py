@@ -34,8 +34,8 @@ def discover(stack: Stack, screen: Screen) -> None:
 
 
 def switch_on(stack: Stack) -> None:
-    """Unpause the DAGs, but not what costs calls of a real account."""
-    for dag_id in sorted(stack.airflow.dag_ids() - (set() if stack.looks_up else {LOOKUP})):
+    """Unpause the DAGs, but not the lookups: they cost calls, and begin once the channels are caught up."""
+    for dag_id in sorted(stack.airflow.dag_ids() - {LOOKUP}):
         stack.airflow.unpause(dag_id)
 
 

@@ -3,6 +3,7 @@
 import time
 
 from local_stack.airflow_api import ACTIVE, LOOKUP
+from local_stack.discovery import DUE_SECONDS
 from local_stack.screen import Screen
 from local_stack.stack import Stack
 from local_stack.sync import POLL_SECONDS, StallTimeout
@@ -14,9 +15,14 @@ AGAIN_SECONDS = 15.0
 def look_up(stack: Stack, screen: Screen) -> None:
     """Look up what is live now that all channels are caught up; before an end, until no asset waits any more.
 
+    Not earlier: the sandbox would describe an asset by the changes that it has handed out so far, as if they were all.
     A run that fails ends nothing: the feed is in step, and the next run continues where this one stopped.
     """
     stall_timeout = StallTimeout()
+    stack.airflow.unpause(LOOKUP)
+    deadline = time.monotonic() + DUE_SECONDS
+    while stack.airflow.is_due(LOOKUP) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
     for run_id in stack.airflow.active_runs(LOOKUP):  # may have filled its queue before the channels were caught up
         _follow(stack, run_id, stall_timeout, screen)
     while _follow(stack, stack.airflow.trigger(LOOKUP), stall_timeout, screen):

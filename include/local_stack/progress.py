@@ -14,6 +14,8 @@ from asset_changes.warehouse.engine import connect, errors_as_ours
 from asset_changes.warehouse.session import MAY_LACK_SCHEMA
 from sqlalchemy import URL, Engine, text
 
+from local_stack.errors import StackError
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -104,10 +106,11 @@ WHERE asset_family IS NOT NULL OR channel_id = 0
 ORDER BY condition, channel_id
 """
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
+HELD = "SELECT count(*) FROM {schema}.held_assets WHERE source = :source AND held_until IS NULL"
 LOOKUPS = """
 SELECT (SELECT count(*) FROM {schema}.assets) AS live,
        (SELECT count(*) FROM {schema}.assets_with_metadata WHERE as_of IS NOT NULL) AS with_metadata,
-       (SELECT count(*) FROM {schema}.lookup_queue) AS waiting
+       (SELECT count(*) FROM {schema}.lookup_queue WHERE reason <> 'recheck') AS waiting
 """
 
 
@@ -135,6 +138,10 @@ class Warehouse:
     def lookups(self) -> Lookups:
         """How many live assets were looked up, and how many wait."""
         return Lookups(**self._rows(LOOKUPS)[0])
+
+    def held_assets(self, source: str) -> int:
+        """The number of assets that the newest list of a source says are held."""
+        return int(self._rows(HELD, source=source)[0]["count"])
 
     def findings(self, *, confirms: bool) -> list[str]:
         """Open alerts and, if we confirm, confirmations by another consumer."""
@@ -178,6 +185,15 @@ class Sandbox:
         """Let nothing new come; one that does not answer hands out nothing either."""
         with suppress(requests.RequestException):
             self._session.post(f"{self.address}/_sandbox/silence", json={}, timeout=5)
+
+    def example_holdings(self) -> list[dict[str, str]]:
+        """What a company may hold, each with `asset_id` and `asset_type`; some are in no message of the feed."""
+        try:
+            answer = self._session.post(f"{self.address}/_sandbox/holdings", json={}, timeout=60)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise StackError(f"The sandbox does not say what a company may hold: {error}") from error
+        return list(answer.json()["result"])
 
     def totals(self) -> dict[int, int]:
         """The number of changes made so far, of each channel; empty if it does not answer."""

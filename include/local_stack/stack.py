@@ -16,6 +16,7 @@ from local_stack.airflow_settings import airflow_environment, fixed_settings, pa
 from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
+from local_stack.example_list import name_example_list, write_example_list
 from local_stack.failures import Failures
 from local_stack.options import Options
 from local_stack.postgres import EmbeddedPostgres
@@ -39,6 +40,7 @@ class Stack:
     sandbox: Sandbox | None
     confirms: bool
     looks_up: bool
+    imports_example: bool
     secrets: Secrets
     failures: Failures
 
@@ -88,6 +90,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     sandbox = _connect_getty(environment)
     _decide_confirmation(options, environment, screen)
     looks_up = decide_lookups(environment)
+    imports_example = sandbox is not None and name_example_list(state.example_list, environment)
     warehouse_url = _connect_warehouse(environment, postgres)
     environment |= _our_archive(state, environment)
     settings = read_settings(environment)
@@ -101,6 +104,8 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     ending.callback(airflow.close)
     if sandbox is not None:
         _start_sandbox(sandbox, options, state, services, screen)
+        if imports_example:
+            write_example_list(state.example_list, sandbox)
     _start_airflow(airflow, services, screen)
     failures = Failures(airflow, logs=state.airflow_home / "logs", since=started_at)
     return Stack(
@@ -113,6 +118,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         sandbox,
         settings.confirm,
         looks_up and settings.metadata,
+        imports_example,
         secrets,
         failures,
     )

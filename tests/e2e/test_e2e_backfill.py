@@ -2,21 +2,16 @@
 
 import ast
 import json
-import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from local_stack.services import marked_processes
-from local_stack.stack import free_port
 from sqlalchemy import text
 
-from tests.e2e.test_e2e_sync import PROJECT, make_run, state_dir, truth_of, warehouse_of
+from tests.e2e.running import RunningStack, running_stack
+from tests.e2e.test_e2e_sync import make_run, state_dir, truth_of, warehouse_of
 from tests.e2e.truth import assert_equals
 from tests.waiting import wait_until
 
@@ -41,11 +36,11 @@ def test_a_backfill_rebuilds_truncated_tables_once(state_dir: Path) -> None:
             text("TRUNCATE asset_states, asset_metadata, asset_changes, deletions, rejected_changes, change_sets")
         )
 
-    with running_stack(state_dir, options) as airflow:
+    with running_stack(state_dir, options) as stack:
         before = len(reports(state_dir))
-        backfill(airflow, yesterday)
+        backfill(stack, yesterday)
         wait_until(lambda: len(reports(state_dir)) == before + 4, what="the backfill", seconds=600, pause=2)
-        backfill(airflow, yesterday)
+        backfill(stack, yesterday)
         wait_until(lambda: len(reports(state_dir)) == before + 8, what="the second backfill", seconds=600, pause=2)
     first, second = reports(state_dir)[before : before + 4], reports(state_dir)[before + 4 :]
     assert marked_processes(state_dir) == []
@@ -68,37 +63,18 @@ def fetch_all_of_it_yesterday(archive: Path, yesterday: date) -> None:
         found.rename(folder / f"{moved:%Y%m%dT%H%M%S%f}Z-{rest}")
 
 
-@contextmanager
-def running_stack(state_dir: Path, options: str) -> Iterator[Path]:
-    """The stack, up; gives its `airflow` command."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
-    environment = {
-        **inherited,
-        "STATE_DIR": str(state_dir),
-        "PORT": str(free_port()),
-        "SANDBOX_OPTIONS": options,
-    }
-    with (state_dir / "second.log").open("w") as log:
-        stack = subprocess.Popen(
-            [sys.executable, "-m", "local_stack"], cwd=PROJECT, env=environment, stdout=log, stderr=log
-        )
-        try:
-            log_file = state_dir / "second.log"
-            wait_until(lambda: "It stays up" in log_file.read_text(), what="the stack", seconds=600)
-            yield state_dir / "bin" / "airflow"
-        finally:
-            stack.send_signal(signal.SIGINT)
-            assert stack.wait(90) == 0
-
-
-def backfill(airflow: Path, day: date) -> None:
+def backfill(stack: RunningStack, day: date) -> None:
     """Create a backfill of one day, once the one before is marked as over, which takes Airflow half a minute."""
     midnight = f"{day}T00:00:00Z"
     span = ["--dag-id", DAG, "--from-date", midnight, "--to-date", midnight, "--reprocess-behavior", "completed"]
 
     def is_created() -> bool:
         done = subprocess.run(
-            [str(airflow), "backfill", "create", *span], capture_output=True, text=True, timeout=600, check=False
+            [str(stack.commands / "airflow"), "backfill", "create", *span],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
         )
         assert done.returncode == 0 or "AlreadyRunningBackfill" in done.stderr, done.stdout + done.stderr
         return done.returncode == 0

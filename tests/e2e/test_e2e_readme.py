@@ -155,6 +155,21 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     """grep -rhoE 'Looked up assets: [^"]*not_found=1 [^"]*' .local/airflow/logs/dag_id=asset_changes_lookup | sort""": Shows(  # noqa: E501
         r"asked=\d+ .* not_found=1 ", again=True
     ),
+    f'{PSQL} -c "SELECT source, held_count, unreadable_count, unreadable_lines FROM getty_images.holding_imports ORDER BY import_id DESC LIMIT 1"': Shows(  # noqa: E501
+        r"example \| +2300 \| +3 \| \{3,5,7\}"
+    ),
+    f'{PSQL} -c "SELECT reason, count(*), min(due_since) AS due_since FROM getty_images.assets_to_remove GROUP BY 1"': Shows(  # noqa: E501
+        r"deleted \| +2\d"
+    ),
+    f""".local/bin/sandbox vanish $({PSQL} -tAc "SELECT asset_id FROM getty_images.held_assets JOIN getty_images.assets USING (asset_id) WHERE assets.asset_type = 'Image' ORDER BY 1 LIMIT 1")""": Shows(  # noqa: E501
+        r'"done":\s*"vanish"'
+    ),
+    r'''.local/bin/airflow dags trigger asset_changes_lookup --conf "{\"not_asked_since\": \"$(date -u +%FT%TZ)\"}"''': Shows(  # noqa: E501
+        STARTED
+    ),
+    f'{PSQL} -c "SELECT asset_id, verdict, as_of FROM getty_images.availability_checks JOIN getty_images.held_assets USING (asset_id)"': Shows(  # noqa: E501
+        r"\d+ \| not_in_catalogue \| ", again=True
+    ),
     f".local/bin/kill-task & {TRIGGER}; wait": Shows(r"Killed process \d+, a task that was running"),
     '.local/bin/psql -c "SELECT count(*) AS sets, count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed FROM getty_images.change_sets"': Shows(  # noqa: E501
         r" +\d+ \| +0\n", again=True

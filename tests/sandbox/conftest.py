@@ -78,3 +78,14 @@ def change(
 @pytest.fixture(name="change")
 def change_maker() -> MakeChange:
     return change
+
+
+@pytest.fixture
+def reader(opened: OpenSandbox, change: MakeChange) -> Reader:
+    """A reader of three images, two of them with ids that are no numbers, and one film."""
+    reader = opened()
+    reader.sandbox.append(3001, [change(each) for each in ("1", "200559768-001", "sb10064292t-001")])
+    reader.sandbox.append(3003, [change("9", asset_type="Film")])
+    reader.read(3001)
+    reader.read(3003)
+    return reader

@@ -110,6 +110,12 @@ def test_assets_are_deleted_vanish_and_change_by_command(
         (["delete", "3"], ["3"]),
         (["delete", "--count", "1"], ["1"]),
         (["vanish", "--back", "2"], ["2"]),
+        (["unlicense", "2", "--share", "0"], ["2"]),
+        (["add", "50", "51", "--asset-type", "Film"], ["50", "51"]),
+        (["retype", "50", "--asset-type", "Image"], ["50"]),
+        (["verdicts", "2", "50", "404"], {"2": "not_licensed", "50": "available", "404": "not_in_catalogue"}),
+        (["unlicense", "2", "--back"], ["2"]),
+        (["holdings", "--count", "5", "--added", "0"], []),
     ]:
         if arguments[0] == "delete" and "--count" in arguments:
             assert reader.sandbox.truth()["metadata"]["1"]["caption"] == "Mine"

@@ -10,7 +10,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import requests
 import yaml
 from getty_sandbox import SandboxError
 from getty_sandbox.catalogue import Catalogue
@@ -18,33 +17,10 @@ from getty_sandbox.lookup import Lookups
 from getty_sandbox.metadata import FIELDS
 
 from tests.sandbox.conftest import MakeChange, OpenSandbox, Reader
+from tests.sandbox.lookups import found, look_up
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[1] / "api/getty-images-lookup-openapi.yml").read_text())
-ALL_FIELDS = {kind: ",".join(sorted(names)) for kind, names in FIELDS.items()}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def look_up(reader: Reader, *asset_ids: str, kind: str = "images", **query: Any) -> requests.Response:
-    query = {"ids": ",".join(asset_ids), "fields": ALL_FIELDS[kind]} | query
-    return reader.send("GET", f"/v3/{kind}", params={name: value for name, value in query.items() if value})
-
-
-def found(reader: Reader, *asset_ids: str, kind: str = "images", **query: Any) -> dict[str, Any]:
-    """The found objects by id."""
-    answer = look_up(reader, *asset_ids, kind=kind, **query)
-    assert answer.status_code == 200, answer.text
-    return {each["id"]: each for each in answer.json()[kind]}
-
-
-@pytest.fixture
-def reader(opened: OpenSandbox, change: MakeChange) -> Reader:
-    """A reader of three images, two of them with ids that are no numbers, and one film."""
-    reader = opened()
-    reader.sandbox.append(3001, [change(each) for each in ("1", "200559768-001", "sb10064292t-001")])
-    reader.sandbox.append(3003, [change("9", asset_type="Film")])
-    reader.read(3001)
-    reader.read(3003)
-    return reader
 
 
 @pytest.mark.parametrize("separator", [",", "%2C"])

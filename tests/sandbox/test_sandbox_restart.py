@@ -73,6 +73,25 @@ def test_what_vanished_or_was_chosen_survives(start_again: OpenSandbox, change: 
     assert {each for each, found in shrunk.items() if found} < licensed
 
 
+def test_what_differs_from_the_feed_survives(start_again: OpenSandbox, change: MakeChange) -> None:
+    options = {"changes_per_channel": 0}
+    reader = start_again(**options)
+    reader.sandbox.append(3001, [change(str(n)) for n in range(40)])
+    reader.read()
+    reader.sandbox.add(["50", "51"])
+    reader.sandbox.retype(["1"])
+    reader.sandbox.unlicense(["2", "51"], share=0.3)
+    truth = reader.sandbox.truth()
+    reader = start_again(**options)
+    assert reader.sandbox.truth() == truth
+    assert 5 < sum(verdict == "not_licensed" for verdict in truth["verdicts"].values()) < 25
+    reader.sandbox.unlicense(["2", "51"], share=0, back=True)
+    reader.sandbox.retype(["1"], back=True)
+    truth = start_again(**options).sandbox.truth()
+    assert set(truth["verdicts"].values()) == {"available"}
+    assert "credit_line" in truth["metadata"]["1"]
+
+
 def test_a_trickle_continues_after_a_restart(start_again: OpenSandbox) -> None:
     now = [datetime.now(UTC)]
     options = {"changes_per_channel": 0, "trickle_per_minute": 60, "clock": lambda: now[0]}

@@ -60,7 +60,7 @@ _FIGURATIVE_PROSE = re.compile(
 )
 _ALIASES = {"NotTold"}  # what a name was before, for whoever has it
 # What the standard library calls so: a method that overrides its own, an operating system's process. And a verb.
-_STANDARD_NAMES = {"process", "process_request", "record_in_ledger"}
+_STANDARD_NAMES = {"event", "process", "process_request", "record_in_ledger"}  # the parameter of an operator is one
 # No file names them: an index or a machine that only its author has.
 _PRIVATE = re.compile(
     r"py[p]i\.org|python[h]osted|--(extra-)?index-url|(?<![\w.])/(root|home/(?!me/)\w+|work|Users/\w+)/|/tmp/venv",

@@ -265,3 +265,12 @@ def test_a_wrong_setting_of_holdings_is_named(value: str, says: str) -> None:
         Settings.from_environment({"ASSET_CHANGES_ARCHIVE_URI": "file:///a", "ASSET_CHANGES_HOLDINGS": value})
     assert says in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_an_import_counts_what_is_held_and_must_be_removed(bring: Import, warehouse: Engine) -> None:
+    bring(listed(1, 2))
+    bring(listed(1, 2, 3), source="web")
+    assert rows(warehouse, "SELECT source, held_count, deleted_count FROM holding_counts ORDER BY 1") == [
+        ("dam", 2, 0),
+        ("web", 3, 0),
+    ]

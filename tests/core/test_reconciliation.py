@@ -95,7 +95,7 @@ def canary(feed: Callable[..., None]) -> None:
 
 
 @pytest.mark.usefixtures("canary")
-def test_three_questions_tell_the_reasons_apart(warehouse: Engine) -> None:
+def test_three_questions_find_the_reason(warehouse: Engine) -> None:
     ids = many(200)
     hold(warehouse, *ids, "film", "licensed elsewhere", "vanished")
     getty = getty_of("live", *ids, "film", "licensed elsewhere", videos=frozenset({"film"}))

@@ -51,7 +51,7 @@ def test_what_waits_for_a_reconciliation_is_not_waited_for(warehouse: Engine, wa
             )
         )
     reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
-    assert reader.lookups().waiting == 2
+    assert reader.lookups().waiting == 1
     reader.close()
 
 

@@ -36,6 +36,7 @@ class Watchdog:
     sent: list[Alert] = field(default_factory=list)
     confirms: bool = True
     lookups_per_day: int | None = 10_000
+    keeps_metadata: bool = True
 
     def watch(
         self, *, later: timedelta = timedelta(), notify: Callable[[Alert], None] | str | None = "keep"
@@ -52,6 +53,7 @@ class Watchdog:
             notify=self.sent.append if notify == "keep" else notify,  # type: ignore[arg-type]
             confirms=self.confirms,
             lookups_per_day=self.lookups_per_day,
+            keeps_metadata=self.keeps_metadata,
             page=PAGE,
         )
 

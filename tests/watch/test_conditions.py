@@ -392,9 +392,8 @@ def test_an_alert_of_the_lookups_is_that_of_no_channel(feed: Feed, watchdog: Wat
 @pytest.mark.parametrize("name", ["unread", "dormant", "gap"])
 def test_after_a_gap_the_alert_names_the_remedy(name: str) -> None:
     [condition] = [each for each in CONDITIONS if each.name == name]
-    assert "trigger asset_changes_lookup with the end of the gap as `not_asked_since`" in condition.next_step.replace(
-        "Trigger", "trigger"
-    )
+    remedy = "trigger asset_changes_lookup with the end of the gap as `not_asked_since`"
+    assert remedy in condition.next_step[0].lower() + condition.next_step[1:]
 
 
 def test_an_approval_waits_whether_metadata_is_kept_or_not(feed: Feed, watchdog: Watchdog) -> None:
@@ -408,7 +407,30 @@ def test_an_approval_waits_whether_metadata_is_kept_or_not(feed: Feed, watchdog:
     assert (alert.subject, alert.channel_id, alert.link) == ("An approval waits, Look up assets", None, PAGE)
 
 
-def test_with_metadata_off_nothing_is_said_of_lookups(feed: Feed, watchdog: Watchdog) -> None:
+@pytest.mark.parametrize(
+    ("reason", "alerts"),
+    [("recheck", ["lookups_refused"]), ("asked", ["lookups_refused"]), ("change", [])],
+)
+def test_without_metadata_a_refused_reconciliation_is_an_alert(
+    reason: str, alerts: list[str], feed: Feed, watchdog: Watchdog
+) -> None:
+    """Changes that wait are left from when metadata was kept: nobody asks about them."""
+    watchdog.keeps_metadata = False
+    watchdog.settings = WatchSettings(unchecked_minutes=60, replay_hours=9_999, silent_hours=9_999)
+    _be_refused(feed)
+    feed.sql("UPDATE lookup_queue SET reason = :reason", reason=reason)
+    watchdog.watch(later=27 * HOURS)
+    assert [alert.condition for alert in watchdog.sent if alert.channel_id is None] == alerts
+
+
+def test_a_reconciliation_that_takes_days_is_not_late_metadata(feed: Feed, watchdog: Watchdog) -> None:
+    _wait_for_lookup(feed)
+    feed.sql("UPDATE lookup_queue SET reason = 'recheck'")
+    watchdog.watch(later=27 * HOURS)
+    assert "metadata_backlog" not in [alert.condition for alert in watchdog.sent]
+
+
+def test_with_lookups_off_nothing_is_said_of_them(feed: Feed, watchdog: Watchdog) -> None:
     watchdog.lookups_per_day = None
     watchdog.settings = WatchSettings(unchecked_minutes=9_999, replay_hours=9_999, silent_hours=9_999)
     _be_refused(feed)

@@ -71,6 +71,7 @@ class ConnectionLoop:
         self._error: AssetChangesError | None = None
         self._lease: Lease
         self._writer: AnswerWriter
+        self._round_id: int | None = None
 
     def run(self) -> str | None:
         """Work through the queue; return who has the lease instead, None where it was ours."""
@@ -118,6 +119,7 @@ class ConnectionLoop:
             reconciles=self._context.reconciles,
         )
         if current is not None:
+            self._round_id = current.reconciliation_id
             self._check_canaries(source)
 
     def _end_round(self, source: LookupSource) -> None:
@@ -127,9 +129,9 @@ class ConnectionLoop:
         """
         with transaction(self._context.warehouse) as connection:
             is_whole = not lookup_queue.has_unnamed_due(connection)
-        if self._writer.round is None or not is_whole:
+        engine, round_id = self._context.warehouse, self._round_id
+        if round_id is None or not is_whole:
             return
-        engine, round_id = self._context.warehouse, self._writer.round.reconciliation_id
         try:
             self._check_canaries(source)
         except CanariesNotFound:
@@ -293,13 +295,25 @@ class ConnectionLoop:
         in_transaction(self._context.warehouse, work)
 
     def _report(self) -> None:
-        """Write the story of the loop in one line."""
+        """Write the story of the loop in one line, and of the reconciliation in another."""
         with transaction(self._context.warehouse) as connection:
             self.waiting = lookup_queue.count_waiting(connection, self._asked_with.channel_ids)
             calls_today = lookup_connections.calls_today(connection, self.conn_id)
+            current = reconciliations.find_round(connection, self._round_id) if self._round_id else None
         seconds = max(self._context.monotonic() - self._started, 0.001)
+        if current is not None:
+            log.info(
+                "Reconciliation %d with connection %s: asked=%d available=%d not_licensed=%d not_in_catalogue=%d: %s",
+                current.reconciliation_id,
+                self.conn_id,
+                current.asked_count,
+                current.available_count,
+                current.not_licensed_count,
+                current.not_in_catalogue_count,
+                "everything was asked" if current.asked_at else "the next run continues",
+            )
         log.info(
-            "Looked up assets: connection=%s %s waiting=%d calls=%d calls_today=%d/%d rate=%.2f/s",
+            "Looked up assets: connection=%s %s waiting=%d calls=%d calls_today=%d/%d rate=%.2f/s minutes_left=%.0f",
             self.conn_id,
             self.counts,
             self.waiting,
@@ -307,4 +321,5 @@ class ConnectionLoop:
             calls_today,
             self._context.calls_per_day,
             self.calls / seconds,
+            self.waiting / MAX_IDS / self._limit.calls_per_second / 60,
         )

@@ -15,13 +15,14 @@ NO_CHANNEL = 0
 
 @dataclass(frozen=True, kw_only=True)
 class CheckContext:
-    """What a condition is checked with; `lookups_per_day` is None where no asset is looked up."""
+    """What a condition is checked with; `lookups_per_day` is None where Getty is never asked about assets."""
 
     connection: Connection
     settings: WatchSettings
     now: datetime
     confirms: bool = True
     lookups_per_day: int | None = None
+    keeps_metadata: bool = True
 
 
 Row = Mapping[str, Any]
@@ -34,8 +35,9 @@ class Condition:
 
     `says` is what the channel does or has, with the names of the row and `span` (from `since` to now); `over` what is
     said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
-    condition is meaningless where nothing is confirmed, `needs_metadata` where no metadata is kept: such a query may
-    name `:lookups_per_day`. Where `has_channel` is false, the query returns `NO_CHANNEL` as its channel.
+    condition is meaningless where nothing is confirmed, `needs_lookups` where Getty is never asked about assets: such a
+    query may name `:lookups_per_day` and `:keeps_metadata`. Where `has_channel` is false, the query returns
+    `NO_CHANNEL` as its channel.
     """
 
     name: str
@@ -45,15 +47,16 @@ class Condition:
     query: str
     over: str = "is over"
     needs_confirming: bool = False
-    needs_metadata: bool = False
+    needs_lookups: bool = False
     has_channel: bool = True
 
     def check(self, context: CheckContext) -> Sequence[Row]:
         """Return a row for each channel for which it is true."""
-        has_metadata = context.lookups_per_day is not None
-        if (self.needs_confirming and not context.confirms) or (self.needs_metadata and not has_metadata):
+        has_lookups = context.lookups_per_day is not None
+        if (self.needs_confirming and not context.confirms) or (self.needs_lookups and not has_lookups):
             return []
         statement = text(self.query)
-        known = {"now": context.now, "lookups_per_day": context.lookups_per_day, **context.settings.parameters()}
+        known = {name: getattr(context, name) for name in ("now", "lookups_per_day", "keeps_metadata")}
+        known |= context.settings.parameters()
         values = {name: known[name] for name in statement.compile().params}
         return [dict(row) for row in context.connection.execute(statement, values).mappings()]

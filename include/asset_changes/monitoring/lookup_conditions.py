@@ -5,8 +5,10 @@ None is true before a person has switched it on: then nothing waits.
 
 from asset_changes.monitoring.condition import NO_CHANNEL, Condition
 
-# Whoever is refused or has no calls left, while nothing waits, misses nothing. Rows that are to wait do not count.
-_WAITS = "EXISTS (SELECT FROM lookup_queue WHERE not_before <= CAST(:now AS timestamptz))"
+# Whoever is refused or has no calls left, while nothing waits, misses nothing. Rows that are to wait do not count, nor
+# do changes that are left from when metadata was kept.
+_WAITS = """EXISTS (SELECT FROM lookup_queue WHERE not_before <= CAST(:now AS timestamptz)
+            AND (reason <> 'change' OR CAST(:keeps_metadata AS boolean)))"""
 
 # It stays for a day below the limit: a first seeding that takes a week is one message, not seven.
 _CAPPED = f"""
@@ -27,7 +29,7 @@ LOOKUP_CONDITIONS = (
         says="has used all calls of a day with {connections}, while assets wait",
         next_step="Wait, if this is the first time that all assets are looked up: it continues at midnight UTC. Else "
         "ask Getty for more calls and raise ASSET_CHANGES_LOOKUPS_PER_DAY.",
-        needs_metadata=True,
+        needs_lookups=True,
         has_channel=False,
         query=_CAPPED,
     ),
@@ -37,7 +39,7 @@ LOOKUP_CONDITIONS = (
         says="has had no answer for {span}: {errors}",
         next_step="Read the last line of the red task's log in asset_changes_lookup: it says what to fix. The queue "
         "stays as it is.",
-        needs_metadata=True,
+        needs_lookups=True,
         has_channel=False,
         query=f"""
             SELECT {NO_CHANNEL} AS channel_id, min(coalesce(last_answer_at, error_at)) AS since,
@@ -52,10 +54,11 @@ LOOKUP_CONDITIONS = (
         says="has kept an asset waiting for {span}",
         next_step="Open asset_changes_lookup: is it paused, or is its last run red? If it is green, it has more to ask "
         "than its calls allow: ask Getty for more calls, or set ASSET_CHANGES_METADATA=off.",
-        needs_metadata=True,
+        needs_lookups=True,
         has_channel=False,
         query=f"""
-            SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue WHERE tries = 0
+            SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue
+            WHERE tries = 0 AND reason <> 'recheck' AND CAST(:keeps_metadata AS boolean)
             HAVING min(enqueued_at) < :now - :metadata""",
     ),
     Condition(

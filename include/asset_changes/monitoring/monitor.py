@@ -60,21 +60,27 @@ def watch(
     notify: Callable[[Alert], None] | None,
     confirms: bool = True,
     lookups_per_day: int | None = None,
+    keeps_metadata: bool = True,
     page: str | None = None,
 ) -> MonitorResult:
     """Check everything once; notify of what is new, what has grown and what is over.
 
     What fails is kept for the end, so that the rest is done. Without `notify` alerts are in the log and in the table
     alone, and are sent once there is one. `page` is the address of the status page, for the messages to lead to.
-    `lookups_per_day` is the limit in force, None where metadata is switched off. `compare_archive` keeps what archive
-    and ledger lack of each other as findings.
+    `lookups_per_day` is the limit in force, None where Getty is never asked about assets. `compare_archive` keeps what
+    archive and ledger lack of each other as findings.
     """
     with transaction(warehouse) as connection:
         check_version(connection)
     failures = _compare_archive(warehouse, compare_archive)
     with transaction(warehouse) as connection:
         context = CheckContext(
-            connection=connection, settings=settings, now=now, confirms=confirms, lookups_per_day=lookups_per_day
+            connection=connection,
+            settings=settings,
+            now=now,
+            confirms=confirms,
+            lookups_per_day=lookups_per_day,
+            keeps_metadata=keeps_metadata,
         )
         findings = _findings(context)
         channels = {each.channel.channel_id: each for each in read_channel_health(connection)}

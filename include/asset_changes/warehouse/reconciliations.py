@@ -35,9 +35,8 @@ class RoundCounts:
 
 
 _COUNTS = tuple(each.name for each in fields(RoundCounts))
-_COLUMNS = (
-    f"reconciliation_id, conn_id, not_asked_since, outcome, checks_hash, expires_at, run_id, {', '.join(_COUNTS)}"
-)
+_DESCRIPTION = "reconciliation_id, conn_id, not_asked_since, asked_at, outcome, checks_hash, expires_at, run_id"
+_COLUMNS = ", ".join((_DESCRIPTION, *_COUNTS))
 _OPEN = text("""
     INSERT INTO reconciliations AS open (conn_id, channel_ids, not_asked_since, started_at)
     VALUES (:conn_id, :channel_ids, :not_asked_since, clock_timestamp())
@@ -48,6 +47,7 @@ _VOID_OTHERS = text("""
     WHERE asked_at IS NULL AND outcome IS NULL AND NOT conn_id = ANY (:conn_ids)""")
 _CURRENT = text(f"""
     SELECT {_COLUMNS} FROM reconciliations WHERE conn_id = :conn_id AND asked_at IS NULL AND outcome IS NULL""")
+_FIND = text(f"SELECT {_COLUMNS} FROM reconciliations WHERE reconciliation_id = :reconciliation_id")
 _ADD = text(f"""
     UPDATE reconciliations SET {", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)}
     WHERE reconciliation_id = :reconciliation_id""")
@@ -89,6 +89,7 @@ class Round(RoundCounts):
     reconciliation_id: int
     conn_id: str
     not_asked_since: datetime | None
+    asked_at: datetime | None
     outcome: str | None
     checks_hash: str | None
     expires_at: datetime | None
@@ -112,6 +113,11 @@ def current_round(connection: Connection, conn_id: str) -> Round | None:
     """Return the open round of a connection."""
     row = connection.execute(_CURRENT, {"conn_id": conn_id}).one_or_none()
     return Round(**row._mapping) if row else None
+
+
+def find_round(connection: Connection, reconciliation_id: int) -> Round:
+    """Return a round."""
+    return Round(**connection.execute(_FIND, {"reconciliation_id": reconciliation_id}).one()._mapping)
 
 
 def add_counts(connection: Connection, reconciliation_id: int, counts: RoundCounts) -> None:

@@ -163,7 +163,7 @@ def _whole_installation(
     problems += [problem_of_alert(alert, start=LOOKUP_RUNS) for alert in lookups.alerts]
     return {
         "capabilities": what_is_on(facts),
-        "lookups": lookups if settings.metadata and lookups.has_begun else None,
+        "lookups": lookups if (settings.metadata or settings.reconcile_days) and lookups.has_begun else None,
         "lookup_problems": [replace(problem, is_breaking=False) for problem in problems],
     }
 

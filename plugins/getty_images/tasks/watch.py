@@ -75,7 +75,8 @@ def _watch_once(notify: Callable[[Alert], None] | None, page: str | None) -> Mon
             now=now,
             notify=notify,
             confirms=settings.confirm,
-            lookups_per_day=settings.lookups_per_day if settings.metadata else None,
+            lookups_per_day=settings.lookups_per_day if settings.metadata or settings.reconcile_days else None,
+            keeps_metadata=settings.metadata,
             page=page,
         )
 

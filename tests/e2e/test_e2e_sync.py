@@ -176,7 +176,7 @@ def reconcile(stack: RunningStack) -> None:
     counted += f" AND not_asked_since >= '{now}'"
 
     def is_counted() -> bool:
-        return stack.rows(counted) == [["1"]]
+        return stack.rows(counted) != [["0"]]
 
     conf = json.dumps({"not_asked_since": now})
     for _ in range(4):  # a run that a fault has ended is continued by the next one

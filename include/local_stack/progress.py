@@ -107,6 +107,7 @@ ORDER BY condition, channel_id
 """
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
 HELD = "SELECT count(*) FROM {schema}.held_assets WHERE source = :source AND held_until IS NULL"
+# What is not found waits for the next reconciliation, which may be tomorrow: no run before then gets further with it.
 LOOKUPS = """
 SELECT (SELECT count(*) FROM {schema}.assets) AS live,
        (SELECT count(*) FROM {schema}.assets_with_metadata WHERE as_of IS NOT NULL) AS with_metadata,

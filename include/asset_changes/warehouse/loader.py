@@ -190,13 +190,13 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     """
     if not sets:
         return Reloaded(rows=0, change_set_ids=frozenset(), differing=frozenset())
-    ids = [each.ref.change_set_id for each in sets]
+    channel_id, ids = sets[0].ref.channel_id, [each.ref.change_set_id for each in sets]
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [each.prepared.rows for each in sets])
     compared = connection.execute(
         _COMPARE,
         {
-            "channel_id": sets[0].ref.channel_id,
+            "channel_id": channel_id,
             "fetched_at": [each.ref.fetched_at for each in sets],
             "change_set_ids": ids,
         },
@@ -207,7 +207,7 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
         sets = [each for each in sets if each.ref.change_set_id not in differing]
     lacking = {row.change_set_id for row in compared if row.lacking} - differing
     added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [*lacking]}).one() if lacking else None
-    written = states.upsert_from_staged(connection)
+    written = states.upsert_from_staged(connection, channel_id)
     wait()
     rebuilt = {each.ref.change_set_id for each in sets if each.is_rebuild}
     positions = zip(added.change_set_ids or [], added.positions or [], strict=True) if added else []

@@ -51,8 +51,9 @@ _ADD_TO_LOG = text(f"""
            array_agg(position) FILTER (WHERE asset_lifecycle = 'Delete') AS positions
     FROM added""")
 
-# Slots: {source}, the changes; {is_new}, whether a Delete is applied now for the first time. A Delete that is older
-# than the asset's newest upsert has not ended its live state, though another one of its set may have.
+# Slots: {source}, the changes; {is_new}, whether a Delete is applied now for the first time; {also}, what else is done.
+# A Delete that is older than the asset's newest upsert has not ended its live state, though another one of its set may
+# have.
 _ADD_DELETIONS = """
     WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS applied_at),
     delivered AS (
@@ -62,7 +63,7 @@ _ADD_DELETIONS = """
         SELECT * FROM unnest(CAST(:ended_ids AS text[]), CAST(:ended_upserted_at AS timestamptz[]))
         AS each (asset_id, upserted_at)),
     deletes AS (
-        SELECT *, {is_new} AS is_new FROM ({source}) AS coming WHERE asset_lifecycle = 'Delete')
+        SELECT *, {is_new} AS is_new FROM ({source}) AS coming WHERE asset_lifecycle = 'Delete'){also}
     INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, is_time_inferred,
                            received_at, applied_at, was_held, was_in_holdings, is_rebuilt)
     SELECT channel_id, change_set_id, position, asset_id, changed_at, is_time_inferred,
@@ -80,12 +81,18 @@ _ADD_DELETIONS = """
     ON CONFLICT DO NOTHING"""
 _IS_ADDED = """(change_set_id, position) IN (
             SELECT * FROM unnest(CAST(:new_ids AS text[]), CAST(:new_positions AS integer[])))"""
-_ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)"))
-_ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED))
-
-# A statement of its own after the upsert: within it, a snapshot would miss what a lookup wrote meanwhile. A new set
-# names what it ended, which is found by the key; whatever loads again looks at all of its Deletes.
-_REMOVE_METADATA_OF_ENDED = text(REMOVE_NOT_LIVE.format(assets="= ANY (CAST(:ended_ids AS text[]))"))
+# Metadata is removed by a later statement than the upsert, whose snapshot would miss what a lookup wrote meanwhile. A
+# new set does it together with the evidence, and names what it ended, which is found by the key; whatever loads again
+# looks at all of its Deletes.
+_REMOVE_METADATA_OF_ENDED = REMOVE_NOT_LIVE.format(assets="= ANY (CAST(:ended_ids AS text[]))")
+_ADD_DELETIONS_FROM_LOG = text(
+    _ADD_DELETIONS.format(
+        source=LOG_OF_SET,
+        is_new="CAST(:is_new AS boolean)",
+        also=f",\n    forgotten AS ({_REMOVE_METADATA_OF_ENDED})",
+    )
+)
+_ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED, also=""))
 _REMOVE_METADATA_OF_STAGED = text(
     REMOVE_NOT_LIVE.format(assets=f"IN (SELECT asset_id FROM ({STAGED}) AS changes WHERE asset_lifecycle = 'Delete')")
 )
@@ -179,7 +186,6 @@ def load_first(
     wait()
     values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended, "is_new": not is_rebuild}
     connection.execute(_ADD_DELETIONS_FROM_LOG, values)
-    connection.execute(_REMOVE_METADATA_OF_ENDED, {"ended_ids": written.ended["ended_ids"]})
     _reject(connection, ref, prepared)
 
 

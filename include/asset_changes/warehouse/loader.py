@@ -2,7 +2,7 @@
 
 The order within a transaction: log, states, then wait for the archive, then in later statements what
 is evidence, with one clock value that is read at that time: no lock and no slow archive makes a Delete
-look as if it had been applied earlier. Last, what is known of assets that are not live any more is removed.
+look as if it had been applied earlier. With it, or last, what is known of assets that are not live any more is removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,8 +52,7 @@ _ADD_TO_LOG = text(f"""
     FROM added""")
 
 # Slots: {source}, the changes; {is_new}, whether a Delete is applied now for the first time; {also}, what else is done.
-# A Delete that is older than the asset's newest upsert has not ended its live state, though another one of its set may
-# have.
+# A Delete older than the asset's newest upsert has not ended its live state, though another one of its set may have.
 _ADD_DELETIONS = """
     WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS applied_at),
     delivered AS (
@@ -84,13 +83,9 @@ _IS_ADDED = """(change_set_id, position) IN (
 # Metadata is removed by a later statement than the upsert, whose snapshot would miss what a lookup wrote meanwhile. A
 # new set does it together with the evidence, and names what it ended, which is found by the key; whatever loads again
 # looks at all of its Deletes.
-_REMOVE_METADATA_OF_ENDED = REMOVE_NOT_LIVE.format(assets="= ANY (CAST(:ended_ids AS text[]))")
+_FORGET_ENDED = f", forgotten AS ({REMOVE_NOT_LIVE.format(assets='= ANY (CAST(:ended_ids AS text[]))')})"
 _ADD_DELETIONS_FROM_LOG = text(
-    _ADD_DELETIONS.format(
-        source=LOG_OF_SET,
-        is_new="CAST(:is_new AS boolean)",
-        also=f",\n    forgotten AS ({_REMOVE_METADATA_OF_ENDED})",
-    )
+    _ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)", also=_FORGET_ENDED)
 )
 _ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED, also=""))
 _REMOVE_METADATA_OF_STAGED = text(

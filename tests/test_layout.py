@@ -31,6 +31,7 @@ PLAIN_FOLDERS = (
     "tests/provider",
     "tests/sandbox",
     "tests/status",
+    "tests/stores",
     "tests/watch",
 )
 # The packages of the core: each imports only what is in its own row or further down, the first row not each other.

@@ -49,9 +49,7 @@ def file_stores(value: str, *, archive_uri: str) -> tuple[FileStoreSetting, ...]
     found = tuple(_file_store(entry, where=f"entry {n} of {_VARIABLE}") for n, entry in enumerate(entries, start=1))
     names = [each.name for each in found]
     if repeated := {each for each in names if names.count(each) > 1}:
-        raise ConfigurationError(
-            f"{_VARIABLE} names {', '.join(sorted(repeated))} twice: give each store its own name."
-        )
+        raise ConfigurationError(f"{_VARIABLE} names {', '.join(sorted(repeated))} twice: give each a name of its own.")
     refuse_overlaps({each.name: each.uri for each in found}, archive_uri=archive_uri)
     return found
 

@@ -37,6 +37,11 @@ class KeyTemplate:
         found = self._pattern.fullmatch(key)
         return found["id"] if found and refusal_of(found["id"]) is None else None
 
+    def id_in(self, name: str) -> str | None:
+        """Return the id in the name of something in `folder`, or None where it does not begin as the template does."""
+        found = re.match(f"{re.escape(self.before.rpartition('/')[2])}({_ID_CHARACTERS}+)", name)
+        return found[1] if found else None
+
     def parts_of(self, asset_id: str) -> list[str]:
         """Return the names of folders and file below `folder`, with the stars as they are."""
         return f"{self.before}{asset_id}{self.after}".removeprefix(f"{self.folder}/").split("/")

@@ -159,7 +159,7 @@ def test_an_object_stored_again_without_versions_stays(s3: Any, body: str) -> No
 
 
 def test_a_locked_version_is_an_error_of_its_own(locked: Any) -> None:
-    held = put(locked, "images/123.jpg")[0]
+    first = put(locked, "images/123.jpg")[0]
     until = datetime.now(UTC) + timedelta(days=1)
     locked.put_object_retention(
         Bucket=BUCKET, Key="getty/images/123.jpg", Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until}
@@ -177,7 +177,7 @@ def test_a_locked_version_is_an_error_of_its_own(locked: Any) -> None:
     errors = {each.file.is_delete_marker: each.error for each in done if each.result == "error"}
     assert "AccessDenied" in str(errors[False])
     assert errors[True] == "It hides a version that could not be deleted."
-    assert ("images/123.jpg", held) in everything(locked)
+    assert ("images/123.jpg", first) in everything(locked)
     with pytest.raises(locked.exceptions.NoSuchKey):  # it is still hidden
         locked.get_object(Bucket=BUCKET, Key="getty/images/123.jpg")
 

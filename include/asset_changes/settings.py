@@ -65,6 +65,13 @@ class Settings:
     """Most lookup calls per connection and day (UTC)."""
     lookup_minutes: float = 50
     """How long one run looks assets up before it leaves the rest to the next one."""
+    lookup_scope: str = "all"
+    """`held`: of live assets only those that the holdings name are looked up; `all`: every one."""
+    reconcile_days: float = 30
+    """Within how many days everything that is held or live is asked about again, a slice every day; 0: never."""
+    approvers: tuple[str, ...] = ()
+    """Ids of the Airflow users who may approve what exceeds a limit, comma-separated; empty: whoever may edit the DAG.
+    """
 
     holdings: tuple[HoldingsSource, ...] = ()
     """Lists of what you hold: JSON `[{"source", "uri", "column"?, "conn_id"?}]`, see [holdings.md](holdings.md)."""
@@ -86,6 +93,11 @@ class Settings:
             lookups_per_second=_number(environment, "LOOKUPS_PER_SECOND", default=cls.lookups_per_second, most=1000),
             lookups_per_day=int(_number(environment, "LOOKUPS_PER_DAY", default=cls.lookups_per_day, is_whole=True)),
             lookup_minutes=_minutes(environment, "LOOKUP_MINUTES", default=cls.lookup_minutes),
+            lookup_scope=_choice(environment, "LOOKUP_SCOPE", ("all", "held"), default=cls.lookup_scope),
+            reconcile_days=_number(
+                environment, "RECONCILE_DAYS", default=cls.reconcile_days, most=365, may_be_zero=True
+            ),
+            approvers=_names(environment.get(f"{PREFIX}APPROVERS", "")),
             holdings=holdings_sources(environment.get(f"{PREFIX}HOLDINGS", "")),
         )
 
@@ -183,23 +195,36 @@ def _number(
     most: float = 10_000_000,
     unit: str = "number",
     is_whole: bool = False,
+    may_be_zero: bool = False,
 ) -> float:
     text = environment.get(PREFIX + name, "").strip()
     try:
         number = float(text) if text else default
     except ValueError:
         number = -1.0
-    if not 0 < number <= most or (is_whole and number != int(number)):
+    is_in_range = 0 < number <= most or (may_be_zero and number == 0)
+    if not is_in_range or (is_whole and number != int(number)):
         kind = f"whole {unit}" if is_whole else unit
-        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: give a {kind} above 0 and at most {most:.10g}.")
+        least = "of at least 0" if may_be_zero else "above 0"
+        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: give a {kind} {least} and at most {most:.10g}.")
     return number
 
 
 def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    return _choice(environment, name, ("on", "off"), default="on" if default else "off") == "on"
+
+
+def _choice(environment: Mapping[str, str], name: str, words: tuple[str, ...], *, default: str) -> str:
     text = environment.get(PREFIX + name, "").strip().lower()
-    if text not in ("", "on", "off"):
-        raise ConfigurationError(f"{PREFIX}{name} is {_short(text)}: write `on` or `off`.")
-    return default if not text else text == "on"
+    if text and text not in words:
+        raise ConfigurationError(
+            f"{PREFIX}{name} is {_short(text)}: write {' or '.join(f'`{word}`' for word in words)}."
+        )
+    return text or default
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,56 @@
+"""A task that asks a person where a limit is exceeded, and that ends at once where none is.
+
+What is approved is kept in the warehouse by whoever subclasses it. Airflow's own record of the answer belongs to the
+run: a second answer to it is refused (409), and a task behind it that is cleared alone would read the old one.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from asset_changes.settings import Settings
+
+APPROVAL_HOURS = 72
+"""How long a question waits for its answer; unanswered it counts as not approved."""
+
+
+class ApprovalTask(ApprovalOperator):
+    """Asks `question` if it has one, and passes the answer to `answered`; ASSET_CHANGES_APPROVERS may answer."""
+
+    def __init__(self, **options: Any) -> None:
+        # Without these None and 0 our default arguments would end the wait after 15 minutes, or ask a second time.
+        super().__init__(response_timeout=timedelta(hours=APPROVAL_HOURS), execution_timeout=None, retries=0, **options)
+
+    def question(self, context: Mapping[str, Any]) -> str | None:
+        """Return what a person must decide, as Markdown, or None where nothing waits for a person."""
+        raise NotImplementedError
+
+    def answered(self, context: Mapping[str, Any], *, is_approved: bool, name: str) -> Any:
+        """Act on the answer of the user of this name; return the task's result."""
+        raise NotImplementedError
+
+    def expired(self, context: Mapping[str, Any]) -> None:
+        """Act on the end of the time in which nobody answered; the task fails afterwards."""
+        raise NotImplementedError
+
+    def result(self, context: Mapping[str, Any]) -> Any:
+        """Return the task's result where nothing had to be decided."""
+        return None
+
+    def execute(self, context: Any) -> Any:
+        """Ask, or end at once."""
+        self.body = self.question(context)
+        if self.body is None:
+            return self.result(context)
+        approvers = Settings.from_environment().approvers
+        self.assigned_users = [{"id": each, "name": each} for each in approvers] or None
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Act on the answer; whatever hangs on a rejected question is skipped."""
+        if event.get("error_type") == "timeout":
+            self.expired(context)
+        answer = super().execute_complete(context, event)
+        name = (answer["responded_by_user"] or {}).get("name") or "unknown"
+        return self.answered(context, is_approved=answer["chosen_options"] == [self.APPROVE], name=name)

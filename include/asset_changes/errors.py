@@ -167,6 +167,31 @@ class StoreRefused(TerminalError):
     )
 
 
+class PurgeRefused(TerminalError):
+    """No file is deleted: the settings were not tried by a dry run, or the plan may not be carried out.
+
+    A plan may be carried out if no limit is exceeded or a person approved it, within 72 hours, and under the settings
+    under which it was made.
+    """
+
+    next_step = (
+        "Without a dry run: trigger asset_changes_purge with `dry_run`, read its plan, then trigger it again. In any "
+        "other case trigger it again: it makes a new plan."
+    )
+
+
+class PurgeIncomplete(TerminalError):
+    """Some files that must go are still there; each has a receipt with its error, or its store did not answer.
+
+    Everything else of the plan was deleted.
+    """
+
+    next_step = (
+        "Look at the errors: missing rights, an object lock, a store that is down. The next run tries again. What must "
+        "stay gets a hold or a waiver, by asset_changes_hold."
+    )
+
+
 class ArchiveDamaged(TerminalError):
     """An object in the archive is not what was written: cut, emptied or overwritten.
 

@@ -61,7 +61,7 @@ _EXPIRE = text("""
     WHERE outcome IN ('ready', 'waiting', 'approved') AND expires_at <= clock_timestamp()""")
 _MARK_PURGED = text("""
     UPDATE purge_plans SET outcome = 'purged', purged_at = clock_timestamp()
-    WHERE plan_id = :plan_id AND outcome IN ('ready', 'approved')""")
+    WHERE plan_id = :plan_id AND outcome IN ('ready', 'approved') AND expires_at > clock_timestamp()""")
 _CHUNKS = text("SELECT chunk, min(store) AS store FROM purge_plan_files WHERE plan_id = :plan_id GROUP BY 1 ORDER BY 1")
 _FILES = text(
     f"SELECT {', '.join(_COLUMNS)} FROM purge_plan_files WHERE plan_id = :plan_id AND chunk = :chunk ORDER BY line"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from asset_changes.errors import ConfigurationError, PurgeRefused
@@ -205,7 +206,7 @@ def test_a_waiver_may_be_for_one_source(company: Company) -> None:
     ],
 )
 def test_a_decision_that_cannot_be_meant_is_refused(
-    action: str, more: dict[str, object], says: str, company: Company
+    action: str, more: dict[str, Any], says: str, company: Company
 ) -> None:
     with pytest.raises(ConfigurationError, match=says):
         company.decide(action, "1", **more)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_ID = re.compile(r"(?!(?i:gettyimages-))(?=.*\d)[A-Za-z0-9][A-Za-z0-9_-]{0,254}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +28,14 @@ class StoredFile:
 class DeleteResult:
     """What became of one version that was to be deleted.
 
-    `missing`: it was gone already. `changed`: another file has its place now, which was left. `error`: it is unknown
-    or certain that the version is still there; only a new listing shows which.
+    `missing`: it was gone already. `changed`: another file has its place now, which was left. `error`: it was refused,
+    or no answer came; a new listing shows whether it is still there. Whatever the result, only a listing is a proof.
     """
 
     file: StoredFile
     result: Literal["deleted", "missing", "changed", "error"]
     error: str | None = None
+    """Why it was not deleted; of a `deleted` file, where its bytes may still be (a hard link)."""
     request_id: str | None = None
 
 
@@ -84,6 +85,6 @@ def refusal_of(asset_id: str) -> str | None:
     if _ID.fullmatch(asset_id):
         return None
     return (
-        f"The id {asset_id[:60]!r} has other characters than letters, digits, `-` and `_`, so it names no file safely: "
-        "look for its files yourself."
+        f"The id {asset_id[:60]!r} is not made of letters, digits, `-` and `_`, with a digit among them, or is a file "
+        "name: it names no file safely. Look for its files yourself."
     )

@@ -13,13 +13,14 @@ from typing import Any
 
 from asset_changes.getty_api.credentials import Credentials
 from asset_changes.getty_api.lookup import IMAGE_FIELDS, MAX_IDS, LookupAnswer, LookupClient
-from asset_changes.lookup.answers import chunks_of, write_answer
+from asset_changes.lookup.answers import AnswerWriter, chunks_of
 from asset_changes.lookup.context import LookupContext
 from asset_changes.lookup.look_up import look_up
 from asset_changes.lookup.metadata import read_metadata
 from asset_changes.warehouse import lookup_connections, lookup_queue
 from asset_changes.warehouse.engine import connect, in_transaction, transaction
 from asset_changes.warehouse.lookup_connections import Lease
+from asset_changes.warehouse.lookup_queue import AskedWith
 from getty_sandbox.metadata import Account, encode_metadata
 from sqlalchemy import Engine, text
 
@@ -80,7 +81,9 @@ def _write(engine: Engine, sets: int) -> float:
     account, seconds = Account(1, "images", has_token=True), 0.0
     lease = in_transaction(engine, partial(lookup_connections.take_lease, conn_id="benchmark", holder="benchmark"))
     assert isinstance(lease, Lease)
-    read = partial(lookup_queue.next_assets, channel_ids={CHANNEL_ID}, row_count=sets * MAX_IDS)
+    asked_with = AskedWith(conn_id="benchmark", channel_ids=frozenset({CHANNEL_ID}), conn_ids=("benchmark",))
+    read = partial(lookup_queue.next_assets, asked_with=asked_with, reasons=["change"], row_count=sets * MAX_IDS)
+    writer = AnswerWriter(asked_with=asked_with, round=None, language="en-US")
     for chunk in chunks_of(in_transaction(engine, read), size=MAX_IDS):
         fields, now = frozenset(IMAGE_FIELDS), datetime.now(UTC)
         found = {
@@ -91,7 +94,7 @@ def _write(engine: Engine, sets: int) -> float:
         rows = {id_: read_metadata(each) for id_, each in found.items()}
         started = time.perf_counter()
         with transaction(engine) as connection:
-            write_answer(connection, chunk=chunk, answer=answer, read=rows, received_at=now, language="en-US")
+            writer.write(connection, chunk=chunk, answer=answer, read=rows, received_at=now)
             lookup_connections.mark_answered(connection, lease, at=now, found_count=MAX_IDS, refused_fields=())
         seconds += time.perf_counter() - started
     return seconds

@@ -10,6 +10,7 @@
     │   ├── RequestRefused             any other answer that would be the same again
     │   ├── UnreadableChangeSet        the body's structure is not understood
     │   ├── UnreadableLookup           the structure of an answer about assets is not understood
+    │   ├── CanariesNotFound           Getty finds none of the assets that it must find
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── HoldingsRefused            a list of held assets is not what it should be
@@ -116,6 +117,18 @@ class UnreadableLookup(TerminalError):
     """
 
     next_step = "Teach `lookup_answer.py` the new structure and deploy it; what was asked stays queued until then."
+
+
+class CanariesNotFound(TerminalError):
+    """Getty finds none of the newest live assets of a channel, so its answers about others are not believed.
+
+    No verdict is written. The reconciliation stays open and continues once Getty finds them again.
+    """
+
+    next_step = (
+        "Look one of the named assets up on gettyimages.com. If it is there, ask Getty why the API does not find it "
+        "for this key; the next run tries again."
+    )
 
 
 class SchemaMismatch(TerminalError):

@@ -33,12 +33,13 @@ class EveryAsset(dict[str, Mapping[str, Any]]):
 class KnowingGetty:
     """Finds what it knows, of the type that it is; the rest is not found, or not answered.
 
-    `errors` are raised by the next calls, None for a call that works; `fails_for` by each call about these
-    assets. `meanwhile` runs while an answer is on the way.
+    `unlicensed` it finds without a token alone. `errors` are raised by the next calls, None for a call that works;
+    `fails_for` by each call about these assets. `meanwhile` runs while an answer is on the way.
     """
 
     known: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     videos: frozenset[str] = frozenset()
+    unlicensed: frozenset[str] = frozenset()
     unanswered: frozenset[str] = frozenset()
     refused_fields: frozenset[str] = frozenset()
     errors: list[Exception | None] = field(default_factory=list)
@@ -49,6 +50,7 @@ class KnowingGetty:
     before_call: Callable[[], None] = lambda: None
     on_throttled: Callable[[], None] = lambda: None
     asked: list[tuple[str | None, tuple[str, ...]]] = field(default_factory=list)
+    with_token: list[bool] = field(default_factory=list)
     without: list[frozenset[str]] = field(default_factory=list)
     is_closed: bool = False
 
@@ -59,9 +61,12 @@ class KnowingGetty:
         asset_type: str | None,
         language: str = "en-US",
         without: Collection[str] = (),
+        ids_only: bool = False,
+        with_token: bool = True,
     ) -> LookupAnswer:
         self.before_call()
         self.asked.append((asset_type, tuple(asset_ids)))
+        self.with_token.append(with_token)
         self.without.append(frozenset(without))
         self.meanwhile()
         if self.errors and (error := self.errors.pop(0)):
@@ -72,7 +77,12 @@ class KnowingGetty:
             if asset_id in self.fails_for:
                 raise self.fails_for[asset_id]
         is_video = asset_type in ("Video", "Film")
-        found = {id_: self.known[id_] for id_ in asset_ids if id_ in self.known and (id_ in self.videos) == is_video}
+        hidden = self.unlicensed if with_token else frozenset()
+        found = {
+            id_: self.known[id_]
+            for id_ in asset_ids
+            if id_ in self.known and (id_ in self.videos) == is_video and id_ not in hidden
+        }
         not_found = frozenset(asset_ids) - frozenset(found) - self.unanswered
         found = {id_: each for id_, each in found.items() if id_ not in self.unanswered}
         unanswered = frozenset(asset_ids) - frozenset(found) - not_found
@@ -114,6 +124,7 @@ def lookups(
         "client": client,
         "connections": {"getty": frozenset(channel_ids)},
         "holder": "run 1",
+        "reconciles": False,
         "clock": lambda: LATER + timedelta(minutes=1),
         "sleep": time.sleep,
         "monotonic": time.monotonic,

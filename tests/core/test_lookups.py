@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited, RequestRefused, UnreadableLookup
-from asset_changes.lookup.enqueue import Enqueued, enqueue
+from asset_changes.lookup.enqueue import Enqueued, Scope, enqueue
 from asset_changes.lookup.look_up import LeaseHeld, LookedUp, look_up
 from asset_changes.lookup.metadata import TYPES
 from asset_changes.models import Channel
@@ -29,6 +29,7 @@ from tests.core.doubles import NOON, ScriptedGetty, body_of, change, delivery, e
 from tests.core.lookup_doubles import LATER, EveryAsset, KnowingGetty, Time, captions, lookups
 
 MINUTE = timedelta(minutes=1)
+SCOPE = Scope(connections={"getty": frozenset((3001, 3003))}, reconcile_days=0)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def feed(warehouse: Engine, archive: Archive) -> Callable[..., None]:
 
 def run(warehouse: Engine, getty: KnowingGetty, **more: Any) -> LookedUp:
     """Do what one run of the DAG does."""
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     return look_up(lookups(warehouse, getty, **more), minutes=50)
 
 
@@ -110,10 +111,10 @@ def test_assets_of_two_types_fill_their_calls(warehouse: Engine) -> None:
 
 def test_several_updates_cost_one_lookup(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     feed("2", change("a", "Update", 1))
     feed("3", change("a", "Update", 2))
-    assert enqueue(warehouse) == Enqueued(queued=1, waiting=1, unknown=0)
+    assert enqueue(warehouse, SCOPE) == Enqueued(queued=1, waiting=1, unknown=0)
     assert value(warehouse, "SELECT generation FROM lookup_queue") == 2
     assert run(warehouse, KnowingGetty(captions("a"))).calls == 1
 
@@ -122,16 +123,16 @@ def test_what_the_last_answer_showed_is_not_asked(warehouse: Engine, feed: Feed)
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a"), as_of=NOON + 5 * MINUTE))
     feed("2", change("a", "Update", 4))
-    assert enqueue(warehouse).queued == 0
+    assert enqueue(warehouse, SCOPE).queued == 0
     feed("3", change("a", "Update", 6))
-    assert enqueue(warehouse).queued == 1
+    assert enqueue(warehouse, SCOPE).queued == 1
 
 
 def test_asked_by_hand_comes_first_whatever_is_known(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a")))
     feed("2", change("b", "New", 1), change("c", "New", 2))
-    assert enqueue(warehouse, asset_ids=["a", "nobody", "a"]) == Enqueued(queued=3, waiting=3, unknown=1)
+    assert enqueue(warehouse, SCOPE, asset_ids=["a", "nobody", "a"]) == Enqueued(queued=3, waiting=3, unknown=1)
     getty = KnowingGetty(captions("a", "b", "c"))
     look_up(lookups(warehouse, getty), minutes=1)
     assert getty.asked == [("Image", ("a", "c", "b"))]  # then the newest first
@@ -139,18 +140,18 @@ def test_asked_by_hand_comes_first_whatever_is_known(warehouse: Engine, feed: Fe
 
 def test_a_new_channel_is_swept_at_once(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
-    assert enqueue(warehouse).queued == 1
+    assert enqueue(warehouse, SCOPE).queued == 1
     feed("2", change("b", "New", 0), channel=EDITORIAL_FILM)
-    assert enqueue(warehouse).queued == 1
+    assert enqueue(warehouse, SCOPE).queued == 1
 
 
 def test_the_daily_sweep_finds_what_no_cursor_shows(warehouse: Engine, feed: Feed) -> None:
     feed("1", *(change(f"a{n}", "New", n) for n in range(5)))
-    assert enqueue(warehouse, slice_size=2).queued == 5
+    assert enqueue(warehouse, SCOPE, slice_size=2).queued == 5
     execute(warehouse, "DELETE FROM lookup_queue")
-    assert enqueue(warehouse).queued == 0
+    assert enqueue(warehouse, SCOPE).queued == 0
     sweep_is_due(warehouse)
-    assert enqueue(warehouse, slice_size=2).queued == 5
+    assert enqueue(warehouse, SCOPE, slice_size=2).queued == 5
 
 
 def test_the_daily_sweep_finds_old_metadata(warehouse: Engine, feed: Feed) -> None:
@@ -159,23 +160,23 @@ def test_the_daily_sweep_finds_old_metadata(warehouse: Engine, feed: Feed) -> No
     run(warehouse, KnowingGetty(captions("a", "b")))
     execute(warehouse, "UPDATE asset_metadata SET as_of = as_of - interval '10 years' WHERE asset_id = 'a'")
     sweep_is_due(warehouse)
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     assert queue(warehouse) == ["a"]
     sweep_is_due(warehouse)
-    enqueue(warehouse, language="de")
+    enqueue(warehouse, replace(SCOPE, language="de"))
     assert queue(warehouse) == ["a", "b"]
 
 
 def test_an_id_with_a_comma_never_waits(warehouse: Engine, feed: Feed) -> None:
     """In a list of ids it would be two, so nobody can be asked about it."""
     feed("1", change("a,b", "New", 0), change("c", "New", 1))
-    enqueue(warehouse, asset_ids=["a,b"])
+    enqueue(warehouse, SCOPE, asset_ids=["a,b"])
     assert value(warehouse, "SELECT string_agg(asset_id, ' ') FROM lookup_queue") == "c"
 
 
 def test_a_restored_database_is_followed_from_there(warehouse: Engine, feed: Feed) -> None:
     """A dump has queue, cursor and metadata of one time: what is loaded after it is read again."""
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     feed("1", change("a", "New", 0))
     cursor = rows(warehouse, "SELECT * FROM consumers WHERE name = 'lookups' AND channel_id = 3001")[:1]
     run(warehouse, KnowingGetty(captions("a")))
@@ -192,7 +193,7 @@ def test_a_restored_database_is_followed_from_there(warehouse: Engine, feed: Fee
 
 def test_counts_of_calls_are_kept_for_90_days(warehouse: Engine) -> None:
     execute(warehouse, "INSERT INTO lookup_calls VALUES ('old', now() - interval '91 days'), ('new', now())")
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     assert [row["conn_id"] for row in rows(warehouse, "SELECT conn_id FROM lookup_calls")] == ["new"]
 
 
@@ -218,14 +219,14 @@ def test_long_captions_and_bad_text_are_stored(warehouse: Engine, feed: Feed) ->
 def test_an_equal_answer_writes_its_time_alone(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a")))
-    enqueue(warehouse, asset_ids=["a"])
+    enqueue(warehouse, SCOPE, asset_ids=["a"])
     done = look_up(lookups(warehouse, KnowingGetty(captions("a"), as_of=LATER + MINUTE)), minutes=1)
     assert (done.found, done.changed) == (1, 0)
     assert value(warehouse, "SELECT as_of FROM asset_metadata") == LATER + MINUTE
 
 
-def test_one_more_call_costs_five_statements(warehouse: Engine, feed: Feed) -> None:
-    """Count the call; lock what is live, store, take out of the queue, keep that Getty answered."""
+def test_one_more_call_costs_six_statements(warehouse: Engine, feed: Feed) -> None:
+    """Count the call; lock what is live, take it out of the queue, keep verdicts, store, keep that Getty answered."""
     statements: list[str] = []
     event.listen(
         warehouse, "before_cursor_execute", lambda _connection, _cursor, statement, *_: statements.append(statement)
@@ -233,17 +234,17 @@ def test_one_more_call_costs_five_statements(warehouse: Engine, feed: Feed) -> N
     counts = []
     for change_set_id, asset_count in (("1", 100), ("2", 200)):
         feed(change_set_id, *(change(f"{change_set_id}-{number}", "New", 0) for number in range(asset_count)))
-        enqueue(warehouse)
+        enqueue(warehouse, SCOPE)
         statements.clear()
         assert look_up(lookups(warehouse, KnowingGetty(EveryAsset())), minutes=50).changed == asset_count
         counts.append(len(statements))
-    assert counts[1] - counts[0] == 5
+    assert counts[1] - counts[0] == 6
 
 
 def test_an_older_answer_replaces_no_newer_one(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a")))
-    enqueue(warehouse, asset_ids=["a"])
+    enqueue(warehouse, SCOPE, asset_ids=["a"])
     look_up(lookups(warehouse, KnowingGetty({"a": {"caption": "old"}}, as_of=LATER - MINUTE)), minutes=1)
     assert known(warehouse) == {"a": "caption of a"}
 
@@ -280,7 +281,7 @@ def test_what_is_not_answered_is_asked_again_later(warehouse: Engine, feed: Feed
 def test_what_is_never_answered_is_asked_once_a_day(warehouse: Engine, feed: Feed) -> None:
     """More often, a million of them would use up the calls of the day."""
     feed("1", change("a", "New", 0))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     execute(warehouse, "UPDATE lookup_queue SET tries = 50")
     run(warehouse, KnowingGetty(unanswered=frozenset("a")))
     wait = value(warehouse, "SELECT extract(epoch FROM not_before - now()) / 3600 FROM lookup_queue")
@@ -309,7 +310,7 @@ def test_any_word_for_a_video_has_an_other_type(word: str | None, other: str, wa
 def test_what_was_known_stays_when_it_is_not_found(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     run(warehouse, KnowingGetty(captions("a")))
-    enqueue(warehouse, asset_ids=["a"])
+    enqueue(warehouse, SCOPE, asset_ids=["a"])
     done = look_up(lookups(warehouse, KnowingGetty()), minutes=1)
     assert (done.not_found, done.waiting) == (1, 0)
     assert known(warehouse) == {"a": "caption of a"}
@@ -351,7 +352,7 @@ def test_a_change_during_the_call_drops_the_answer(lifecycle: str, warehouse: En
 def test_enqueued_during_the_call_stays_queued(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     getty = KnowingGetty(captions("a"))
-    getty.meanwhile = lambda: enqueue(warehouse, asset_ids=["a"]) if len(getty.asked) == 1 else None
+    getty.meanwhile = lambda: enqueue(warehouse, SCOPE, asset_ids=["a"]) if len(getty.asked) == 1 else None
     done = run(warehouse, getty)
     assert (done.asked, len(getty.asked), done.waiting) == (2, 2, 0)
 
@@ -392,7 +393,7 @@ def before_statement(warehouse: Engine, part: str, act: Callable[[], object]) ->
 
 def test_a_load_waits_for_a_lookup_that_writes(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     loads: list[Future[None]] = []
 
     def load_and_wait() -> None:
@@ -407,7 +408,7 @@ def test_a_load_waits_for_a_lookup_that_writes(warehouse: Engine, feed: Feed) ->
 
 def test_a_lookup_waits_for_a_load_and_writes_nothing(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     lookup_runs: list[Future[LookedUp]] = []
 
     def look_up_and_wait() -> None:
@@ -494,7 +495,7 @@ def test_a_second_run_is_refused_naming_the_holder(warehouse: Engine, feed: Feed
 def test_a_run_tried_again_takes_over_at_once(warehouse: Engine, feed: Feed) -> None:
     feed("1", change("a", "New", 0))
     getty = KnowingGetty(captions("a"))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     with warehouse.begin() as connection:
         take_lease(connection, "getty", holder="run 1")  # and dies
     with pytest.raises(LeaseHeld):
@@ -553,7 +554,7 @@ def test_a_failed_connection_stops_no_other(warehouse: Engine, feed: Feed) -> No
     feed("1", change("a", "New", 0))
     feed("2", change("b", "New", 0), channel=EDITORIAL_FILM)
     bad, good = KnowingGetty(errors=[ApiUnavailable("down")]), KnowingGetty(captions("b"))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     context = replace(
         lookups(warehouse, good),
         client=lambda conn_id, /, **callbacks: bad if conn_id == "bad" else good,
@@ -607,7 +608,7 @@ def test_refused_fields_are_remembered(warehouse: Engine, feed: Feed) -> None:
 def test_a_stop_ends_after_the_chunk(warehouse: Engine, feed: Feed) -> None:
     feed("1", *(change(f"a{n}", "New", 0) for n in range(250)))
     getty = KnowingGetty(captions(*(f"a{n}" for n in range(250))))
-    enqueue(warehouse)
+    enqueue(warehouse, SCOPE)
     done = look_up(lookups(warehouse, getty), minutes=50, stops=lambda: bool(getty.asked))
     assert (done.found, done.waiting, getty.is_closed) == (100, 150, True)
 

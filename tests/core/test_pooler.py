@@ -7,7 +7,7 @@ import pytest
 from asset_changes.archive import Archive
 from asset_changes.errors import AssetChangesError, WarehouseRefused, WarehouseUnavailable
 from asset_changes.getty_api.client import AssetChangesClient
-from asset_changes.lookup.enqueue import enqueue
+from asset_changes.lookup.enqueue import Scope, enqueue
 from asset_changes.lookup.look_up import look_up
 from asset_changes.models import Channel
 from asset_changes.pipeline.catch_up import catch_up
@@ -75,7 +75,7 @@ def test_assets_are_looked_up_and_forgotten_behind_a_pooler(
         engine = connect(url, schema=SCHEMA)
         migrate(engine, schema=SCHEMA)
         read_everything(CHANNELS[0], sandbox, archive, engine)
-        enqueue(engine)
+        enqueue(engine, Scope(connections={"getty": frozenset((3001,))}))
         look_up(lookups(engine, KnowingGetty(captions("a", "b"))), minutes=1)
         sandbox.append(3001, [change("a", "Delete", 2)])
         read_everything(CHANNELS[0], sandbox, archive, engine)

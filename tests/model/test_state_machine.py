@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from asset_changes.lookup.enqueue import enqueue
+from asset_changes.lookup.enqueue import Scope, enqueue
 from asset_changes.lookup.look_up import look_up
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.warehouse.engine import connect
@@ -191,7 +191,7 @@ class Histories(World, RuleBasedStateMachine):
             self.next_steps(name, further)
 
         getty.meanwhile = meanwhile
-        enqueue(self.warehouse)
+        enqueue(self.warehouse, Scope(connections={"getty": frozenset(CHANNELS)}, reconcile_days=0))
         look_up(lookups(self.warehouse, getty, channel_ids=CHANNELS), minutes=1)
 
     @rule(name=worker_names)

@@ -25,7 +25,7 @@ from asset_changes.getty_api.lookup_answer import LookupAnswer, read_answer, say
 from asset_changes.getty_api.retries import RETRY_SECONDS, Retries
 from asset_changes.getty_api.session import GettySession
 
-__all__ = ["IMAGE_FIELDS", "MAX_IDS", "VIDEO_FIELDS", "LookupAnswer", "LookupClient", "is_video"]
+__all__ = ["IMAGE_FIELDS", "MAX_IDS", "VIDEO_FIELDS", "LookupAnswer", "LookupClient", "has_lookup", "is_video"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ _FIELDS = {"images": IMAGE_FIELDS, "videos": VIDEO_FIELDS}
 
 _ID = "id"
 _VIDEO_WORDS = {"video", "videos", "film", "films", "footage"}
+_IMAGE_WORDS = {"image", "images", "photo", "photos", "photograph", "photography", "illustration", "vector"}
 _ALLOWED = {"GET": "/v3/images|/v3/videos"}
 _EFFECT = "no asset was looked up"
 # Of the ids in an address, each percent-encoded: one of 255 characters fits, whatever they are.
@@ -122,11 +123,15 @@ class LookupClient:
         asset_type: str | None,
         language: str = "en-US",
         without: Collection[str] = (),
+        ids_only: bool = False,
+        with_token: bool = True,
     ) -> LookupAnswer:
         """Return what Getty says of at most 100 assets of one type; what is neither Video nor Film is asked as images.
 
         `without` names fields that are known to be refused, as `refused_fields` does; a bare name leaves a field out
-        of both types. An id that cannot be asked for, or that Getty refuses, is unanswered.
+        of both types. `ids_only` asks which assets there are and nothing about them. Without a token the answer is not
+        limited to what the account has licensed, says Getty's authorization FAQ. An id that cannot be asked for, or
+        that Getty refuses, is unanswered.
         """
         ids = list(dict.fromkeys(asset_ids))
         if len(ids) > MAX_IDS:
@@ -139,12 +144,13 @@ class LookupClient:
         unusable |= self._refused_ids.intersection(ids)
 
         def ask(some_ids: Sequence[str], fields: Sequence[str]) -> _Reply:
-            return self._ask(kind, some_ids, fields, language=language)
+            return self._ask(kind, some_ids, fields, language=language, with_token=with_token)
 
         answers = []
         for some_ids in _by_length([asset_id for asset_id in ids if asset_id not in unusable]):
             left_out = {*without, *self._refused_fields}
-            fields = [each for each in _FIELDS[kind] if each == _ID or left_out.isdisjoint((each, f"{kind}.{each}"))]
+            wanted = (_ID,) if ids_only else _FIELDS[kind]
+            fields = [each for each in wanted if each == _ID or left_out.isdisjoint((each, f"{kind}.{each}"))]
             reply = ask(some_ids, fields)
             if not reply.is_accepted:
                 reply = self._ask_for_less(kind, reply, fields, ask=ask)
@@ -157,7 +163,7 @@ class LookupClient:
             self._limiter()
         self._asked_at = self._clock()  # after the limiter's wait
 
-    def _ask(self, kind: str, ids: Sequence[str], fields: Sequence[str], *, language: str) -> _Reply:
+    def _ask(self, kind: str, ids: Sequence[str], fields: Sequence[str], *, language: str, with_token: bool) -> _Reply:
         """Return an answer that says something of assets, or a 400; all others are errors."""
         path, session = f"/v3/{kind}", self._session
 
@@ -171,7 +177,8 @@ class LookupClient:
 
         def ask_once() -> _Reply:
             asked = {"ids": ",".join(ids), "fields": ",".join(fields)}
-            response = session.send("GET", path, params=asked, headers={"Accept-Language": language})
+            headers = {"Accept-Language": language}
+            response = session.send("GET", path, params=asked, headers=headers, with_token=with_token)
             document = None
             if response.status_code == HTTPStatus.NOT_FOUND:
                 document = _document_of_404(response)
@@ -237,6 +244,12 @@ class LookupClient:
 def is_video(asset_type: str | None) -> bool:
     """Say whether an asset of this type, in any spelling, is asked for as a video; all others are images."""
     return (asset_type or "").strip().casefold() in _VIDEO_WORDS
+
+
+def has_lookup(asset_type: str | None) -> bool:
+    """Say whether Getty can be asked for this type at all: of music, say, it finds neither an image nor a video."""
+    word = (asset_type or "").strip().casefold()
+    return not word or word in _IMAGE_WORDS | _VIDEO_WORDS
 
 
 def _by_length(ids: Sequence[str]) -> Iterator[list[str]]:

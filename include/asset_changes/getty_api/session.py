@@ -114,14 +114,23 @@ class GettySession:
         *,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
+        with_token: bool = True,
     ) -> requests.Response:
         """Return the answer to one request, whatever its status but 401; its body is read whole.
 
-        The token is fetched when it is missing or about to end, and once more where Getty refuses it.
+        The token is fetched when it is missing or about to end, and once more where Getty refuses it. Without a token
+        the API key alone is sent: Getty then answers whatever the account has licensed.
         """
         url = self._credentials.api_url.rstrip("/") + path
         if not self._may_call(method, url):
             raise ConfigurationError(f"{method} {path[:80]!r} is not a call of this client: nothing was sent.")
+        if not with_token:
+            response = self._follow(method, url, params=params, headers=headers, auth=_TokenAuth(None))
+            if response.status_code == 401:
+                raise CredentialsRefused(
+                    f"Getty refuses a call with the API key of connection {self.name!r} alone (401); {self.effect}."
+                )
+            return response
         for try_number in (1, 2):
             if self._token is None or self._clock() >= self._token.renew_at:
                 self._token = self._fetch_token()

@@ -26,8 +26,10 @@ class LookupSource(Protocol):
         asset_type: str | None,
         language: str = "en-US",
         without: Collection[str] = (),
+        ids_only: bool = False,
+        with_token: bool = True,
     ) -> LookupAnswer:
-        """Ask about at most 100 assets of one type, without these fields."""
+        """Ask about at most 100 assets of one type, without these fields, or only whether there are such assets."""
         ...
 
     def close(self) -> None:
@@ -50,13 +52,16 @@ class LookupContext:
     """What the loop works with.
 
     `connections` says which channels' assets are asked with each. `holder` names the run: a run of
-    the same name takes over from one that died.
+    the same name takes over from one that died. `metadata` says whether what Getty says is stored;
+    `reconciles`, whether there are reconciliations to which what is not found can be left.
     """
 
     warehouse: Engine
     client: SourceOfConnection
     connections: Mapping[str, frozenset[int]]
     holder: str
+    metadata: bool = True
+    reconciles: bool = True
     language: str = "en-US"
     calls_per_second: float = 1
     calls_per_day: int = 10_000

@@ -13,11 +13,19 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from asset_changes.warehouse.asset_metadata import IS_LIVE, UpsertRegister
+from asset_changes.warehouse.availability import IS_OF_REGISTER
 
 LONGEST_WAIT = timedelta(days=1)
 """However long Getty says that its answer stays the same."""
 
 CHANGES_CONSUMER, SWEEP_CONSUMER = "lookups", "lookup_sweep"
+NO_CHANNEL = 0
+"""The channel of assets that the company holds and that no channel has named."""
+RECHECK = "recheck"
+"""The reason of what is asked in a reconciliation alone."""
+
+# Slot: {asset}, whose asset it is.
+IS_HELD = "EXISTS (SELECT FROM held_assets AS h WHERE h.asset_id = {asset}.asset_id AND h.held_until IS NULL)"
 
 # Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
 # wait for longer keeps waiting: Getty would give the same answer again until then.
@@ -31,7 +39,8 @@ _ENQUEUE = """
     RETURNING 1"""
 _AGAIN = """UPDATE SET
         channel_id = excluded.channel_id, asset_type = excluded.asset_type, enqueued_at = now(), tries = 0,
-        reason = least(queued.reason, excluded.reason), generation = queued.generation + 1, not_before = {not_before}"""
+        question = 1, conn_id = NULL, not_before = {not_before}, generation = queued.generation + 1,
+        reason = least(queued.reason, excluded.reason)"""
 _WHEN_CHANGED = "least(now(), upserted_at)"
 
 _START = text("""
@@ -57,7 +66,8 @@ _ENQUEUE_CHANGED = text(f"""
         not_before=_WHEN_CHANGED,
         source=f'''
         SELECT s.* FROM changed JOIN asset_states AS s USING (asset_id) LEFT JOIN asset_metadata AS m USING (asset_id)
-        WHERE {IS_LIVE} AND (m.asset_id IS NULL OR s.upserted_at > m.as_of)''',
+        WHERE {IS_LIVE} AND (m.asset_id IS NULL OR s.upserted_at > m.as_of)
+          AND (:of_all OR {IS_HELD.format(asset="s")})''',
         conflict=_AGAIN.format(not_before="greatest(queued.not_before, excluded.not_before)"),
     )
 })
@@ -66,7 +76,13 @@ _ENQUEUE_ASKED = text(
     _ENQUEUE.format(
         reason="'asked'",
         not_before="now()",
-        source=f"SELECT * FROM asset_states WHERE asset_id = ANY (:asset_ids) AND {IS_LIVE}",
+        source=f"""
+        SELECT asset_id, channel_id, asset_type FROM asset_states WHERE asset_id = ANY (:asset_ids) AND {IS_LIVE}
+        UNION ALL
+        SELECT asset_id, {NO_CHANNEL}, max(asset_type) FROM held_assets AS h
+        WHERE asset_id = ANY (:asset_ids) AND held_until IS NULL
+          AND NOT EXISTS (SELECT FROM asset_states AS s WHERE s.asset_id = h.asset_id)
+        GROUP BY asset_id""",
         conflict=_AGAIN.format(not_before="now()"),
     )
 )
@@ -81,7 +97,10 @@ _ENQUEUE_MISSING = text(f"""
         SELECT * FROM slice WHERE {IS_LIVE}
             AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id
                             AND m.as_of >= slice.upserted_at AND m.language = :language)
-            AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)''',
+            AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)
+            AND NOT EXISTS (SELECT FROM availability AS a WHERE a.asset_id = slice.asset_id
+                            AND a.verdict <> 'available' AND {IS_OF_REGISTER.format(state="slice")})
+            AND (:of_all OR {IS_HELD.format(asset="slice")})''',
         conflict="NOTHING",
     )
 })
@@ -93,18 +112,22 @@ _MARK_SWEPT = text("""
     INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
     ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
 
+# What no channel has named is asked with one connection after the other.
 _NEXT = text(f"""
     WITH due AS MATERIALIZED (
-        SELECT next.* FROM unnest(CAST(:channel_ids AS integer[])) AS each (channel_id)
-        CROSS JOIN unnest(ARRAY['asked', 'change', 'recheck']) AS every (reason)
+        SELECT next.* FROM unnest(CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AS each (channel_id)
+        CROSS JOIN unnest(CAST(:reasons AS text[])) AS every (reason)
         CROSS JOIN LATERAL (
-            SELECT asset_id, asset_type, reason, generation, not_before FROM lookup_queue
+            SELECT asset_id, asset_type, reason, generation, not_before, question FROM lookup_queue
             WHERE channel_id = each.channel_id AND reason = every.reason AND not_before <= now()
+              AND (channel_id <> {NO_CHANNEL}
+                   OR CASE WHEN conn_id = ANY (:conn_ids) THEN conn_id ELSE :first_conn_id END = :conn_id)
             ORDER BY not_before DESC LIMIT :row_count) AS next
         ORDER BY reason, not_before DESC LIMIT :row_count)
-    SELECT due.asset_id, due.asset_type, generation, coalesce({IS_LIVE}, false) AS is_live,
+    SELECT due.asset_id, due.asset_type, generation, reason, question, coalesce({IS_LIVE}, false) AS is_live,
+           s.asset_id IS NULL AND {IS_HELD.format(asset="due")} AS is_held_alone,
            upserted_at, upsert_change_set_id, upsert_position, channel_id
-    FROM due LEFT JOIN asset_states USING (asset_id)
+    FROM due LEFT JOIN asset_states AS s USING (asset_id)
     ORDER BY reason, not_before DESC, asset_id""")
 _READ_ROWS = """unnest(CAST(:asset_ids AS text[]), CAST(:generations AS bigint[])) AS read (asset_id, generation)
     WHERE lookup_queue.asset_id = read.asset_id AND lookup_queue.generation = read.generation"""
@@ -114,7 +137,16 @@ _POSTPONE = text(f"""
         greatest(now() + least(interval '1 minute' * power(2, least(tries, 11)), interval '1 day'), :until),
         now() + :longest)
     FROM {_READ_ROWS}""")
-_ASK_AS = text(f"UPDATE lookup_queue SET tries = tries + 1, asset_type = :asset_type FROM {_READ_ROWS}")
+_ASK_NEXT = text(f"UPDATE lookup_queue SET question = :question FROM {_READ_ROWS}")
+_ASK_WITH = text(f"UPDATE lookup_queue SET question = 1, conn_id = :conn_id FROM {_READ_ROWS}")
+# An hour: most of what Getty has no longer is what it has deleted, and the Delete comes by then.
+_RECHECK = text(f"""
+    UPDATE lookup_queue SET reason = '{RECHECK}', question = 1, tries = 0, not_before = now() + interval '1 hour'
+    FROM {_READ_ROWS}""")
+_HAS_RECHECKS = text(f"""
+    SELECT EXISTS (
+        SELECT FROM lookup_queue
+        WHERE channel_id = ANY (CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AND reason = '{RECHECK}')""")
 _COUNT = text("SELECT count(*) FROM lookup_queue WHERE channel_id = ANY (:channel_ids)")
 # One look into the index per channel that there ever was, however many rows wait.
 _OTHER_CHANNELS = text("""
@@ -127,12 +159,32 @@ _COUNT_ALL = text("SELECT count(*) FROM lookup_queue")
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedAsset:
-    """A row of the queue as it was read, with the asset's newest upsert at that time."""
+    """A row of the queue as it was read, with the asset's newest upsert at that time; None if no channel named it.
+
+    Questions 1 and 2 ask about it as its type and as the other one, 3 and 4 the same without a token.
+    """
 
     asset_id: str
     asset_type: str | None
     generation: int
-    register: UpsertRegister
+    register: UpsertRegister | None
+    reason: str = "change"
+    question: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedWith:
+    """The connection that asks, and the channels whose assets are asked with it, among all connections in order."""
+
+    conn_id: str
+    channel_ids: frozenset[int]
+    conn_ids: tuple[str, ...]
+
+    @property
+    def next_conn_id(self) -> str | None:
+        """The connection with which an asset that no channel has named is asked after this one."""
+        following = self.conn_ids[self.conn_ids.index(self.conn_id) + 1 :]
+        return following[0] if following else None
 
 
 def start_reading(connection: Connection) -> None:
@@ -146,13 +198,14 @@ def channels_behind(connection: Connection) -> list[int]:
     return [*connection.scalars(_BEHIND, {"name": CHANGES_CONSUMER})]
 
 
-def enqueue_changed(connection: Connection, channel_id: int, *, set_count: int) -> tuple[int, bool]:
+def enqueue_changed(
+    connection: Connection, channel_id: int, *, set_count: int, of_all: bool = True
+) -> tuple[int, bool]:
     """Enqueue what the next sets past the cursor changed, and move the cursor; return row count and whether any was."""
     key = {"name": CHANGES_CONSUMER, "channel_id": channel_id}
     channel_seq = connection.scalar(_LOCK_CURSOR, key)
-    done = connection.execute(
-        _ENQUEUE_CHANGED, {"channel_id": channel_id, "channel_seq": channel_seq, "set_count": set_count}
-    ).one()
+    values = {"channel_id": channel_id, "channel_seq": channel_seq, "set_count": set_count, "of_all": of_all}
+    done = connection.execute(_ENQUEUE_CHANGED, values).one()
     if done.channel_seq is None:
         return 0, False
     connection.execute(_MOVE_CURSOR, {**key, "channel_seq": done.channel_seq})
@@ -160,7 +213,7 @@ def enqueue_changed(connection: Connection, channel_id: int, *, set_count: int) 
 
 
 def enqueue_asked(connection: Connection, asset_ids: Collection[str]) -> int:
-    """Enqueue those of the assets that are live, whatever is known of them; return how many."""
+    """Enqueue those of the assets that are live, or held and in no channel, whatever is known; return how many."""
     return connection.execute(_ENQUEUE_ASKED, {"asset_ids": [*asset_ids]}).rowcount
 
 
@@ -169,9 +222,14 @@ def is_sweep_due(connection: Connection) -> bool:
     return bool(connection.scalar(_IS_SWEEP_DUE, {"name": SWEEP_CONSUMER}))
 
 
-def enqueue_missing(connection: Connection, *, after: str, slice_size: int, language: str) -> tuple[int, str | None]:
-    """Enqueue what is live without today's metadata in the next slice of ids; return row count and its last id."""
-    values = {"after": after, "slice": slice_size, "language": language}
+def enqueue_missing(
+    connection: Connection, *, after: str, slice_size: int, language: str, of_all: bool = True
+) -> tuple[int, str | None]:
+    """Enqueue what is live without today's metadata in the next slice of ids; return row count and its last id.
+
+    What Getty does not have is left to the reconciliation. Not `of_all`: only what the company holds.
+    """
+    values = {"after": after, "slice": slice_size, "language": language, "of_all": of_all}
     done = connection.execute(_ENQUEUE_MISSING, values).one()
     return done.row_count, done.last_id
 
@@ -181,18 +239,32 @@ def mark_swept(connection: Connection) -> None:
     connection.execute(_MARK_SWEPT, {"name": SWEEP_CONSUMER})
 
 
-def next_assets(connection: Connection, channel_ids: Collection[int], *, row_count: int) -> list[QueuedAsset]:
-    """Return what is to be asked next in these channels; rows of assets that are not live are removed.
+def next_assets(
+    connection: Connection, asked_with: AskedWith, *, reasons: Collection[str], row_count: int
+) -> list[QueuedAsset]:
+    """Return what is to be asked next with this connection; rows of what is neither live nor held are removed.
 
     The order is: what a person asked for, changes, rechecks; among each the newest first.
     """
-    rows = connection.execute(_NEXT, {"channel_ids": [*channel_ids], "row_count": row_count}).all()
+    values = {
+        "channel_ids": [*asked_with.channel_ids],
+        "reasons": [*reasons],
+        "conn_id": asked_with.conn_id,
+        "conn_ids": [*asked_with.conn_ids],
+        "first_conn_id": asked_with.conn_ids[0],
+        "row_count": row_count,
+    }
+    rows = connection.execute(_NEXT, values).all()
     found = [
         QueuedAsset(
             asset_id=row.asset_id,
             asset_type=row.asset_type,
             generation=row.generation,
-            register=UpsertRegister(
+            reason=row.reason,
+            question=row.question,
+            register=None
+            if row.is_held_alone
+            else UpsertRegister(
                 upserted_at=row.upserted_at,
                 change_set_id=row.upsert_change_set_id,
                 position=row.upsert_position,
@@ -201,8 +273,9 @@ def next_assets(connection: Connection, channel_ids: Collection[int], *, row_cou
         )
         for row in rows
     ]
-    remove(connection, [asset for asset, row in zip(found, rows, strict=True) if not row.is_live])
-    return [asset for asset, row in zip(found, rows, strict=True) if row.is_live]
+    is_asked = [row.is_live or row.is_held_alone for row in rows]
+    remove(connection, [asset for asset, is_kept in zip(found, is_asked, strict=True) if not is_kept])
+    return [asset for asset, is_kept in zip(found, is_asked, strict=True) if is_kept]
 
 
 def remove(connection: Connection, assets: Sequence[QueuedAsset]) -> None:
@@ -217,10 +290,27 @@ def postpone(connection: Connection, assets: Sequence[QueuedAsset], *, until: da
         connection.execute(_POSTPONE, {**_keys(assets), "until": until, "longest": LONGEST_WAIT})
 
 
-def ask_as(connection: Connection, assets: Sequence[QueuedAsset], *, asset_type: str) -> None:
-    """Let these be asked again as assets of another type."""
+def ask_next(connection: Connection, assets: Sequence[QueuedAsset], *, question: int) -> None:
+    """Let this question about them come next."""
     if assets:
-        connection.execute(_ASK_AS, {**_keys(assets), "asset_type": asset_type})
+        connection.execute(_ASK_NEXT, {**_keys(assets), "question": question})
+
+
+def ask_with(connection: Connection, assets: Sequence[QueuedAsset], *, conn_id: str) -> None:
+    """Let these be asked with this connection next."""
+    if assets:
+        connection.execute(_ASK_WITH, {**_keys(assets), "conn_id": conn_id})
+
+
+def recheck(connection: Connection, assets: Sequence[QueuedAsset]) -> None:
+    """Leave these, which were not found, to the reconciliation, in an hour at the earliest."""
+    if assets:
+        connection.execute(_RECHECK, _keys(assets))
+
+
+def has_rechecks(connection: Connection, channel_ids: Collection[int]) -> bool:
+    """Say whether anything of these channels, or of none, waits for a reconciliation."""
+    return bool(connection.scalar(_HAS_RECHECKS, {"channel_ids": [*channel_ids]}))
 
 
 def other_channels(connection: Connection, channel_ids: Collection[int]) -> list[int]:

@@ -1,40 +1,75 @@
-"""What the tasks of the lookup DAG do: queue the assets that are new or changed, then ask Getty about them."""
+"""What the tasks of the lookup DAG do: queue assets, ask Getty about them, and judge what that means for holdings."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 from asset_changes import channel_registry
 from asset_changes.channel_registry import DEFAULT_CONN_ID, ChannelEntry
+from asset_changes.errors import ConfigurationError
 from asset_changes.getty_api.lookup import LookupClient
+from asset_changes.lookup import judge as judging
 from asset_changes.lookup.context import LookupContext
+from asset_changes.lookup.enqueue import Scope
 from asset_changes.lookup.enqueue import enqueue as enqueue_assets
 from asset_changes.lookup.look_up import LeaseHeld
 from asset_changes.lookup.look_up import look_up as look_up_assets
 from asset_changes.settings import Settings
+from asset_changes.warehouse import reconciliations
 from asset_changes.warehouse.archived import described_channels
 from asset_changes.warehouse.clock import WarehouseClock
-from asset_changes.warehouse.engine import transaction
-from sqlalchemy import Engine
+from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.reconciliations import Round
+from sqlalchemy import Connection, Engine
 
 from getty_images import assets, metrics
 from getty_images.hook import GettyImagesHook
 from getty_images.resources import channel_variable, warehouse_of
 from getty_images.tasks.sigterm import stop_on_sigterm
 
+log = logging.getLogger(__name__)
+
 _APPLICATION = "asset_changes lookup"  # as pg_stat_activity shows the tasks
-_TABLES = ("asset_metadata", "lookup_queue")
+_TABLES = ("asset_metadata", "availability", "availability_checks", "lookup_queue", "reconciliations")
 
 
 def enqueue(context: Mapping[str, Any]) -> dict[str, int]:
-    """Queue the live assets that are new or changed, and first those that the run names."""
-    settings = Settings.from_environment()
-    if not settings.metadata:
-        raise AirflowSkipException("Metadata is switched off (ASSET_CHANGES_METADATA): nothing is looked up.")
+    """Queue the assets that are new or changed, what is to be asked again, and first those that the run names."""
+    settings, params = Settings.from_environment(), context["params"]
+    not_asked_since = _not_asked_since(params.get("not_asked_since"))
+    if not (settings.metadata or settings.reconcile_days or not_asked_since):
+        raise AirflowSkipException(
+            "Metadata and reconciliation are switched off (ASSET_CHANGES_METADATA, ASSET_CHANGES_RECONCILE_DAYS): "
+            "nothing is looked up."
+        )
     with warehouse_of(settings, application_name=_APPLICATION) as engine:
-        asked = context["params"].get("asset_ids") or ()
-        return asdict(enqueue_assets(engine, asset_ids=asked, language=settings.language))
+        scope = Scope(
+            connections=_connections(engine, settings),
+            metadata=settings.metadata,
+            held_only=settings.lookup_scope == "held",
+            language=settings.language,
+            reconcile_days=settings.reconcile_days,
+            clock=WarehouseClock(engine),
+        )
+        asked = params.get("asset_ids") or ()
+        return asdict(enqueue_assets(engine, scope, asset_ids=asked, not_asked_since=not_asked_since))
+
+
+def _not_asked_since(value: str | None) -> datetime | None:
+    if not value:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ConfigurationError(
+            f"`not_asked_since` is {value!r:.60}: give a time with its zone, for example 2026-11-28T12:00:00Z."
+        )
+    return found
 
 
 def look_up(context: Mapping[str, Any]) -> dict[str, int]:
@@ -53,6 +88,8 @@ def look_up(context: Mapping[str, Any]) -> dict[str, int]:
                     client=client,
                     connections=_connections(engine, settings),
                     holder=f"{context['dag'].dag_id} {context['run_id']}",
+                    metadata=settings.metadata,
+                    reconciles=settings.reconcile_days > 0,
                     language=settings.language,
                     calls_per_second=settings.lookups_per_second,
                     calls_per_day=settings.lookups_per_day,
@@ -69,6 +106,73 @@ def look_up(context: Mapping[str, Any]) -> dict[str, int]:
     if done.changed:
         assets.announce_metadata(context, {name: counts[name] for name in ("changed", "found", "waiting")})
     return counts
+
+
+def judge(context: Mapping[str, Any]) -> str | None:
+    """Let the verdicts of what was asked to its end count; return the question about those that need approval.
+
+    Where another run asks already, and its task still waits for the answer, this one does not ask again.
+    """
+    with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
+        judged = judging.judge(engine, clock=WarehouseClock(engine))
+        mine = [each for each in judged.waiting if not _is_asked_elsewhere(context, each)]
+
+        def ask(connection: Connection) -> None:
+            for each in mine:
+                reconciliations.ask_in(
+                    connection, each.reconciliation_id, dag_id=context["dag"].dag_id, run_id=context["run_id"]
+                )
+
+        in_transaction(engine, ask)
+    if not mine:
+        return None
+    listed = "\n".join(f"* {judging.explain(each)}" for each in mine)
+    return (
+        f"{listed}\n\nCompare with what Getty and your account say before you answer: a token of another agreement "
+        "looks like this. **Approve**: the verdicts count, and what was said twice, a day apart, must be removed. "
+        "**Reject**: they are void. The assets are in `availability_checks`, and counted on the page *Asset Changes*. "
+        "Nothing is deleted by this answer."
+    )
+
+
+def _is_asked_elsewhere(context: Mapping[str, Any], each: Round) -> bool:
+    if each.run_id is None or each.run_id == context["run_id"]:
+        return False
+    task_id = context["task"].task_id
+    states = context["ti"].get_task_states(dag_id=context["dag"].dag_id, task_ids=[task_id], run_ids=[each.run_id])
+    state = (states.get(each.run_id) or {}).get(task_id)
+    is_asked = state in ("awaiting_input", "running", "deferred")
+    if is_asked:
+        log.warning("Reconciliation %d waits for approval in the run %s.", each.reconciliation_id, each.run_id)
+    return is_asked
+
+
+def decide(context: Mapping[str, Any], *, is_approved: bool, name: str) -> dict[str, int]:
+    """Let the verdicts that this run asked about count, or never; return how many assets must be removed."""
+    with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
+        clock, mine = WarehouseClock(engine), _asked_here(engine, context)
+        if is_approved:
+            judging.approve(engine, mine, name=name, clock=clock)
+        else:
+            judging.refuse(engine, mine, name=name)
+    return count_removals(context)
+
+
+def expire(context: Mapping[str, Any]) -> None:
+    """Let the verdicts that this run asked about never count: nobody answered."""
+    with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
+        judging.expire(engine, _asked_here(engine, context))
+
+
+def _asked_here(engine: Engine, context: Mapping[str, Any]) -> list[Round]:
+    with transaction(engine) as connection:
+        waiting = [each for each in reconciliations.undecided(connection) if each.outcome == "waiting"]
+    return [each for each in waiting if each.run_id == context["run_id"]]
+
+
+def count_removals(context: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many held assets must be removed, by reason."""
+    return {}
 
 
 def _connections(engine: Engine, settings: Settings) -> dict[str, frozenset[int]]:

@@ -54,7 +54,7 @@ CREATE TABLE availability (
     CONSTRAINT availability_gone_since CHECK ((verdict = 'available') = (first_gone_as_of IS NULL))
 );
 -- What was asked longest ago is asked next: the start of this index.
-CREATE INDEX availability_as_of ON availability (as_of);
+CREATE INDEX availability_as_of ON availability (as_of, asset_id);
 CREATE INDEX availability_gone ON availability (as_of) WHERE verdict <> 'available';
 
 CREATE TABLE availability_checks (

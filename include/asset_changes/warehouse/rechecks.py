@@ -1,0 +1,137 @@
+"""Which assets a reconciliation asks about: rows of `lookup_queue` whose reason is `recheck`.
+
+Each statement takes a slice, so that it is as quick with ten million assets, and each may run twice.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from sqlalchemy import Connection, text
+
+from asset_changes.warehouse.asset_metadata import IS_LIVE
+from asset_changes.warehouse.availability import AVAILABLE, DAY_APART
+from asset_changes.warehouse.lookup_queue import IS_HELD, NO_CHANNEL, RECHECK
+
+SLICE_CONSUMER = "reconciliation"
+LEAST_PER_DAY = 1_000
+"""Ten calls: so a small catalogue is asked whole every day, and one missing asset is no large share of a slice."""
+
+# What is held and in no channel has no state. What Getty deleted is final, so nobody asks about it.
+# An id with a comma would be two in a lookup's list. Slots: {source} has asset_id and asset_type, {only} a condition.
+_ENQUEUE = f"""
+    INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
+    SELECT source.asset_id, coalesce(s.channel_id, {NO_CHANNEL}),
+           coalesce(source.asset_type, s.asset_type, held.asset_type), '{RECHECK}', now(), now()
+    FROM ({{source}}) AS source
+    LEFT JOIN asset_states AS s USING (asset_id)
+    LEFT JOIN LATERAL (SELECT count(*) > 0 AS is_held, max(h.asset_type) AS asset_type FROM held_assets AS h
+                       WHERE h.asset_id = source.asset_id AND held_until IS NULL) AS held ON true
+    WHERE strpos(source.asset_id, ',') = 0 AND {{only}}
+      AND CASE WHEN s.asset_id IS NULL THEN is_held ELSE ({IS_LIVE}) AND (:of_all OR is_held) END
+    ORDER BY source.asset_id
+    ON CONFLICT (asset_id) DO UPDATE SET not_before = now()
+    WHERE queued.reason = '{RECHECK}' AND queued.tries = 0 AND queued.not_before > now()
+    RETURNING 1"""
+
+# Slots: {{live}}, whether live assets are looked through too.
+_ENQUEUE_UNCHECKED = text(f"""
+    WITH slice AS MATERIALIZED (
+        SELECT asset_id FROM (
+            (SELECT asset_id FROM asset_states WHERE :with_live AND asset_id > :after ORDER BY asset_id LIMIT :slice)
+            UNION
+            (SELECT asset_id FROM held_assets WHERE held_until IS NULL AND asset_id > :after
+             ORDER BY asset_id LIMIT :slice)) AS either
+        ORDER BY asset_id LIMIT :slice),
+    added AS ({
+    _ENQUEUE.format(
+        source='''
+        SELECT asset_id, a.asset_type, a.as_of FROM slice LEFT JOIN availability AS a USING (asset_id)''',
+        only="(source.as_of IS NULL OR source.as_of < CAST(:not_asked_since AS timestamptz))",
+    )
+})
+    SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
+
+# What is neither live nor held any more would always be the oldest.
+_ENQUEUE_OLDEST = text(f"""
+    WITH oldest AS MATERIALIZED (
+        SELECT asset_id, asset_type, as_of FROM availability
+        WHERE as_of < CAST(:asked_before AS timestamptz)
+          AND (as_of, asset_id) > (CAST(:after_as_of AS timestamptz), :after)
+        ORDER BY as_of, asset_id LIMIT :slice),
+    removed AS (
+        DELETE FROM availability AS a USING oldest LEFT JOIN asset_states AS s USING (asset_id)
+        WHERE a.asset_id = oldest.asset_id AND NOT coalesce({IS_LIVE}, false) AND NOT {IS_HELD.format(asset="oldest")}),
+    added AS ({_ENQUEUE.format(source="SELECT * FROM oldest", only="true")})
+    SELECT last.as_of AS last_as_of, last.asset_id AS last_id, (SELECT count(*) FROM added) AS row_count
+    FROM (SELECT as_of, asset_id FROM oldest ORDER BY as_of DESC, asset_id DESC LIMIT 1) AS last""")
+
+_ENQUEUE_SECOND_LOOKS = text(
+    _ENQUEUE.format(
+        source=f"""
+        SELECT asset_id, asset_type FROM availability
+        WHERE verdict <> '{AVAILABLE}' AND first_gone_as_of <= now() - {DAY_APART}
+          AND as_of < first_gone_as_of + {DAY_APART}""",
+        only="true",
+    )
+)
+_COUNT = text("SELECT count(*) FROM availability")
+_IS_DUE = text("SELECT NOT EXISTS (SELECT FROM consumers WHERE name = :name AND read_at > now() - interval '1 day')")
+_MARK = text("""
+    INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
+    ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """How far the assets were read that were asked longest ago."""
+
+    as_of: datetime
+    asset_id: str
+
+
+def enqueue_unchecked(
+    connection: Connection,
+    *,
+    after: str,
+    slice_size: int,
+    not_asked_since: datetime | None,
+    with_live: bool,
+    of_all: bool,
+) -> tuple[int, str | None]:
+    """Enqueue, of the next slice of ids, what was never asked, or not since then; return row count and its last id.
+
+    `with_live` looks through live assets and held ones, else through held ones alone. Not `of_all`: only held ones.
+    """
+    values = {"after": after, "slice": slice_size, "not_asked_since": not_asked_since, "with_live": with_live}
+    row = connection.execute(_ENQUEUE_UNCHECKED, values | {"of_all": of_all}).one()
+    return row.row_count, row.last_id
+
+
+def enqueue_oldest(
+    connection: Connection, *, after: Place, asked_before: datetime, slice_size: int, of_all: bool
+) -> tuple[int, Place | None]:
+    """Enqueue the next slice of what was asked longest ago; return row count and how far it was read."""
+    values = {"after_as_of": after.as_of, "after": after.asset_id, "asked_before": asked_before}
+    row = connection.execute(_ENQUEUE_OLDEST, values | {"slice": slice_size, "of_all": of_all}).one_or_none()
+    return (row.row_count, Place(as_of=row.last_as_of, asset_id=row.last_id)) if row else (0, None)
+
+
+def enqueue_second_looks(connection: Connection, *, of_all: bool) -> int:
+    """Enqueue what was said to be gone a day ago or earlier, and only once; return how many."""
+    return connection.execute(_ENQUEUE_SECOND_LOOKS, {"of_all": of_all}).rowcount
+
+
+def count_per_day(connection: Connection, *, days: float) -> int:
+    """Return how many assets must be asked in a day, so that all of them are within so many days."""
+    return max(LEAST_PER_DAY, ceil((connection.scalar(_COUNT) or 0) / days))
+
+
+def is_slice_due(connection: Connection) -> bool:
+    """Say whether the last slice of a day was enqueued more than a day ago."""
+    return bool(connection.scalar(_IS_DUE, {"name": SLICE_CONSUMER}))
+
+
+def mark_slice(connection: Connection) -> None:
+    """Keep that the slice of a day was enqueued."""
+    connection.execute(_MARK, {"name": SLICE_CONSUMER})

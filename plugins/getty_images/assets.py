@@ -41,6 +41,20 @@ def announce_metadata(context: Mapping[str, Any], extra: dict[str, Any]) -> None
     context["outlet_events"][metadata_alias()].add(METADATA_ASSET, extra=extra)
 
 
+PURGED_ASSET = Asset(name="asset_changes_files_purged", uri="x-getty-images://asset-changes/purges")
+"""The asset that means which files are gone: what caches, a DAM or a search index can follow."""
+
+
+def purged_alias() -> AssetAlias:
+    """Return the alias through which `purge` updates that asset: only if files were deleted."""
+    return AssetAlias(name="asset_changes_purges")
+
+
+def announce_purged(context: Mapping[str, Any], extra: dict[str, Any]) -> None:
+    """Give the asset of purged files an event when `purge` succeeds; counts and the plan's number, never ids."""
+    context["outlet_events"][purged_alias()].add(PURGED_ASSET, extra=extra)
+
+
 def announce_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:
     """Put counts and cursor into the event that the asset gets when `load` succeeds."""
     context["outlet_events"][channel_asset(channel_id)].extra = {"channel_id": channel_id, **extra}

@@ -12,8 +12,8 @@ Keeps title, caption, keywords, restrictions and more of **every live asset** in
 through the view `assets_with_metadata`. The feed itself names only ids.
 
 Asks about **everything that is held or live** again, a share every day, so that all of it is asked once within
-ASSET_CHANGES_RECONCILE_DAYS (30): a Delete that was missed is found. What Getty does not offer any more, and has said so
-twice, a day apart, is in `assets_to_remove`, if you hold it.
+ASSET_CHANGES_RECONCILE_DAYS (30): a Delete that was missed is found. What Getty does not offer any more, and has said
+so twice, a day apart, is in `assets_to_remove`, if you hold it.
 
 `enqueue` reads on in the feed's log, as any consumer does, and puts each asset that is new or changed into
 `lookup_queue`; `look_up` asks Getty for 100 of them per call and writes each answer in a short transaction. It ends
@@ -25,8 +25,8 @@ The next run continues there. `judge` lets the verdicts of a finished reconcilia
   count against the key's limit: ask Getty for it, or for a second key (ASSET_CHANGES_LOOKUP_CONN_ID).
 * **Paused in a new installation.** Ask Getty whether metadata may be stored before you switch it on. Paused later, it
   makes no call, and what is new or changed waits.
-* **After a gap** of more than 14 days in the feed, trigger it with `not_asked_since`, the end of the gap: everything that
-  was last asked before is asked at once. Verdicts then need a second run, a day later.
+* **After a gap** of more than 14 days in the feed, trigger it with `not_asked_since`, the end of the gap: everything
+  that was last asked before is asked at once. Verdicts then need a second run, a day later.
 * **When `judge` waits**, more than 2 % of a reconciliation are gone: a person must approve it or reject it, under
   *Required Actions*, within 72 hours. Other runs go on meanwhile, and nothing is deleted by the answer.
 * **A skipped run** is a good one: metadata and reconciliation are switched off (ASSET_CHANGES_METADATA,
@@ -61,8 +61,8 @@ The next run continues there. `judge` lets the verdicts of a finished reconcilia
             items={"type": "string", "minLength": 1, "maxLength": 255},
             maxItems=10_000,
             title="Assets to look up",
-            description="Ids of live or held assets to ask about again, one per line. They come first, before what is new or "
-            "changed. Empty: what is new or changed alone.",
+            description="Ids of live or held assets to ask about again, one per line. They come first, before what is "
+            "new or changed. Empty: what is new or changed alone.",
         ),
         "not_asked_since": Param(
             None,

@@ -59,7 +59,7 @@ ALERT = Metric(
     kind="gauge",
     tags=("channel_id", "condition"),
     sent_by="watch",
-    meaning="1 while the condition holds for the channel, else 0; 0 in place of the channel is the lookups",
+    meaning="1 while the condition holds for the channel, else 0; 0 in place of the channel is Look up assets",
 )
 ALERTS_OPEN = Metric(
     name="asset_changes.alerts_open",
@@ -89,6 +89,27 @@ LOOKUPS_WAITING = Metric(
     sent_by="look_up",
     meaning="Assets that still waited when the run ended",
 )
+HELD_ASSETS = Metric(
+    name="asset_changes.held_assets",
+    kind="gauge",
+    tags=("source",),
+    sent_by="watch",
+    meaning="Assets that the source holds",
+)
+HELD_ASSETS_CHECKED = Metric(
+    name="asset_changes.held_assets_checked",
+    kind="gauge",
+    tags=("source",),
+    sent_by="watch",
+    meaning="Those of them about which Getty was asked within 30 days",
+)
+REMOVALS_DUE = Metric(
+    name="asset_changes.removals_due",
+    kind="gauge",
+    tags=("source", "reason"),
+    sent_by="watch",
+    meaning="Assets that the source must remove, by reason: deleted, not_in_catalogue or not_licensed",
+)
 METRICS = (
     CHANGE_SETS_LOADED,
     CHANGES_LOADED,
@@ -100,4 +121,7 @@ METRICS = (
     LOOKUP_CALLS,
     ASSETS_LOOKED_UP,
     LOOKUPS_WAITING,
+    HELD_ASSETS,
+    HELD_ASSETS_CHECKED,
+    REMOVALS_DUE,
 )

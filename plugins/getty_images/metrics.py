@@ -1,6 +1,6 @@
 """Sends the project's metrics through Airflow's own backend (StatsD, Datadog or OpenTelemetry)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from airflow.sdk.observability import stats
 from asset_changes.metrics import (
@@ -10,9 +10,12 @@ from asset_changes.metrics import (
     CHANGE_SETS_LOADED,
     CHANGES_LOADED,
     CHANNEL_SEQ,
+    HELD_ASSETS,
+    HELD_ASSETS_CHECKED,
     LAG_SECONDS,
     LOOKUP_CALLS,
     LOOKUPS_WAITING,
+    REMOVALS_DUE,
     UNCHECKED_SECONDS,
     Metric,
 )
@@ -20,6 +23,7 @@ from asset_changes.models import Counts
 from asset_changes.monitoring.condition import NO_CHANNEL
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.monitoring.monitor import MonitorResult
+from asset_changes.warehouse.removals import HoldingCount
 
 
 def send_loaded(channel_id: int, *, sets: int, counts: Counts, channel_seq: int) -> None:
@@ -47,11 +51,20 @@ def send_watched(watched: MonitorResult) -> None:
     # Of retired channels too, and of those that never answered: an alert may be all that is known of them.
     for channel_id in sorted({NO_CHANNEL, *watched.channels, *(channel_id for channel_id, _ in watched.open)}):
         for condition in CONDITIONS:
-            if condition.needs_metadata != (channel_id == NO_CHANNEL):
+            if condition.has_channel == (channel_id == NO_CHANNEL):
                 continue
             is_open = (channel_id, condition.name) in watched.open
             _gauge(ALERT, int(is_open), channel_id=channel_id, condition=condition.name)
     _gauge(ALERTS_OPEN, len(watched.open))
+
+
+def send_holdings(counts: Iterable[HoldingCount]) -> None:
+    """Send what each source holds, how much of it was checked, and what must be removed."""
+    for each in counts:
+        _gauge(HELD_ASSETS, each.held_count, source=each.source)
+        _gauge(HELD_ASSETS_CHECKED, each.checked_count, source=each.source)
+        for due in each.due:
+            _gauge(REMOVALS_DUE, due.count, source=each.source, reason=due.reason)
 
 
 def _count(metric: Metric, number: int, **tags: object) -> None:

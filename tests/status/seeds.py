@@ -3,12 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from asset_changes.warehouse import holdings_schema as schema_of_holdings
 from asset_changes.warehouse import schema
+from asset_changes.warehouse.removals import count_holdings
 from sqlalchemy import Engine, insert
 from sqlalchemy.schema import Table
 
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MONTH = NOW - 30 * DAY
 
 
 def _write(engine: Engine, table: Table, row: dict[str, Any]) -> None:
@@ -125,3 +128,63 @@ def lookup_connection(engine: Engine, conn_id: str, **more: Any) -> None:
     """A connection that has answered."""
     row = {"conn_id": conn_id, "refused_fields": [], "last_answer_at": NOW}
     _write(engine, schema.lookup_connections, row | more)
+
+
+def held(engine: Engine, asset_id: str, *, source: str = "dam", **more: Any) -> None:
+    """An asset that the company holds, for a month."""
+    _write(engine, schema_of_holdings.held_assets, {"source": source, "asset_id": asset_id, "held_since": MONTH} | more)
+
+
+def imported(engine: Engine, *, source: str = "dam", at: datetime = NOW, **more: Any) -> None:
+    """A list that was imported."""
+    counts = ("row", "new_held", "changed", "unchanged", "ended", "unreadable", "held")
+    row = {"source": source, "uri": "file:///list.csv", "started_at": at, "ended_at": at, "unreadable_lines": []}
+    _write(engine, schema_of_holdings.holding_imports, row | {f"{each}_count": 0 for each in counts} | more)
+
+
+def verdict(engine: Engine, asset_id: str, verdict: str, *, at: datetime = NOW, **more: Any) -> None:
+    """What lookups said of an asset; that it is gone was said a day before for the first time."""
+    first = None if verdict == "available" else at - DAY
+    row = {"asset_id": asset_id, "verdict": verdict, "conn_id": "getty", "as_of": at, "first_gone_as_of": first}
+    _write(engine, schema_of_holdings.availability, row | {"checks": 2} | more)
+
+
+def reconciliation(engine: Engine, outcome: str | None, *, at: datetime = NOW, **more: Any) -> None:
+    """A round in which Getty was asked about a thousand assets."""
+    counts = {"asked_count": 1_000, "available_count": 400, "not_licensed_count": 580, "not_in_catalogue_count": 20}
+    is_decided = outcome not in (None, "waiting")
+    row = {
+        "conn_id": "getty",
+        "channel_ids": [3001],
+        "started_at": at,
+        "asked_at": at if outcome else None,
+        "decided_at": at if is_decided else None,
+        "outcome": outcome,
+        "first_asked_count": 1_000,
+        "first_gone_count": 600,
+    }
+    _write(engine, schema_of_holdings.reconciliations, row | counts | more)
+
+
+def three_to_remove(engine: Engine) -> None:
+    """Five held assets: one is deleted, one not licensed, one not in the catalogue, two may be held."""
+    for number, asset_id in enumerate(("1", "2", "3", "4", "5")):
+        held(engine, asset_id, location=f"images/{number}.jpg")
+    deleted = {"deleted_at": NOW - 3 * DAY, "delete_change_set_id": "77", "delete_position": 4}
+    state(engine, "1", asset_type="Image", **deleted)
+    verdict(engine, "2", "not_licensed")
+    verdict(engine, "3", "not_in_catalogue", at=NOW - 2 * DAY)
+    verdict(engine, "4", "available", at=NOW - 40 * DAY)
+
+
+def counted(engine: Engine) -> None:
+    """Count the holdings, as the watchdog does."""
+    with engine.begin() as connection:
+        count_holdings(connection)
+
+
+def counted_as_empty(engine: Engine, *, source: str = "dam") -> None:
+    """A source that holds nothing was counted now."""
+    counts = ("held", "checked", "deleted", "not_licensed", "not_in_catalogue")
+    row = {"source": source, "counted_at": datetime.now(UTC)} | {f"{each}_count": 0 for each in counts}
+    _write(engine, schema_of_holdings.holding_counts, row)

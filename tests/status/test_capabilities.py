@@ -34,9 +34,10 @@ USED = LookupStatus(
 def lines(lookups: LookupStatus = FRESH, dag: DagStatus | None = None, **more: Any) -> dict[str, Capability]:
     """The lines by name; `more` are settings and counts."""
     counts = {name: more.pop(name, default) for name, default in (("channel_count", 4), ("set_count", 30))}
-    imports = more.pop("imports", ())
+    imports, waiting_count = more.pop("imports", ()), more.pop("waiting_count", 0)
     facts = Facts(
         holdings=imports,
+        waiting_count=waiting_count,
         settings=Settings(**more),
         lookups=lookups,
         lookup_dag=dag or DagStatus(),
@@ -107,3 +108,24 @@ def test_holdings_say_what_was_imported_and_what_refused() -> None:
     assert (found.state, found.is_on, found.next_step) == ("3,000 assets from 2 lists", True, "")
     found = lines(imports=(imported("dam", refused_why="It is empty."),))["Holdings"]
     assert (found.state, found.is_on) == ("1,500 assets from 1 list, refused: dam", False)
+
+
+@pytest.mark.parametrize(
+    ("dag", "more", "state", "cost"),
+    [
+        (DagStatus(), {}, "on, everything within 30 days", "at most 334 calls a day"),
+        (DagStatus(), {"lookup_scope": "held"}, "on, everything within 30 days", "at most 1 call a day"),
+        (DagStatus(), {"reconcile_days": 1}, "on, everything within 1 day", "at most 10,015 calls a day"),
+        (DagStatus(), {"metadata": False}, "on, everything within 30 days", "at most 334 calls a day"),
+        (DagStatus(), {"waiting_count": 1}, "waits for an approval", "at most 334 calls a day"),
+        (DagStatus(is_paused=True), {}, "paused", "at most 334 calls a day"),
+        (DagStatus(is_missing=True), {}, "its DAG is missing", "no calls"),
+        (DagStatus(), {"reconcile_days": 0}, "off", "no calls"),
+    ],
+)
+def test_reconciliation_says_its_state_and_its_cost(
+    dag: DagStatus, more: dict[str, Any], state: str, cost: str
+) -> None:
+    line = lines(dag=dag, imports=(imported("dam"),), **more)["Reconciliation"]
+    assert (line.state, line.cost, line.is_on) == (state, cost, state.startswith("on"))
+    assert line.is_on == (line.next_step == "")

@@ -1,6 +1,7 @@
 """A span is clean only if every check is zero: each thing that speaks against it, judged by what was received."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, insert, text
 from tests.status import seeds
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW
 
-SPAN = Span(first=(NOW - 6 * DAY).date(), last=datetime.now(UTC).date(), within=HOUR)
+SPAN = Span(first=(NOW - 6 * DAY).date(), last=datetime.now(UTC).date(), within=HOUR, reconcile_days=30)
 THE_DAY_BEFORE = Span(first=(NOW - 30 * DAY).date(), last=(NOW - 29 * DAY).date(), within=HOUR)
 
 
@@ -75,6 +76,19 @@ def outranked(warehouse: Engine) -> None:
     seeds.deletion(warehouse, "9", 0, at=NOW - HOUR, took=MINUTE, asset_id="a", was_held=False)
 
 
+def must_remove_one(warehouse: Engine, **row: Any) -> None:
+    """A held asset is deleted, and the holdings were counted since."""
+    seeds.imported(warehouse)
+    seeds.held(warehouse, "1", **row)
+    seeds.state(warehouse, "1", deleted_at=NOW - DAY)
+    seeds.counted(warehouse)
+
+
+def never_asked(warehouse: Engine) -> None:
+    seeds.imported(warehouse, at=NOW - 33 * DAY)
+    seeds.counted_as_empty(warehouse)
+
+
 @pytest.mark.parametrize(
     ("happened", "check", "count"),
     [
@@ -100,6 +114,13 @@ def outranked(warehouse: Engine) -> None:
         (partial(channel_was, replayed_at=NOW - 2 * DAY), "replay_overdue", None),
         (partial(channel_was, replay_changed_count=3), "replay_changed", 3),
         (outranked, "outranked", 1),
+        (must_remove_one, "removals_open", 1),
+        (partial(seeds.imported), "removals_open", None),
+        (partial(seeds.reconciliation, outcome="waiting"), "reconciliation_braked", 1),
+        (partial(seeds.reconciliation, outcome="refused"), "reconciliation_braked", 1),
+        (partial(seeds.reconciliation, outcome="expired"), "reconciliation_braked", 1),
+        (partial(seeds.reconciliation, outcome="void"), "reconciliation_braked", 1),
+        (never_asked, "reconciliation_overdue", None),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -128,6 +149,66 @@ def test_a_gap_of_over_14_days_is_a_possible_loss(warehouse: Engine) -> None:
     with warehouse.begin() as connection:
         connection.execute(text("UPDATE feed_gaps SET reconciled_at = now()"))
     assert found(warehouse) == [("unread", 1)]
+
+
+def test_open_duties_are_listed_by_reason(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    seeds.imported(warehouse)
+    seeds.three_to_remove(warehouse)
+    seeds.counted(warehouse)
+    assert [each.says for each in report_of(warehouse).reservations] == [
+        "1 assets that you hold must be removed, because Getty deleted them.",
+        "1 assets that you hold must be removed, because they are not in the catalogue any more.",
+        "1 assets that you hold must be removed, because they are not licensed to this account.",
+    ]
+    assert found(warehouse, THE_DAY_BEFORE) == []
+
+
+def test_holdings_that_were_not_counted_are_unknown_not_zero(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    must_remove_one(warehouse)
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE holding_counts SET counted_at = now() - interval '25 hours'"))
+    assert found(warehouse) == [("removals_open", None)]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "count"),
+    [("refused", "counted", 0), ("expired", "approved", 0), ("waiting", "counted", 1), ("void", "refused", 2)],
+)
+def test_a_later_reconciliation_makes_up_for_a_braked_one(
+    earlier: str, later: str, count: int, warehouse: Engine
+) -> None:
+    seeds.channel(warehouse)
+    for outcome in (earlier, later):
+        seeds.reconciliation(warehouse, outcome)
+    assert sum(number or 0 for check, number in found(warehouse) if check == "reconciliation_braked") == count
+
+
+@pytest.mark.parametrize(("channel_ids", "count"), [([3002], 1), ([3001, 3002], 0)])
+def test_another_connection_makes_up_for_its_channels_alone(
+    channel_ids: list[int], count: int, warehouse: Engine
+) -> None:
+    seeds.channel(warehouse)
+    seeds.reconciliation(warehouse, "void")
+    seeds.reconciliation(warehouse, "counted", conn_id="another", channel_ids=channel_ids)
+    assert found(warehouse) == [("reconciliation_braked", 1)] * count
+
+
+def test_a_reconciliation_that_counts_is_not_overdue(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    never_asked(warehouse)
+    seeds.reconciliation(warehouse, "counted", at=NOW - 31 * DAY)
+    assert found(warehouse) == []
+
+
+def test_without_holdings_or_reconciliation_nothing_is_overdue(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    assert found(warehouse) == []
+    seeds.imported(warehouse, at=NOW - 99 * DAY, refused_why="It is empty.")
+    assert found(warehouse) == []
+    never_asked(warehouse)
+    assert found(warehouse, replace(SPAN, reconcile_days=0)) == []
 
 
 def test_an_archive_that_was_not_checked_is_unknown_not_zero(warehouse: Engine) -> None:

@@ -14,6 +14,7 @@ from asset_changes.warehouse.compliance import SUMMARY, UNREAD
 from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine, text
 
+from tests.status import seeds
 from tests.status.conftest import AirflowServer, words
 from tests.status.seeds import DAY, HOUR, MINUTE, NOW, change_set, channel, deletion
 from tests.waiting import wait_for_lock_waits, wait_until
@@ -146,8 +147,9 @@ def test_the_csv_has_one_line_per_delete(page: AirflowServer, warehouse: Engine)
     day = f"{NOW:%Y-%m-%d}"
     answer = page.get("compliance.csv", params={"from": day, "to": day})
     assert answer.headers["Content-Disposition"] == f'attachment; filename="deletes_{day}_{day}.csv"'
-    verdict, *lines = csv.DictReader(io.StringIO(answer.text))
+    verdict, holdings, *lines = csv.DictReader(io.StringIO(answer.text))
     assert (verdict["record"], verdict["says"]) == ("verdict", "clean")
+    assert (holdings["record"], holdings["says"]) == ("holdings", "not asked: no list of holdings is imported")
     assert [line["asset_id"] for line in lines] == ["asset-0", "asset-1", "asset-2"]
     assert [line["was_in_holdings"] for line in lines] == ["true", "false", ""]
     first = lines[0]
@@ -158,11 +160,48 @@ def test_the_csv_begins_with_all_that_speaks_against_its_days(page: AirflowServe
     unchecked(warehouse)
     late(warehouse)
     lines = list(csv.DictReader(io.StringIO(page.get("compliance.csv").text)))
-    verdict, *reservations = [line for line in lines if line["record"] != "delete"]
+    verdict, *reservations = [line for line in lines if line["record"] in ("verdict", "reservation")]
     assert (verdict["says"], verdict["count"]) == ("not clean", str(len(reservations)))
     assert (reservations[0]["count"], reservations[-1]["count"]) == ("1", "unknown")
     assert "applied later than their limit: Editorial Image (3001)" in reservations[0]["says"]
     assert all(line["settled_by"] for line in reservations)
+
+
+def test_the_report_counts_open_duties_by_reason(page: AirflowServer, warehouse: Engine) -> None:
+    in_time(warehouse)
+    assert "Not asked: no list of holdings is imported" in words(page.get("compliance").text)
+    assert GOOD in words(page.get("compliance").text)
+    seeds.imported(warehouse)
+    seeds.three_to_remove(warehouse)
+    seeds.counted(warehouse)
+    shown = words(page.get("compliance").text)
+    since = f"{NOW - 3 * DAY:%Y-%m-%d %H:%M:%S}"
+    assert f"dam 5 2 deleted by Getty 1 {since}" in shown
+    assert "Getty was not asked yet whether what is held may still be held." in shown
+    assert "removals_open 1 1 assets that you hold must be removed, because Getty deleted them." in shown
+    lines = list(csv.DictReader(io.StringIO(page.get("compliance.csv").text)))
+    counts = [(line["count"], line["says"].split(",")[0]) for line in lines if line["record"] == "holdings"]
+    assert counts == [
+        ("1", f"to be removed from dam: {reason}") for reason in ("deleted", "not_in_catalogue", "not_licensed")
+    ]
+    seeds.reconciliation(warehouse, "counted")
+    assert f"last counted at {NOW:%Y-%m-%d %H:%M:%S} UTC" in words(page.get("compliance").text)
+
+
+def test_a_gap_names_its_remedy_until_it_was_asked_for(page: AirflowServer, warehouse: Engine) -> None:
+    channel(warehouse)
+    seeds.gap(warehouse, days=20, until=NOW - DAY)
+    seeds.gap(warehouse, days=2, until=NOW - 2 * HOUR)
+    end = f"{NOW - DAY + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
+    remedy = f"not yet: trigger asset_changes_lookup with not_asked_since {end}"
+    assert words(page.get("compliance").text).count(remedy) == 1
+    [gap] = [each for each in csv.DictReader(io.StringIO(page.get("compliance.csv").text)) if each["record"] == "gap"]
+    assert gap["settled_by"] == f"Look up assets with not_asked_since {(NOW - DAY).isoformat()}"
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE feed_gaps SET reconciled_at = :now"), {"now": NOW})
+    shown = words(page.get("compliance").text)
+    assert "not yet: trigger" not in shown
+    assert f"nobody asked Getty – {NOW:%Y-%m-%d %H:%M:%S}" in shown
 
 
 def test_page_and_csv_are_right_whatever_the_roles_defaults(page: AirflowServer, warehouse: Engine) -> None:

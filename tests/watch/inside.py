@@ -94,17 +94,25 @@ def export_metrics() -> None:
     """Send every metric through the backend that this Airflow is set up for, OpenTelemetry's."""
     from opentelemetry.metrics import get_meter_provider
 
-    for what in ("loaded", "watched", "looked_up"):
+    for what in ("loaded", "watched", "looked_up", "holdings"):
         _send(what)
     assert get_meter_provider().force_flush()  # type: ignore[attr-defined]  # the SDK's has it
 
 
 def _send(what: str) -> None:
+    from datetime import UTC, datetime
+
     from asset_changes.models import Counts
     from asset_changes.monitoring.monitor import MonitorResult, Reading
+    from asset_changes.warehouse.removals import Due, HoldingCount
     from getty_images import metrics
 
-    if what == "looked_up":
+    if what == "holdings":
+        due = (Due(reason="deleted", count=2, since=None),)
+        counted_at = datetime(2026, 11, 28, tzinfo=UTC)
+        counts = HoldingCount(source="dam", held_count=9, checked_count=8, due=due, counted_at=counted_at)
+        metrics.send_holdings([counts])
+    elif what == "looked_up":
         metrics.send_looked_up({"calls": 4, "found": 300, "not_found": 20, "unanswered": 5, "waiting": 80})
     elif what == "loaded":
         metrics.send_loaded(3001, sets=2, counts=Counts(new=3, delete=1), channel_seq=7)

@@ -241,6 +241,16 @@ def _be_answered(feed: Feed) -> None:
     feed.sql("UPDATE lookup_connections SET error = NULL, error_at = NULL, last_answer_at = now()")
 
 
+def _ask_for_approval(feed: Feed) -> None:
+    feed.sql("INSERT INTO reconciliations (conn_id, channel_ids, started_at, asked_at, outcome, asked_count,"
+             " not_licensed_count, not_in_catalogue_count, expires_at)"
+             " VALUES ('getty', '{3001}', now(), now(), 'waiting', 1000, 580, 20, '2026-12-01 12:00Z')")  # fmt: skip
+
+
+def _answer(feed: Feed) -> None:
+    feed.sql("UPDATE reconciliations SET outcome = 'refused', decided_at = now(), approved_by = 'maria'")
+
+
 def _ref_of(feed: Feed, change_set_id: str) -> ChangeSetRef:
     with transaction(feed.context.warehouse) as connection:
         row = ledger.lookup(connection, 3001, change_set_id)
@@ -266,7 +276,7 @@ CASES = (
     Case(
         "gap",
         _come_back_after_20_days,
-        "was not read for 20 days, and Getty drops what is unread for 14",
+        "was not read for 20 days, until 20",
         goes=_reconcile,
         over="what was lost in it was asked for",
     ),
@@ -303,6 +313,14 @@ CASES = (
     Case("lookups_capped", _use_all_calls, "has used all calls of a day with second_key", goes=_look_up),
     Case("lookups_capped", _use_all_calls, "has used all calls of a day with second_key", over_after=48 * HOURS),
     Case("lookups_refused", _be_refused, "for 61 minutes: second_key says No right {0}", 61 * MINUTES, _be_answered),
+    Case(
+        "approval_waits",
+        _ask_for_approval,
+        "found 600 of 1,000 assets gone with getty, which is over the limit, and has waited for a person for 5 hours; "
+        "until 2026-12-01 12:00 UTC",
+        5 * HOURS,
+        _answer,
+    ),
     Case("metadata_backlog", _wait_for_lookup, "has kept an asset waiting for 27 hours", 27 * HOURS, _look_up),
 )
 
@@ -369,6 +387,25 @@ def test_an_alert_of_the_lookups_is_that_of_no_channel(feed: Feed, watchdog: Wat
     assert (alert.subject, alert.channel_id) == ("Lookups at the day's limit, Look up assets", None)
     assert alert.what == "Look up assets has used all calls of a day with second_key, while assets wait"
     assert alert.link == PAGE
+
+
+@pytest.mark.parametrize("name", ["unread", "dormant", "gap"])
+def test_after_a_gap_the_alert_names_the_remedy(name: str) -> None:
+    [condition] = [each for each in CONDITIONS if each.name == name]
+    assert "trigger asset_changes_lookup with the end of the gap as `not_asked_since`" in condition.next_step.replace(
+        "Trigger", "trigger"
+    )
+
+
+def test_an_approval_waits_whether_metadata_is_kept_or_not(feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.lookups_per_day = None
+    watchdog.settings = WatchSettings(unchecked_minutes=9_999, replay_hours=9_999, approval_hours=2)
+    _ask_for_approval(feed)
+    watchdog.watch(later=HOURS)
+    assert watchdog.messages == []
+    watchdog.watch(later=3 * HOURS)
+    [alert] = watchdog.sent
+    assert (alert.subject, alert.channel_id, alert.link) == ("An approval waits, Look up assets", None, PAGE)
 
 
 def test_with_metadata_off_nothing_is_said_of_lookups(feed: Feed, watchdog: Watchdog) -> None:

@@ -425,11 +425,13 @@ def test_every_metric_reaches_the_backend_with_its_tags(
     airflow: Installation,
 ) -> None:
     """The metrics are those of the table, the backend is Airflow's."""
-    sent = [each for what in ("loaded", "watched", "looked_up") for each in airflow.run(inside.sent_metrics, what)]
+    kinds = ("loaded", "watched", "looked_up", "holdings")
+    sent = [each for what in kinds for each in airflow.run(inside.sent_metrics, what)]
     metrics = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
     assert metrics == {(each.name, each.kind, each.tags) for each in METRICS}
     assert ("counter", "asset_changes.changes_loaded", 3, {"channel_id": "3001", "outcome": "new"}) in sent
     assert ("counter", "asset_changes.assets_looked_up", 300, {"outcome": "found"}) in sent
+    assert ("gauge", "asset_changes.removals_due", 2, {"source": "dam", "reason": "deleted"}) in sent
     alerts = {tags["condition"]: value for _, name, value, tags in sent if name == "asset_changes.alert"}
     assert alerts == {each.name: float(each.name == "silent") for each in CONDITIONS}
 
@@ -461,7 +463,9 @@ def test_the_watchdog_sends_the_alerts_of_every_channel(
         connection.execute(text("UPDATE channels SET discovered_at = discovered_at - interval '2 hours'"))
         film = Channel(channel_id=3003, asset_family="Editorial", asset_type="Film")
         ledger.mark_checked(connection, film, is_caught_up=True, gap=timedelta(hours=1))
+        connection.execute(text("INSERT INTO held_assets VALUES ('dam', '1', 'Image', NULL, now())"))
     sent = installed.run(inside.sent_by_run, "watch.py", "asset_changes_watch")
+    assert ("gauge", "asset_changes.held_assets", 1, {"source": "dam"}) in sent  # it counts them
 
     open_alerts = {
         (int(tags["channel_id"]), tags["condition"])
@@ -471,7 +475,7 @@ def test_the_watchdog_sends_the_alerts_of_every_channel(
     assert open_alerts == {(3001, "vanished"), (3002, "unchecked"), (3004, "unchecked")}
     assert ("gauge", "asset_changes.alerts_open", 3, {}) in sent
     closed = [tags for _, name, value, tags in sent if name == "asset_changes.alert" and not value]
-    of_lookups = sum(condition.needs_metadata for condition in CONDITIONS)
+    of_lookups = sum(not condition.has_channel for condition in CONDITIONS)
     assert len(closed) == 4 * (len(CONDITIONS) - of_lookups) + of_lookups - len(open_alerts)
     assert ("gauge", "asset_changes.lag_seconds", 0.0, {"channel_id": "3003"}) in sent
     unchecked = {tags["channel_id"] for _, name, _, tags in sent if name == "asset_changes.unchecked_seconds"}

@@ -121,8 +121,13 @@ class ConnectionLoop:
             self._check_canaries(source)
 
     def _end_round(self, source: LookupSource) -> None:
-        """Keep that everything in the round was asked; Getty's answers must be believable to its end."""
-        if self._writer.round is None:
+        """Keep that everything in the round was asked; Getty's answers must be believable to its end.
+
+        What another connection is still asked about may be left to this one.
+        """
+        with transaction(self._context.warehouse) as connection:
+            is_whole = not lookup_queue.has_unnamed_due(connection)
+        if self._writer.round is None or not is_whole:
             return
         engine, round_id = self._context.warehouse, self._writer.round.reconciliation_id
         try:

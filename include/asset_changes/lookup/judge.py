@@ -89,10 +89,10 @@ def explain(each: Round) -> str:
     """Return what a person must know to decide about a round."""
     share = each.first_gone_count / max(each.first_asked_count, 1)
     return (
-        f"Reconciliation {each.reconciliation_id} with connection {each.conn_id}: of {each.first_asked_count} assets that "
-        f"were available before or never asked about, {each.first_gone_count} are gone now ({share:.1%}; above "
-        f"{MOST_GONE_SHARE:.0%} a person decides). In all {each.asked_count} were asked: {each.available_count} available, "
-        f"{each.not_licensed_count} not licensed, {each.not_in_catalogue_count} not in the catalogue."
+        f"Reconciliation {each.reconciliation_id} with connection {each.conn_id}: of {each.first_asked_count} assets "
+        f"that were available before or never asked about, {each.first_gone_count} are gone now ({share:.1%}; above "
+        f"{MOST_GONE_SHARE:.0%} a person decides). In all {each.asked_count} were asked: {each.available_count} "
+        f"available, {each.not_licensed_count} not licensed, {each.not_in_catalogue_count} not in the catalogue."
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from asset_changes.monitoring.settings import WatchSettings
 
 NO_CHANNEL = 0
-"""In place of a channel's id: the condition is that of the lookups, whatever the channel."""
+"""In place of a channel's id: the condition is that of *Look up assets*, whatever the channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Condition:
 
     `says` is what the channel does or has, with the names of the row and `span` (from `since` to now); `over` what is
     said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
-    condition is meaningless where nothing is confirmed, `needs_metadata` where no asset is looked up: such a query
-    returns `NO_CHANNEL` as its channel, and may name `:lookups_per_day`.
+    condition is meaningless where nothing is confirmed, `needs_metadata` where no metadata is kept: such a query may
+    name `:lookups_per_day`. Where `has_channel` is false, the query returns `NO_CHANNEL` as its channel.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Condition:
     over: str = "is over"
     needs_confirming: bool = False
     needs_metadata: bool = False
+    has_channel: bool = True
 
     def check(self, context: CheckContext) -> Sequence[Row]:
         """Return a row for each channel for which it is true."""

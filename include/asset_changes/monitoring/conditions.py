@@ -55,7 +55,8 @@ _REJECTED = f"""
 
 _GAP = f"""
     SELECT channel_id, min(unread_from) AS since,
-           floor(max(extract(epoch FROM unread_to - unread_from)) / 86400)::int AS days
+           floor(max(extract(epoch FROM unread_to - unread_from)) / 86400)::int AS days,
+           to_char((max(unread_to) + interval '1 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS until
     FROM feed_gaps
     WHERE reconciled_at IS NULL AND unread_to - unread_from > interval '{UNREAD_KEPT.days} days'
     GROUP BY channel_id"""
@@ -67,6 +68,11 @@ _FINDINGS = """
     WHERE kind IN ({kinds}) AND settled_at IS NULL
     GROUP BY channel_id"""
 
+ASK_AGAIN = (
+    "trigger asset_changes_lookup with the end of the gap as `not_asked_since`. It asks Getty again about everything "
+    "that is held or live."
+)
+"""What to do after a gap of more than 14 days, whose Deletes never come."""
 _OPEN_DAG = "Open the channel's DAG in Airflow"
 
 CONDITIONS = (
@@ -97,8 +103,8 @@ CONDITIONS = (
         name="unread",
         title="Notifications about to be lost",
         says="may hold notifications that are unread for {span}; Getty drops them after 14 days",
-        next_step="Get the channel running today. What is dropped unread never comes again: the copy then needs a "
-        "comparison with Getty's catalogue.",
+        next_step="Get the channel running today. What is dropped unread never comes again. After 14 days, once the "
+        f"channel runs: {ASK_AGAIN}",
         needs_confirming=True,
         query="""
             SELECT channel_id, unread_since AS since FROM channel_health
@@ -109,7 +115,7 @@ CONDITIONS = (
         title="Channel about to be removed",
         says="was not asked for {span}; Getty has removed channels after 120 days",
         next_step="Unpause the channel's DAG, if only for one run. A removed channel comes back through Getty's sales "
-        "team alone.",
+        f"team alone. What it missed never comes; once it runs: {ASK_AGAIN}",
         query="""
             SELECT channel_id, unchecked_since AS since FROM channel_health
             WHERE retired_at IS NULL AND unchecked_since < :now - :dormant""",
@@ -216,9 +222,11 @@ CONDITIONS = (
     Condition(
         name="gap",
         title="Notifications may be lost",
-        says="was not read for {days} days, and Getty drops what is unread for 14: Deletes may never have arrived",
-        next_step="Compare the copy with Getty's catalogue, Deletes first. Then trigger asset_changes_watch with "
-        "`gap` and the channel's id as `dismiss`.",
+        says="was not read for {days} days, until {until}, and Getty drops what is unread for 14: Deletes may never "
+        "have arrived",
+        next_step=f"{ASK_AGAIN[0].upper()}{ASK_AGAIN[1:]} It ends by itself when that is done. If you compared the "
+        "copy with Getty's catalogue otherwise, trigger asset_changes_watch with `gap` and the channel's id as "
+        "`dismiss`.",
         over="is over: what was lost in it was asked for",
         query=_GAP,
     ),

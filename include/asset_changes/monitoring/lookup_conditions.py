@@ -1,4 +1,7 @@
-"""What the watchdog checks of the lookups. None is true before a person has switched them on: then nothing waits."""
+"""What the watchdog checks of the DAG *Look up assets*.
+
+None is true before a person has switched it on: then nothing waits.
+"""
 
 from asset_changes.monitoring.condition import NO_CHANNEL, Condition
 
@@ -25,6 +28,7 @@ LOOKUP_CONDITIONS = (
         next_step="Wait, if this is the first time that all assets are looked up: it continues at midnight UTC. Else "
         "ask Getty for more calls and raise ASSET_CHANGES_LOOKUPS_PER_DAY.",
         needs_metadata=True,
+        has_channel=False,
         query=_CAPPED,
     ),
     Condition(
@@ -34,6 +38,7 @@ LOOKUP_CONDITIONS = (
         next_step="Read the last line of the red task's log in asset_changes_lookup: it says what to fix. The queue "
         "stays as it is.",
         needs_metadata=True,
+        has_channel=False,
         query=f"""
             SELECT {NO_CHANNEL} AS channel_id, min(coalesce(last_answer_at, error_at)) AS since,
                    left(string_agg(format('%s says %s', conn_id, error), '; ' ORDER BY conn_id), 400) AS errors
@@ -48,8 +53,28 @@ LOOKUP_CONDITIONS = (
         next_step="Open asset_changes_lookup: is it paused, or is its last run red? If it is green, it has more to ask "
         "than its calls allow: ask Getty for more calls, or set ASSET_CHANGES_METADATA=off.",
         needs_metadata=True,
+        has_channel=False,
         query=f"""
             SELECT {NO_CHANNEL} AS channel_id, min(enqueued_at) AS since FROM lookup_queue WHERE tries = 0
             HAVING min(enqueued_at) < :now - :metadata""",
+    ),
+    Condition(
+        name="approval_waits",
+        title="An approval waits",
+        says="found {gone:,} of {asked:,} assets gone with {conn_id}, which is over the limit, and has waited for a "
+        "person for {span}; until {until}",
+        next_step="Read what was found on the page Asset changes, then answer in Airflow: Required Actions, task "
+        "`judge` of asset_changes_lookup. Approve if these assets are really gone; reject if the token is of another "
+        "agreement. Until then no verdict of this reconciliation counts.",
+        over="is over: somebody answered, or the time to answer ended",
+        has_channel=False,
+        query=f"""
+            SELECT {NO_CHANNEL} AS channel_id, coalesce(asked_at, started_at) AS since, conn_id, asked_count AS asked,
+                   not_licensed_count + not_in_catalogue_count AS gone,
+                   coalesce(to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'), 'it is answered')
+                       AS until
+            FROM reconciliations
+            WHERE outcome = 'waiting' AND coalesce(asked_at, started_at) < :now - :approval
+            ORDER BY since LIMIT 1""",
     ),
 )

@@ -40,6 +40,8 @@ class WatchSettings:
     """And for so many times its longest pause of the last 30 days."""
     metadata_hours: float = 26
     """A live asset waits for its metadata for so long; Getty may repeat an old answer for a day."""
+    approval_hours: float = 4
+    """A limit is exceeded, and a person was asked whether that is right, for so long without an answer."""
     recent_hours: float = 24
     """How long what is past (a late Delete, a rejected upsert, somebody else's confirmation) stays an alert."""
     listed_days: float = 7

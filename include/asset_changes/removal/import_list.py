@@ -14,6 +14,7 @@ from asset_changes.warehouse import holdings
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.holdings import MOST_ENDED_SHARE, Difference, HoldingImport
 from asset_changes.warehouse.ledger import RunRef
+from asset_changes.warehouse.removals import count_holdings
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def import_list(
             kept = holdings.held_count(connection, source)
             holdings.keep_import(connection, replace(done, refused_why=refused_why, held_count=kept))
         raise HoldingsRefused(refused_why)
+    in_transaction(warehouse, count_holdings)
     log.info("%s", summary(done))
     return done
 

@@ -5,7 +5,7 @@ reconciliation become verdicts together, once that is decided. No verdict touche
 Rows are locked after the states of their assets and before their metadata.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,7 +108,7 @@ def store_available(
 ) -> None:
     """Keep that these are available, unless a newer answer says something else."""
     if verdicts:
-        values = {"conn_id": conn_id, "as_of": as_of, "reconciliation_id": reconciliation_id}
+        values: dict[str, object] = {"conn_id": conn_id, "as_of": as_of, "reconciliation_id": reconciliation_id}
         connection.execute(_STORE_AVAILABLE, _rows(verdicts) | values)
 
 
@@ -123,7 +123,12 @@ def add_checks(
 ) -> None:
     """Keep answers that assets are gone; they do not count before their reconciliation is decided."""
     if verdicts:
-        values = {"conn_id": conn_id, "as_of": as_of, "checked_at": checked_at, "reconciliation_id": reconciliation_id}
+        values: dict[str, object] = {
+            "conn_id": conn_id,
+            "as_of": as_of,
+            "checked_at": checked_at,
+            "reconciliation_id": reconciliation_id,
+        }
         connection.execute(_ADD_CHECKS, _rows(verdicts) | values)
 
 
@@ -143,7 +148,7 @@ def count_checks(connection: Connection, reconciliation_id: int, asset_ids: Sequ
     connection.execute(_REMOVE_METADATA, {"asset_ids": [*asset_ids]})
 
 
-def _rows(verdicts: Sequence[Verdict]) -> Mapping[str, object]:
+def _rows(verdicts: Sequence[Verdict]) -> dict[str, object]:
     registers = [each.register for each in verdicts]
     return {
         "asset_ids": [each.asset_id for each in verdicts],

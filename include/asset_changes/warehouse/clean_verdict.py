@@ -6,6 +6,7 @@ the print and the CSV take them from this list.
 
 from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE
 from asset_changes.warehouse.compliance import SUMMARY, UNREAD, Check
+from asset_changes.warehouse.removal_checks import REMOVAL_CHECKS
 
 MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
         OR lower(r.asset_lifecycle) IN ('delete', 'deleted'))"""
@@ -191,7 +192,8 @@ CHECKS = (
         query=POSSIBLE_LOSS,
         says="The feed was not read for up to {longest}, and Getty drops what is unread for 14 days. Deletes may never "
         "have arrived: {channels}.",
-        resolved_by="A comparison of the copy with Getty's catalogue, then its dismissal by a person.",
+        resolved_by="A run of asset_changes_lookup with the end of the gap as `not_asked_since`; or a comparison of "
+        "the copy with Getty's catalogue, then its dismissal by a person.",
     ),
     Check(
         name="without_reader",
@@ -212,7 +214,8 @@ CHECKS = (
         column="count",
         says="{count:,} change sets were confirmed by somebody else: {channels}. What the other reader took alone "
         "never came here.",
-        resolved_by="Nothing: it happened. Stop the other reader, and compare the copy with Getty's catalogue.",
+        resolved_by="Nothing: it happened. Stop the other reader, then run asset_changes_lookup with that time as "
+        "`not_asked_since`.",
     ),
     Check(
         name="rebuilt",
@@ -281,5 +284,6 @@ CHECKS = (
         "Update that came earlier is dated later.",
         resolved_by="A newer message about the asset. Until then look it up at Getty.",
     ),
+    *REMOVAL_CHECKS,
 )
 """In the order of the page."""

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from asset_changes.clock import in_words
+from asset_changes.warehouse.removals import HoldingCount, holding_counts, reconciled_at
 
 SLOWEST = 10
 
@@ -87,28 +88,29 @@ WITH times AS (
 ), spans AS (
     SELECT channel_id, change_set_id, 'a change waited at Getty' AS what,
            greatest(before, oldest_change_at, discovered_at) AS unread_from, fetched_at AS unread_to,
-           false AS counts_at_once
+           false AS counts_at_once, CAST(NULL AS timestamptz) AS reconciled_at
     FROM times JOIN channels USING (channel_id)
     WHERE oldest_change_at IS NOT NULL
     UNION ALL
-    SELECT channel_id, change_set_id, 'a set was archived but not loaded', fetched_at, loaded_at, false
+    SELECT channel_id, change_set_id, 'a set was archived but not loaded', fetched_at, loaded_at, false, NULL
     FROM times WHERE NOT is_rebuilt
     UNION ALL
     SELECT channel_id, change_set_id, 'a set was loaded but not confirmed', loaded_at,
-           least(confirmed_at, retired_at), false
+           least(confirmed_at, retired_at), false, NULL
     FROM times JOIN channels USING (channel_id) WHERE NOT is_rebuilt AND loaded_at < now()
     UNION ALL
-    SELECT channel_id, NULL, 'Getty gives no answer, up to now', unchecked_since, now(), false
+    SELECT channel_id, NULL, 'Getty gives no answer, up to now', unchecked_since, now(), false, NULL
     FROM channel_health WHERE retired_at IS NULL
     UNION ALL
-    SELECT channel_id, NULL, 'nobody asked Getty', unread_from, unread_to, false
+    SELECT channel_id, NULL, 'nobody asked Getty', unread_from, unread_to, false, reconciled_at
     FROM feed_gaps
     UNION ALL
     SELECT channel_id, NULL, 'Getty no longer lists the channel', unchecked_since,
-           CASE WHEN is_vanished THEN now() ELSE retirement_known_at END, true
+           CASE WHEN is_vanished THEN now() ELSE retirement_known_at END, true, NULL
     FROM channel_health WHERE retired_at IS NOT NULL
 )
-SELECT channel_id, change_set_id, what, unread_from, unread_to, unread_to - unread_from AS took
+SELECT channel_id, change_set_id, what, unread_from, unread_to, unread_to - unread_from AS took, reconciled_at,
+       what = 'nobody asked Getty' AND unread_to - unread_from > interval '14 days' AS is_possible_loss
 FROM spans
 WHERE unread_to - unread_from > CASE WHEN counts_at_once THEN interval '0' ELSE :within END
   AND unread_to > :since AND unread_from < :until
@@ -116,7 +118,7 @@ ORDER BY unread_from, channel_id
 """.strip()
 
 _NAMES = "SELECT channel_id, concat(asset_family, ' ', asset_type, ' (', channel_id, ')') AS name FROM channels"
-_VALUE = re.compile(r":(since|until|within|without_dag)\b")
+_VALUE = re.compile(r":(since|until|within|without_dag|reconciled_within)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +126,14 @@ class Span:
     """Whole days of UTC, the last one included, and the time within which a Delete is to be applied.
 
     `without_dag` are the channels that nobody reads because their DAG is paused or missing: Airflow knows.
+    `reconcile_days` is within how many days Getty is asked again about all that is held, 0 for never.
     """
 
     first: date
     last: date
     within: timedelta
     without_dag: Sequence[int] = ()
+    reconcile_days: float = 0
 
     @property
     def values(self) -> dict[str, Any]:
@@ -140,6 +144,7 @@ class Span:
             "until": datetime.combine(self.last, time(), UTC) + timedelta(days=1),
             "within": self.within,
             "without_dag": list(self.without_dag),
+            "reconciled_within": timedelta(days=self.reconcile_days + 2) if self.reconcile_days else None,
         }
 
 
@@ -171,11 +176,13 @@ class Reservation:
 
 def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, str]:
     """Return the queries with their values in place, to be pasted into psql; the first says where the tables are."""
+    reconciled_within = span.values["reconciled_within"]
     literals = {
         "since": f"timestamptz '{span.values['since']:%Y-%m-%d %H:%MZ}'",
         "until": f"timestamptz '{span.values['until']:%Y-%m-%d %H:%MZ}'",
         "within": f"interval '{span.within.total_seconds():g} s'",
         "without_dag": f"'{{{','.join(map(str, span.without_dag))}}}'",
+        "reconciled_within": f"interval '{reconciled_within.total_seconds():.0f} s'" if reconciled_within else "NULL",
     }
     queries = {
         "Deletes, per channel": SUMMARY,
@@ -197,6 +204,8 @@ class Report:
     slowest: list[dict[str, Any]]
     unread: list[dict[str, Any]]
     reservations: tuple[Reservation, ...] = field(default=())
+    holdings: tuple[HoldingCount, ...] = ()
+    reconciled_at: datetime | None = None
 
     def total(self, column: str, *, rebuilt: bool = False) -> int:
         """The sum of a count over the channels, of first removals or of rebuilt rows."""
@@ -230,6 +239,8 @@ def compliance(connection: Connection, span: Span, checks: Sequence[Check]) -> R
         slowest=rows(SLOWEST_SETS),
         unread=rows(UNREAD),
         reservations=tuple(each for check in checks for each in _reservations(check, rows(check.query), names)),
+        holdings=holding_counts(connection),
+        reconciled_at=reconciled_at(connection),
     )
 
 

@@ -147,6 +147,9 @@ _HAS_RECHECKS = text(f"""
     SELECT EXISTS (
         SELECT FROM lookup_queue
         WHERE channel_id = ANY (CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AND reason = '{RECHECK}')""")
+_HAS_UNNAMED_DUE = text(f"""
+    SELECT EXISTS (SELECT FROM lookup_queue
+                   WHERE channel_id = {NO_CHANNEL} AND reason = '{RECHECK}' AND not_before <= now())""")
 _COUNT = text("SELECT count(*) FROM lookup_queue WHERE channel_id = ANY (:channel_ids)")
 # One look into the index per channel that there ever was, however many rows wait.
 _OTHER_CHANNELS = text("""
@@ -311,6 +314,11 @@ def recheck(connection: Connection, assets: Sequence[QueuedAsset]) -> None:
 def has_rechecks(connection: Connection, channel_ids: Collection[int]) -> bool:
     """Say whether anything of these channels, or of none, waits for a reconciliation."""
     return bool(connection.scalar(_HAS_RECHECKS, {"channel_ids": [*channel_ids]}))
+
+
+def has_unnamed_due(connection: Connection) -> bool:
+    """Say whether what no channel has named is to be asked in a reconciliation now, with whatever connection."""
+    return bool(connection.scalar(_HAS_UNNAMED_DUE))
 
 
 def other_channels(connection: Connection, channel_ids: Collection[int]) -> list[int]:

@@ -60,8 +60,9 @@ _ENQUEUE_OLDEST = text(f"""
           AND (as_of, asset_id) > (CAST(:after_as_of AS timestamptz), :after)
         ORDER BY as_of, asset_id LIMIT :slice),
     removed AS (
-        DELETE FROM availability AS a USING oldest LEFT JOIN asset_states AS s USING (asset_id)
-        WHERE a.asset_id = oldest.asset_id AND NOT coalesce({IS_LIVE}, false) AND NOT {IS_HELD.format(asset="oldest")}),
+        DELETE FROM availability AS a USING oldest
+        WHERE a.asset_id = oldest.asset_id AND NOT {IS_HELD.format(asset="oldest")}
+          AND NOT EXISTS (SELECT FROM asset_states AS s WHERE s.asset_id = oldest.asset_id AND {IS_LIVE})),
     added AS ({_ENQUEUE.format(source="SELECT * FROM oldest", only="true")})
     SELECT last.as_of AS last_as_of, last.asset_id AS last_id, (SELECT count(*) FROM added) AS row_count
     FROM (SELECT as_of, asset_id FROM oldest ORDER BY as_of DESC, asset_id DESC LIMIT 1) AS last""")

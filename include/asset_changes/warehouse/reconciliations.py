@@ -72,7 +72,7 @@ _SET_OUTCOME = text("""
     UPDATE reconciliations SET outcome = :outcome, approved_by = :approved_by,
         decided_at = CASE WHEN :outcome IN ('counted', 'approved') THEN decided_at ELSE clock_timestamp() END
     WHERE reconciliation_id = :reconciliation_id AND decided_at IS NULL
-      AND (outcome IS NULL OR outcome = 'waiting' AND :outcome IN ('approved', 'refused', 'expired'))""")
+      AND (outcome IS NULL OR outcome = 'waiting' AND :outcome IN ('approved', 'refused', 'expired', 'void'))""")
 _MARK_DECIDED = text("""
     UPDATE reconciliations SET decided_at = clock_timestamp()
     WHERE reconciliation_id = :reconciliation_id AND decided_at IS NULL

@@ -1,19 +1,19 @@
 """The routes. Every one of them demands an Airflow login: apps of plugins are public by default."""
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
 from asset_changes.monitoring.settings import WatchSettings
+from asset_changes.settings import Settings
 from asset_changes.warehouse.channel_health import read_channel_health
 from asset_changes.warehouse.clean_verdict import CHECKS
-from asset_changes.warehouse.compliance import Report, Span, compliance, deletes
+from asset_changes.warehouse.compliance import Span, compliance, deletes
+from asset_changes.warehouse.removals import holding_counts, removals, removals_page
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from getty_images.status import PREFIX, pages
 from getty_images.status.airflow_runs import without_dag
+from getty_images.status.csv_files import removal_lines, report_lines
 from getty_images.status.warehouse_session import DOWNLOAD_SECONDS, PageUnavailable, reading
 
 NAME = "Asset changes"
@@ -83,32 +84,63 @@ AskedSpan = Annotated[Span, Depends(asked_span)]
 def compliance_page(here: Here, span: AskedSpan) -> Response:
     """The compliance report of a span of days."""
     with reading() as (connection, settings):
-        span = with_readers(connection, span)
+        span = with_readers(connection, span, settings)
         report = compliance(connection, span, CHECKS)
     return pages.compliance(here, span=span, report=report, schema=settings.schema, now=datetime.now(UTC))
 
 
-def with_readers(connection: Connection, span: Span) -> Span:
-    """Return the span with the channels that nobody reads, because their DAG is paused or missing."""
+def with_readers(connection: Connection, span: Span, settings: Settings) -> Span:
+    """Return the span with the channels that nobody reads, and with how often Getty is asked about what is held."""
     listed = {each.dag_id: each.channel.channel_id for each in read_channel_health(connection) if not each.retired_at}
-    return replace(span, without_dag=sorted(listed[dag_id] for dag_id in without_dag(listed)))
+    unread = sorted(listed[dag_id] for dag_id in without_dag(listed))
+    return replace(span, without_dag=unread, reconcile_days=settings.reconcile_days)
 
 
-def download() -> Iterator[Connection]:
+def download() -> Iterator[tuple[Connection, Settings]]:
     """Give the warehouse for as long as a download takes; given back too when its reader leaves early."""
-    with reading(seconds=DOWNLOAD_SECONDS) as (connection, _):
-        yield connection
+    with reading(seconds=DOWNLOAD_SECONDS) as given:
+        yield given
+
+
+Download = Annotated[tuple[Connection, Settings], Depends(download)]
 
 
 @app.get("/compliance.csv")
-def compliance_csv(span: AskedSpan, connection: Annotated[Connection, Depends(download)]) -> Response:
+def compliance_csv(span: AskedSpan, given: Download) -> Response:
     """The verdict on a span of days and all that speaks against it, then every Delete, one line each."""
-    name = f"deletes_{span.first}_{span.last}.csv"
-    return StreamingResponse(
-        _csv(compliance(connection, with_readers(connection, span), CHECKS), deletes(connection, span)),
-        media_type="text/csv",
-        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
-    )
+    connection, settings = given
+    report = compliance(connection, with_readers(connection, span, settings), CHECKS)
+    return _csv(report_lines(report, deletes(connection, span)), f"deletes_{span.first}_{span.last}.csv")
+
+
+Name = Annotated[str, Query(pattern="^[A-Za-z0-9_.-]{0,255}$")]
+AssetId = Annotated[str, Query(pattern=r"^[^\x00-\x1f\x7f]{0,255}$")]
+Reason = Annotated[str, Query(pattern="^(deleted|not_in_catalogue|not_licensed|)$")]
+
+
+@app.get("/removals")
+def removals_list(
+    here: Here, source: Name = "", reason: Reason = "", after_source: Name = "", after: AssetId = ""
+) -> Response:
+    """What is held and must be removed, a page of it after an asset of a source."""
+    begins = (after_source, after) if after else None
+    with reading() as (connection, _):
+        rows = removals_page(connection, source=source or None, reason=reason or None, after=begins)
+        counts = holding_counts(connection)
+    return pages.removals(here, rows=rows, counts=counts, source=source, reason=reason, now=datetime.now(UTC))
+
+
+@app.get("/removals.csv")
+def removals_csv(given: Download, source: Name = "", reason: Reason = "") -> Response:
+    """All that is held and must be removed, one line per asset and source."""
+    connection, _ = given
+    name = "_".join(filter(None, ("removals", source, reason, f"{datetime.now(UTC):%Y-%m-%d}")))
+    return _csv(removal_lines(removals(connection, source=source or None, reason=reason or None)), f"{name}.csv")
+
+
+def _csv(lines: Iterator[str], name: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(lines, media_type="text/csv", headers=headers)
 
 
 @app.get("/tab.js")
@@ -168,35 +200,3 @@ def _right_path(scope: Scope) -> str | None:
     if below.startswith(f"{PREFIX}/") and below.endswith("/") and below != f"{PREFIX}/":
         return f"{root}{below.rstrip('/')}"
     return None
-
-
-CSV_COLUMNS = (
-    "channel_id", "change_set_id", "position", "asset_id", "was_held", "deleted_at", "received_at", "removed_at",
-    "seconds_to_removal", "is_rebuilt", "is_time_inferred", "applied_at", "record", "count", "says", "settled_by",
-    "was_in_holdings",
-)  # fmt: skip
-
-
-def _csv(report: Report, rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """Give the lines as text; `record` says what each is: verdict, reservation or delete."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, restval="")
-    writer.writeheader()
-    verdict = "clean" if report.is_clean else "not clean"
-    writer.writerow({"record": "verdict", "count": len(report.reservations), "says": verdict})
-    for each in report.reservations:
-        count = "unknown" if each.count is None else each.count
-        writer.writerow({"record": "reservation", "count": count, "says": each.says, "settled_by": each.resolved_by})
-    for number, row in enumerate(rows, start=1):
-        writer.writerow({name: _cell(value) for name, value in row.items()} | {"record": "delete"})
-        if number % 1000 == 0:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return str(value).lower() if isinstance(value, bool) else value

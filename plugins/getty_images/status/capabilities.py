@@ -1,5 +1,6 @@
 """What is on: one line per capability, with its state, its cost in calls a day, and the next step."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ LOOKUP_RUNS = Link(path=f"dags/{LOOKUP_DAG}/runs", name="The runs of Look up ass
 HOLDINGS_DAG = "asset_changes_holdings"
 _HOLDINGS = Link(path=f"dags/{HOLDINGS_DAG}", name="Import holdings")
 _PANEL = Link(path="#lookups", name="Lookups")
+_HOLDINGS_PANEL = Link(path="#holdings", name="Holdings")
 _IMPORT_ERRORS = Link(path="dags?search=asset_changes", name="The DAGs")
 
 
@@ -33,6 +35,8 @@ class Facts:
     lookups: LookupStatus
     lookup_dag: DagStatus
     holdings: tuple[SourceStatus, ...] = ()
+    waiting_count: int = 0
+    """Reconciliations that wait for an approval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class Capability:
 
 def what_is_on(facts: Facts) -> tuple[Capability, ...]:
     """Return all lines."""
-    return (_feed(facts), _metadata(facts), _holdings(facts))
+    return (_feed(facts), _metadata(facts), _holdings(facts), _reconciliation(facts))
 
 
 def _feed(facts: Facts) -> Capability:
@@ -125,3 +129,27 @@ def _holdings(facts: Facts) -> Capability:
     else:
         state, next_step = "no list", "Set ASSET_CHANGES_HOLDINGS, or give Import holdings a single list."
     return Capability(name="Holdings", state=state, is_on=False, cost="no calls", next_step=next_step, link=_HOLDINGS)
+
+
+def _reconciliation(facts: Facts) -> Capability:
+    settings, dag = facts.settings, facts.lookup_dag
+    line = partial(Capability, name="Reconciliation", is_on=False, cost="no calls")
+    if not settings.reconcile_days:
+        return line(
+            state="off",
+            next_step="Set ASSET_CHANGES_RECONCILE_DAYS=30: then Getty is asked every month about all that you hold.",
+        )
+    asked = facts.lookups.live.count if settings.lookup_scope == "all" else 0
+    asked += sum(each.held_count for each in facts.holdings)
+    daily = math.ceil(asked / settings.reconcile_days / MAX_IDS)
+    cost = f"at most {daily:,} call{'' if daily == 1 else 's'} a day"
+    every = f"everything within {settings.reconcile_days:g} day{'' if settings.reconcile_days == 1 else 's'}"
+    if dag.is_missing:
+        next_step = "Check the import errors on Airflow's home page."
+        return line(state="its DAG is missing", next_step=next_step, link=_IMPORT_ERRORS)
+    if dag.is_paused:
+        return line(state="paused", cost=cost, next_step="Unpause Look up assets.", link=_LOOKUP)
+    if facts.waiting_count:
+        next_step = "Read what was found, then approve or reject it:"
+        return line(state="waits for an approval", cost=cost, next_step=next_step, link=_HOLDINGS_PANEL)
+    return line(state=f"on, {every}", is_on=True, cost=cost)

@@ -15,6 +15,20 @@ REASONS = {
     "no_time": "an upsert without a usable time",
 }
 
+REMOVAL_REASONS = {
+    "deleted": "deleted by Getty",
+    "not_in_catalogue": "not in the catalogue any more",
+    "not_licensed": "not licensed to this account",
+}
+OUTCOMES = {
+    "counted": "its verdicts count",
+    "approved": "approved, its verdicts count",
+    "waiting": "waits for an approval",
+    "refused": "refused, its verdicts do not count",
+    "expired": "nobody answered in time, its verdicts do not count",
+    "void": "given up, its verdicts do not count",
+}
+
 
 def span(value: timedelta | None) -> str:
     """Return a span in its two largest units: `2 d 3 h`, `4 min 5 s`, `0.2 s`."""
@@ -36,6 +50,11 @@ def span(value: timedelta | None) -> str:
 def time(value: datetime | None) -> str:
     """Return a time in UTC to the second."""
     return "–" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def iso(value: datetime) -> str:
+    """Return a time as a form of Airflow takes it, with its whole second over."""
+    return f"{(value + timedelta(seconds=1)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def days(value: timedelta | None) -> str:
@@ -66,3 +85,13 @@ def marked(sentence: str) -> Markup:
 def path_part(value: str) -> str:
     """Return text as one part of a URL's path, slashes included."""
     return quote(value, safe="")
+
+
+def removal_reason(code: str) -> str:
+    """Return in words why something must be removed."""
+    return REMOVAL_REASONS[code]
+
+
+def outcome(code: str | None) -> str:
+    """Return in words what came of a reconciliation."""
+    return "Getty is being asked" if code is None else OUTCOMES[code]

@@ -10,8 +10,8 @@ from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
-from asset_changes.warehouse.holdings import SourceStatus, source_statuses
 from asset_changes.warehouse.lookup_status import MOST_COUNTED, LookupStatus, lookup_status
+from asset_changes.warehouse.removals import CHECKED_DAYS, PAGE_ROWS, REASONS, HoldingCount
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,6 +20,7 @@ from getty_images.status import filters
 from getty_images.status.airflow_runs import problems_of, runs_since, status_of
 from getty_images.status.capabilities import LOOKUP_DAG, LOOKUP_RUNS, Facts, what_is_on
 from getty_images.status.chart import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
+from getty_images.status.holdings_panel import Panel, holdings_panel
 from getty_images.status.problems import State, Summary, problem_of_alert, summarize
 from getty_images.status.warehouse_session import PageUnavailable, reading
 
@@ -48,10 +49,13 @@ _templates.filters.update(
     span=filters.span,
     time=filters.time,
     short_time=filters.short_time,
+    iso=filters.iso,
     days=filters.days,
     reason=filters.reason,
     marked=filters.marked,
     path_part=filters.path_part,
+    removal_reason=filters.removal_reason,
+    outcome=filters.outcome,
 )
 _templates.globals.update(width=WIDTH, height=HEIGHT, lifecycles=LIFECYCLES)
 
@@ -96,7 +100,7 @@ def overview(
     with reading() as (connection, settings):
         statuses = channel_statuses(connection, since=since)
         lookups = lookup_status(connection, now=now) if dag_id is None else None
-        holdings = source_statuses(connection) if dag_id is None else ()
+        panel = holdings_panel(connection) if dag_id is None else Panel()
     if dag_id is not None:
         statuses = tuple(status for status in statuses if status.dag_id == dag_id)
     known = problems_of([status.dag_id for status in statuses if not status.health.retired_at])
@@ -114,8 +118,9 @@ def overview(
     return _page(
         "overview.html",
         place,
-        **_whole_installation(lookups, statuses, settings, holdings, now=now),
-        holdings=holdings,
+        **_whole_installation(lookups, statuses, settings, panel, now=now),
+        panel=panel,
+        checked_days=CHECKED_DAYS,
         settings=settings,
         most_counted=MOST_COUNTED,
         cards=sorted(cards, key=lambda card: _ORDER.index(card.summary.state)),
@@ -135,7 +140,7 @@ def _whole_installation(
     lookups: LookupStatus | None,
     statuses: tuple[ChannelStatus, ...],
     settings: Settings,
-    holdings: tuple[SourceStatus, ...],
+    panel: Panel,
     *,
     now: datetime,
 ) -> dict[str, Any]:
@@ -151,7 +156,8 @@ def _whole_installation(
         run_count=runs_since([status.dag_id for status in read], now - 24 * HOUR),
         lookups=lookups,
         lookup_dag=dag,
-        holdings=holdings,
+        holdings=panel.sources,
+        waiting_count=len(panel.waiting),
     )
     problems = [dag.failure] if dag.failure else []
     problems += [problem_of_alert(alert, start=LOOKUP_RUNS) for alert in lookups.alerts]
@@ -171,6 +177,30 @@ def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now:
         span=span,
         report=report,
         queries=runnable(span, CHECKS, schema=schema),
+        checked_days=CHECKED_DAYS,
+        now=now,
+    )
+
+
+def removals(
+    place: PageUrls,
+    *,
+    rows: list[dict[str, Any]],
+    counts: tuple[HoldingCount, ...],
+    source: str,
+    reason: str,
+    now: datetime,
+) -> Response:
+    """Return a page of what must be removed; `rows` are one more than it shows where there are more."""
+    return _page(
+        "removals.html",
+        place,
+        rows=rows[:PAGE_ROWS],
+        has_more=len(rows) > PAGE_ROWS,
+        counts=counts,
+        reasons=REASONS,
+        source=source,
+        reason=reason,
         now=now,
     )
 

@@ -1,4 +1,4 @@
-"""What the watchdog's task does: a person's decision first, then one watch, then the metrics."""
+"""What the watchdog's task does: a person's decision first, then one watch, then the metrics and counts."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from asset_changes.pipeline.archive_check import compare_all_channels
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.removals import HoldingCount, count_holdings
 from sqlalchemy import Engine, inspect
 
 from getty_images import metrics, watchdog_health
@@ -52,6 +53,7 @@ def watch(context: Mapping[str, Any]) -> dict[str, int]:
         watchdog_health.end(notify=notify, page=page)
     except NotificationFailed as error:
         failures.append(str(error))
+    metrics.send_holdings(_count_holdings())
     if failures:
         raise NotificationFailed(" ".join(failures))
     return {"channels": len(watched.channels), "open": len(watched.open), "notified": watched.notified}
@@ -76,6 +78,12 @@ def _watch_once(notify: Callable[[Alert], None] | None, page: str | None) -> Mon
             lookups_per_day=settings.lookups_per_day if settings.metadata else None,
             page=page,
         )
+
+
+def _count_holdings() -> tuple[HoldingCount, ...]:
+    """Count the holdings again: what the feed deleted since the last time must be removed."""
+    with warehouse_of(Settings.from_environment()) as engine:
+        return in_transaction(engine, count_holdings)
 
 
 def _is_new(engine: Engine) -> bool:

@@ -78,6 +78,10 @@ CREATE INDEX availability_checks_asset_id ON availability_checks (asset_id, chec
 # Gone: said twice, a day apart by the time at which Getty knew it, and no New or Update came since. What was no longer
 # held when it had to go was no longer a copy of it.
 _TO_REMOVE = """
+-- Of all, for what is held no longer may still have to be removed.
+DROP INDEX held_assets_asset_id;
+CREATE INDEX held_assets_asset_id ON held_assets (asset_id);
+
 CREATE VIEW assets_to_remove AS
 SELECT source, asset_id, coalesce(s.asset_type, h.asset_type) AS asset_type, location, held_since, held_until,
        reason, due_since, s.channel_id,

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import DownstreamTasksSkipped
 from asset_changes.settings import Settings
 
 APPROVAL_HOURS = 72
@@ -51,6 +52,10 @@ class ApprovalTask(ApprovalOperator):
         """Act on the answer; whatever hangs on a rejected question is skipped."""
         if event.get("error_type") == "timeout":
             self.expired(context)
-        answer = super().execute_complete(context, event)
-        name = (answer["responded_by_user"] or {}).get("name") or "unknown"
+        name = (event.get("responded_by_user") or {}).get("name") or "unknown"
+        try:
+            answer = super().execute_complete(context, event)
+        except DownstreamTasksSkipped:  # how the operator ends where tasks hang on a rejected question
+            self.answered(context, is_approved=False, name=name)
+            raise
         return self.answered(context, is_approved=answer["chosen_options"] == [self.APPROVE], name=name)

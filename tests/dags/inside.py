@@ -63,9 +63,40 @@ def bag(*files: str) -> Any:
 
 def test_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, str]:
     """Run a DAG; return the state and the id of the run."""
-    files = {f"asset_changes_{name}": f"{name}.py" for name in ("discovery", "holdings", "lookup", "replay")}
+    names = ("discovery", "hold", "holdings", "lookup", "purge", "replay")
+    files = {f"asset_changes_{name}": f"{name}.py" for name in names}
     run = bag(files.get(dag_id, "channels.py")).dags[dag_id].test(run_conf=conf)
     return str(run.state), run.run_id
+
+
+def answer_question(choice: str, name: str) -> str:
+    """Wait until a task of a run asks a person, and answer as the user of this name would; return what it asked."""
+    import time
+
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.trigger import handle_event_submit
+    from airflow.triggers.base import TriggerEvent
+    from airflow.utils import timezone
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    for _ in range(600):
+        time.sleep(0.1)
+        with create_session() as session:
+            asked = session.scalar(select(TaskInstance).where(TaskInstance.state == "awaiting_input"))
+            if asked is None:
+                continue
+            detail = session.get(HITLDetail, asked.id)
+            detail.responded_by = {"id": name, "name": name}
+            detail.responded_at = timezone.utcnow()
+            detail.chosen_options = [choice]
+            detail.params_input = {}
+            session.add(detail)
+            # What Airflow's API does with an answer.
+            handle_event_submit(TriggerEvent(detail.as_resume_event_payload()), task_instance=asked, session=session)
+            return str(detail.body)
+    raise TimeoutError("no task asked anything")
 
 
 def parse(*files: str) -> dict[str, Any]:

@@ -121,7 +121,15 @@ class Installation:
 
     def test_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, **environment: str) -> "Run":
         """Run a DAG as `dag.test()` does."""
-        job = self.start(inside.test_dag, dag_id, dict(conf or {}), **environment)
+        return self._ended(self.start(inside.test_dag, dag_id, dict(conf or {}), **environment))
+
+    def test_dag_with_answer(self, dag_id: str, answer: str, *, name: str, **environment: str) -> tuple["Run", str]:
+        """Run a DAG that asks a person, and answer; return the run and what was asked."""
+        job = self.start(inside.test_dag, dag_id, {}, **environment)
+        question = self.run(inside.answer_question, answer, name)
+        return self._ended(job), question
+
+    def _ended(self, job: Job) -> "Run":
         state, run_id = job.result()
         return Run(state=state, run_id=run_id, log=job.log, tasks=self._tasks(run_id), xcoms=self._xcoms(run_id))
 

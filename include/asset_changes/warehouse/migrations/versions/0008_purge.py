@@ -126,9 +126,6 @@ CREATE TABLE purge_waivers (
 );
 CREATE INDEX purge_waivers_asset_id ON purge_waivers (asset_id);
 
--- Which lists once named an asset; the other index has those that still do.
-CREATE INDEX held_assets_ended ON held_assets (asset_id) WHERE held_until IS NOT NULL;
-
 REVOKE UPDATE ON purge_plan_files FROM CURRENT_USER;
 REVOKE UPDATE, DELETE ON purges, purge_waivers FROM CURRENT_USER;
 REVOKE DELETE ON file_stores, purge_plans, purge_holds FROM CURRENT_USER;
@@ -185,10 +182,8 @@ SELECT d.asset_id, d.channel_id, d.change_set_id, d.position, d.deleted_at, d.re
        ) AS held_back_by
 FROM deletions AS d
 LEFT JOIN LATERAL (
-    SELECT h.source AS store FROM held_assets AS h WHERE h.asset_id = d.asset_id AND h.held_until IS NULL
-    UNION
-    SELECT h.source FROM held_assets AS h
-    WHERE h.asset_id = d.asset_id AND h.held_until IS NOT NULL AND h.held_until >= d.deleted_at
+    SELECT h.source AS store FROM held_assets AS h
+    WHERE h.asset_id = d.asset_id AND (h.held_until IS NULL OR h.held_until >= d.deleted_at)
     UNION
     SELECT p.store FROM purges AS p WHERE p.asset_id = d.asset_id AND p.removed_at >= d.applied_at) AS place ON true
 LEFT JOIN LATERAL (

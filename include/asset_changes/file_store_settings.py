@@ -28,11 +28,6 @@ class FileStoreSetting:
     conn_id: str | None = None
 
     @property
-    def is_folder(self) -> bool:
-        """Say whether it is a folder; else it is a bucket."""
-        return self.uri.startswith("file://")
-
-    @property
     def path(self) -> str:
         """The folder's path; of a bucket `bucket/prefix`."""
         return self.uri.partition("://")[2]
@@ -65,6 +60,11 @@ def refuse_overlaps(uris: dict[str, str], *, archive_uri: str) -> None:
                 "bodies as received nor a file by two stores. Name the folder of its files alone, outside of the "
                 "other; of two stores make one with the `keys` of both."
             )
+
+
+def is_folder(uri: str) -> bool:
+    """Say whether an address is one of a folder."""
+    return uri.partition("://")[0] in _FOLDERS
 
 
 def _file_store(entry: Any, *, where: str) -> FileStoreSetting:

@@ -15,6 +15,8 @@
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── HoldingsRefused            a list of held assets is not what it should be
     │   ├── StoreRefused               a store of files is not what it should be, or may not be listed
+    │   ├── PurgeRefused               no dry run before, or a plan that may not be carried out
+    │   ├── PurgeIncomplete            files that must go are still there
     │   ├── ArchiveDamaged             an object in the archive is not what was written
     │   └── NotLoaded                  a confirmation was asked for a set that is not loaded
     └── TransientError               the same call may work later

@@ -240,7 +240,7 @@ class Chaos:
     company: Company
     random: random.Random
     live: set[str] = field(default_factory=set)
-    held: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
     minute: int = 10
     kills: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -285,17 +285,17 @@ class Chaos:
                 self.live.add(asset_id)
                 self.company.changes("New", asset_id, minute=self.minute, received_at=NOON + timedelta(days=1))
                 store.put(asset_id)
-            case 3 if asset_id not in self.held:
-                self.held.add(asset_id)
+            case 3 if asset_id not in self.kept:
+                self.kept.add(asset_id)
                 self.company.decide("hold", asset_id)
-            case _ if asset_id in self.held:
-                self.held.discard(asset_id)
+            case _ if asset_id in self.kept:
+                self.kept.discard(asset_id)
                 self.company.decide("release", asset_id)
 
     def check_each_deletion(self) -> None:
         """Look, as each file goes, whether it may."""
         asset_id, file = self.company.store.deleted[-1]
-        if asset_id in self.live or asset_id in self.held:
+        if asset_id in self.live or asset_id in self.kept:
             self.wrong.append(f"{asset_id} was deleted while live or held back")
         if (asset_id, file.key, file.identity) not in self.planned:
             self.wrong.append(f"{file.key} was deleted without a plan")
@@ -334,7 +334,7 @@ def test_kills_at_random_break_no_invariant(seed: int, quiet_context: ChannelCon
     assert chaos.wrong == []
     for hook in HOOKS:
         setattr(company.store, hook, lambda: None)
-    for asset_id in sorted(chaos.held):
+    for asset_id in sorted(chaos.kept):
         company.decide("release", asset_id)
     while company.open():
         company.purge()

@@ -143,13 +143,13 @@ class Company:
 
     def lists(self, *asset_ids: str, source: str = "dam", of: int = 1000) -> None:
         """Bring a list in that names these assets among `of`."""
-        held = [{"source": source, "asset_id": each} for each in asset_ids]
+        entries = [{"source": source, "asset_id": each} for each in asset_ids]
         with transaction(self.warehouse) as connection:
             connection.execute(
                 text(
                     "INSERT INTO held_assets (source, asset_id, held_since) VALUES (:source, :asset_id, '2026-01-01Z')"
                 ),
-                held,
+                entries,
             )
             connection.execute(
                 text(

@@ -88,15 +88,15 @@ def test_the_first_plan_waits_and_the_next_does_not(company: Company) -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "most", "says"),
+    ("of", "most", "says"),
     [
         (99, 10_000, "It takes 2 of the 99 assets that dam holds, more than 2%."),
         (100, 1, "It has 2 files, more than ASSET_CHANGES_PURGE_MAX_FILES (1)."),
         (100, 2, None),
     ],
 )
-def test_much_at_once_waits_for_approval(held: int, most: int, says: str | None, company: Company) -> None:
-    company.holds("9", of=held)
+def test_much_at_once_waits_for_approval(of: int, most: int, says: str | None, company: Company) -> None:
+    company.holds("9", of=of)
     company.changes("Delete", "9")
     company.decide("hold", "1", "2")
     company.purge()

@@ -65,10 +65,10 @@ def carry_out(warehouse: Engine, asked: Decision) -> DecisionMade:
     if unknown:
         log.warning("Nothing to %s of %d assets: %s", asked.action, len(unknown), ", ".join(unknown[:_NAMED]))
     with transaction(warehouse) as connection:
-        held = holds.holders(connection, asset_ids)
+        kept = holds.holders(connection, asset_ids)
     log.info(
         "Decision carried out: action=%s assets=%d unknown=%d held_back_now=%d by=%s owner=%s until=%s",
-        asked.action, len(changed), len(unknown), len(held), asked.by, asked.owner, asked.until or "no end",
+        asked.action, len(changed), len(unknown), len(kept), asked.by, asked.owner, asked.until or "no end",
     )  # fmt: skip
     return DecisionMade(changed=len(changed), unknown=len(unknown))
 

@@ -1,6 +1,7 @@
 """What the tasks of the purge DAG do: plan, have it approved where that is needed, delete, and say what is left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +12,7 @@ from asset_changes.removal.plan import make_plan
 from asset_changes.removal.policy import PurgeContext, PurgeRun, StoreEntry, hash_of
 from asset_changes.removal.purge import PurgeRunning
 from asset_changes.removal.purge import purge as purge_files
+from asset_changes.removal.stores.store import FileStore
 from asset_changes.settings import Settings
 from asset_changes.warehouse import purge_plans
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -19,7 +21,7 @@ from sqlalchemy import Connection, Engine
 
 from getty_images import assets
 from getty_images.resources import warehouse_of
-from getty_images.stores import open_store
+from getty_images.stores import stores_of
 from getty_images.tasks.sigterm import stop_on_sigterm
 
 _APPLICATION = "asset_changes purge"  # as pg_stat_activity shows the tasks
@@ -33,8 +35,8 @@ def plan(context: Mapping[str, Any]) -> dict[str, Any]:
     if not settings.file_stores:
         raise AirflowSkipException("No store of files is configured (ASSET_CHANGES_FILE_STORES): nothing is purged.")
     is_dry_run = settings.purge != "on" or bool(context["params"].get("dry_run"))
-    with warehouse_of(settings, application_name=_APPLICATION) as engine:
-        made = make_plan(_purge_context(engine, settings, context), is_dry_run=is_dry_run)
+    with _warehouse() as engine, stores_of(settings) as stores:
+        made = make_plan(_purge_context(engine, settings, stores, context), is_dry_run=is_dry_run)
         assets.add_table_lineage(engine.url, tables=_TABLES)
     errors = [f"{name}: {each['error']}" for name, each in made.stores.items() if each["error"]]
     unsafe = sum(int(each["unsafe"]) for each in made.stores.values())
@@ -93,10 +95,10 @@ def purge(context: Mapping[str, Any]) -> dict[str, Any]:
     problems = [*planned["problems"]]
     if planned["mode"] == "dry_run" or settings.purge != "on":
         return {"plan_id": planned["plan_id"], "deleted": 0, "failed": 0, "problems": problems}
-    with warehouse_of(settings, application_name=_APPLICATION) as engine, stop_on_sigterm() as signals:
+    with _warehouse() as engine, stores_of(settings) as stores, stop_on_sigterm() as signals:
         try:
             done = purge_files(
-                _purge_context(engine, settings, context),
+                _purge_context(engine, settings, stores, context),
                 int(planned["plan_id"]),
                 minutes=settings.purge_minutes,
                 stops=lambda: bool(signals),
@@ -121,7 +123,7 @@ def check(context: Mapping[str, Any]) -> None:
         raise PurgeIncomplete(f"Plan {done.get('plan_id')}: {'; '.join(wrong)}.")
 
 
-def _warehouse() -> Any:
+def _warehouse() -> AbstractContextManager[Engine]:
     return warehouse_of(Settings.from_environment(), application_name=_APPLICATION)
 
 
@@ -138,7 +140,9 @@ def _plan_of_run(engine: Engine, context: Mapping[str, Any]) -> Plan:
         return purge_plans.plan_of(connection, int(_planned(context)["plan_id"]))
 
 
-def _purge_context(engine: Engine, settings: Settings, context: Mapping[str, Any]) -> PurgeContext:
+def _purge_context(
+    engine: Engine, settings: Settings, opened: Sequence[FileStore], context: Mapping[str, Any]
+) -> PurgeContext:
     stores = {each.name: each for each in settings.file_stores}
     only_store = context["params"].get("only_store") or None
     if only_store is not None and only_store not in stores:
@@ -147,7 +151,7 @@ def _purge_context(engine: Engine, settings: Settings, context: Mapping[str, Any
     return PurgeContext(
         warehouse=engine,
         stores={name: StoreEntry(uri=each.uri, store_hash=hash_of(asdict(each))) for name, each in stores.items()},
-        open_store=lambda name: open_store(stores[name]),
+        open_store={each.name: each for each in opened}.__getitem__,
         reasons=settings.purge_reasons,
         max_files=settings.purge_max_files,
         only_store=only_store,

@@ -18,7 +18,7 @@ ever deleted. From then on each Delete says in `deletions.was_in_holdings` wheth
   is empty, or that would end more than 5 % of its source, is refused with the number that `accept_shrink` would need.
   If so many are really gone, trigger the DAG with `source` and that number.
 * **Unreadable lines** are reported by number; all others are imported.
-* **What it writes**: `held_assets`, `holding_imports`.
+* **What it writes**: `held_assets`, `holding_imports`, `holding_counts`.
 """
 
 

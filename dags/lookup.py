@@ -3,7 +3,7 @@
 from typing import Any
 
 from airflow.sdk import Param, dag, task
-from getty_images.assets import metadata_alias
+from getty_images.assets import metadata_alias, removals_alias
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
 from getty_images.tasks.judge import SUBJECT, JudgeTask
 
@@ -38,7 +38,8 @@ The next run continues there. `judge` lets the verdicts of a finished reconcilia
 * **What is forgotten**: a Delete removes the asset's metadata in the same transaction.
 * **What it writes**: `lookup_queue`, `lookup_calls`, `lookup_connections`, `consumers`, `asset_metadata`,
   `availability`, `availability_checks`, `reconciliations`, `holding_counts`.
-* **Who can wake on it**: the asset `asset_changes_metadata_updated`, when metadata changed.
+* **Who can wake on it**: the asset `asset_changes_metadata_updated`, when metadata changed, and the asset
+  `asset_changes_removals_due`, when other numbers of held assets must be removed.
 """
 
 
@@ -90,7 +91,7 @@ def lookup() -> None:
 
         return lookup.look_up(context)
 
-    judge = JudgeTask(task_id="judge", subject=SUBJECT)
+    judge = JudgeTask(task_id="judge", subject=SUBJECT, outlets=[removals_alias()])
     look_up(enqueue()) >> judge
 
 

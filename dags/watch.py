@@ -11,16 +11,17 @@ Checks ledger and archive every ten minutes and notifies **once** when something
 when it is over: a channel without an answer for an hour, a lag, notifications about to be lost, Deletes over their
 limit, a load that waits for a lock, rejected changes, bodies that could not be read, sets that are not confirmed, a
 silent feed, channels that vanish or appear, a damaged archive, a nightly replay that is overdue or changed rows,
-another consumer, lookups that are refused or late. What each alert means and what to do: `docs/operations.md`.
+another consumer, lookups that are refused or late, an approval that waits. What each alert means and what to do:
+`docs/operations.md`.
 
 * **Who is notified**: the Airflow notifier in `ASSET_CHANGES_NOTIFIER`; without one, this log. Thresholds are settings,
   `ASSET_CHANGES_WATCH_...`, see `docs/settings.md`.
 * **A green run** could check and notify, whatever it found: its log has each open alert in a sentence with the next
-  step.
-* **A red run** could not check, or could not notify: the last line of its log says why. The next run tries again. That
+  step. It also counts what of your holdings must be removed.
+* **A red run** could not check, notify or count: the last line of its log says why. The next run tries again. That
   it cannot check is an alert too.
-* **What it writes**: `alerts`, `archive_findings`, and the Variable `asset_changes_watch_blind` while it cannot check.
-  It never calls Getty.
+* **What it writes**: `alerts`, `archive_findings`, `holding_counts`, and the Variable `asset_changes_watch_blind` while
+  it cannot check. It never calls Getty.
 """
 
 

@@ -288,7 +288,8 @@ def _schedule(dag: "DAG") -> str:
 
 
 def _said_of(task: Any) -> str:
-    return " ".join((task.doc_md or task.python_callable.__doc__).split())  # a mapped task has no doc_md
+    said = task.doc_md or getattr(task, "python_callable", type(task)).__doc__  # a mapped task has no doc_md
+    return " ".join(said.split())
 
 
 def _limits(task: Any) -> str:

@@ -1,4 +1,4 @@
-"""One Airflow Asset per channel: what `load` and `catch_up` update and consumers wake on.
+"""The Airflow Assets that consumers wake on: one per channel, one of metadata, one of what must be removed.
 
 Imported while DAGs are parsed: keep it light.
 """
@@ -53,6 +53,20 @@ def purged_alias() -> AssetAlias:
 def announce_purged(context: Mapping[str, Any], extra: dict[str, Any]) -> None:
     """Give the asset of purged files an event when `purge` succeeds; counts and the plan's number, never ids."""
     context["outlet_events"][purged_alias()].add(PURGED_ASSET, extra=extra)
+
+
+REMOVALS_ASSET = Asset(name="asset_changes_removals_due", uri="x-getty-images://asset-changes/removals")
+"""The asset that means what the company holds and must remove."""
+
+
+def removals_alias() -> AssetAlias:
+    """Return the alias through which `judge` updates that asset: only if other numbers must be removed."""
+    return AssetAlias(name="asset_changes_removals")
+
+
+def announce_removals(context: Mapping[str, Any], extra: dict[str, Any]) -> None:
+    """Give the removals asset an event when `judge` succeeds; counts only, never ids."""
+    context["outlet_events"][removals_alias()].add(REMOVALS_ASSET, extra=extra)
 
 
 def announce_loaded(context: Mapping[str, Any], channel_id: int, extra: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from asset_changes.warehouse.engine import transaction
 from asset_changes.warehouse.removals import Due, count_holdings, holding_counts, removals, removals_page
 from sqlalchemy import Engine, text
 
-from tests.status.seeds import DAY, NOW, held, state, three_to_remove, verdict
+from tests.status.seeds import DAY, NOW, held_asset, state, three_to_remove, verdict
 
 
 def listed(warehouse: Engine, **filters: str) -> list[tuple[str, str, str]]:
@@ -18,8 +18,8 @@ def listed(warehouse: Engine, **filters: str) -> list[tuple[str, str, str]]:
 
 def test_counts_are_kept_by_source_and_reason(warehouse: Engine) -> None:
     three_to_remove(warehouse)
-    held(warehouse, "1", source="web")
-    held(warehouse, "9", source="web", held_until=NOW - 20 * DAY)
+    held_asset(warehouse, "1", source="web")
+    held_asset(warehouse, "9", source="web", held_until=NOW - 20 * DAY)
     with transaction(warehouse) as connection:
         dam, web = count_holdings(connection)
         assert (dam, web) == holding_counts(connection)
@@ -33,7 +33,7 @@ def test_counts_are_kept_by_source_and_reason(warehouse: Engine) -> None:
 
 
 def test_a_later_count_replaces_an_earlier_one(warehouse: Engine) -> None:
-    held(warehouse, "1")
+    held_asset(warehouse, "1")
     with transaction(warehouse) as connection:
         count_holdings(connection)
     state(warehouse, "1", deleted_at=NOW)
@@ -44,7 +44,7 @@ def test_a_later_count_replaces_an_earlier_one(warehouse: Engine) -> None:
 
 def test_an_older_count_does_not_replace_a_newer_one(warehouse: Engine) -> None:
     """Whoever waited for the row has looked at the holdings before the other one did."""
-    held(warehouse, "1")
+    held_asset(warehouse, "1")
     with transaction(warehouse) as connection:
         count_holdings(connection)
         connection.execute(text("UPDATE holding_counts SET held_count = 7, counted_at = now() + interval '1 minute'"))
@@ -63,7 +63,7 @@ def test_the_list_names_what_must_go(filters: dict[str, str], ids: str, warehous
 
 def test_a_page_begins_after_the_last_asset_of_the_one_before(warehouse: Engine) -> None:
     for number in range(205):
-        held(warehouse, f"{number:03}", source="web" if number > 150 else "dam")
+        held_asset(warehouse, f"{number:03}", source="web" if number > 150 else "dam")
         state(warehouse, f"{number:03}", deleted_at=NOW)
     sizes, ids, after = [], [], None
     with transaction(warehouse) as connection:
@@ -82,6 +82,6 @@ def test_a_verdict_is_void_once_the_asset_comes_again(warehouse: Engine) -> None
 
 
 def test_gone_is_what_was_said_twice_a_day_apart(warehouse: Engine) -> None:
-    held(warehouse, "1")
+    held_asset(warehouse, "1")
     verdict(warehouse, "1", "not_licensed", first_gone_as_of=NOW - DAY + timedelta(seconds=1))
     assert listed(warehouse) == []

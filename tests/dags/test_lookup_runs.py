@@ -37,7 +37,7 @@ def known(warehouse: Engine) -> list[str]:
 def test_a_run_stores_what_live_assets_are(connected: Installation, warehouse: Engine) -> None:
     run = connected.test_dag(LOOKUP)
 
-    assert run.states() == {"enqueue": "success", "look_up": "success"}
+    assert run.states() == dict.fromkeys(("enqueue", "look_up", "judge"), "success")
     assert known(warehouse) == ["1", "2", "3"]
     assert run.lines("Looked up assets: connection=getty_images_default asked=3 found=3 changed=3 not_found=0")
     assert counts(run)["waiting"] == 0
@@ -66,7 +66,8 @@ def test_metadata_switched_on_again_finds_what_came_meanwhile(
 def test_a_second_run_asks_nothing(connected: Installation) -> None:
     connected.test_dag(LOOKUP)
     assert counts(connected.test_dag(LOOKUP)) == {
-        **dict.fromkeys(("asked", "found", "changed", "not_found", "unanswered", "dropped", "waiting", "calls"), 0),
+        **dict.fromkeys(("asked", "found", "changed", "not_found", "unanswered", "dropped"), 0),
+        **dict.fromkeys(("not_licensed", "not_in_catalogue", "waiting", "calls"), 0),
         "is_daily_limit_reached": False,
     }
 
@@ -79,9 +80,11 @@ def test_a_named_asset_is_asked_again(connected: Installation, warehouse: Engine
 
 
 def test_metadata_that_is_switched_off_costs_no_call(connected: Installation, warehouse: Engine) -> None:
-    run = connected.test_dag(LOOKUP, ASSET_CHANGES_METADATA="off")
+    run = connected.test_dag(LOOKUP, ASSET_CHANGES_METADATA="off", ASSET_CHANGES_RECONCILE_DAYS="0")
     assert set(run.states().values()) == {"skipped"}
-    assert run.lines("Metadata is switched off (ASSET_CHANGES_METADATA)")
+    assert run.lines(
+        "Metadata and reconciliation are switched off (ASSET_CHANGES_METADATA, ASSET_CHANGES_RECONCILE_DAYS)"
+    )
     assert known(warehouse) == []
     assert rows(warehouse, "SELECT count(*) FROM lookup_calls") == [(0,)]
 
@@ -95,7 +98,7 @@ def test_a_second_holder_is_skipped_and_names_the_first(connected: Installation,
             )
         )
     run = connected.test_dag(LOOKUP)
-    assert run.states() == {"enqueue": "success", "look_up": "skipped"}
+    assert run.states() == {"enqueue": "success", "look_up": "skipped", "judge": "skipped"}
     assert run.lines("is used by another run until")
 
 
@@ -120,3 +123,56 @@ def test_no_caption_is_in_a_log_or_an_xcom(connected: Installation, warehouse: E
     said = [value for row in rows(warehouse, "SELECT title, caption, artist FROM asset_metadata") for value in row]
     assert any(said)
     assert [value for value in said if value and value in run.log + "".join(run.xcoms.values())] == []
+
+
+def hold(warehouse: Engine, *asset_ids: str) -> None:
+    """Let the company hold these."""
+    with warehouse.begin() as connection:
+        for asset_id in asset_ids:
+            connection.execute(
+                text("INSERT INTO held_assets (source, asset_id, held_since) VALUES ('dam', :id, now())"),
+                {"id": asset_id},
+            )
+
+
+def test_what_must_be_removed_wakes_who_waits(connected: Installation, warehouse: Engine) -> None:
+    """Once, with the numbers by reason and no id; asset 4 is held and was deleted."""
+    events = "SELECT asset_event.extra FROM asset_event JOIN asset ON asset.id = asset_id WHERE name = ?"
+    hold(warehouse, "4")
+    run = connected.test_dag(LOOKUP)
+    assert run.lines("Must be removed: deleted=1 not_in_catalogue=0 not_licensed=0")
+    connected.test_dag(LOOKUP)
+    found = connected.rows(events, "asset_changes_removals_due")
+    assert [json.loads(extra) for (extra,) in found] == [{"deleted": 1, "not_in_catalogue": 0, "not_licensed": 0}]
+
+
+def test_all_that_was_not_asked_since_is_asked(connected: Installation, warehouse: Engine) -> None:
+    connected.test_dag(LOOKUP)
+    run = connected.test_dag(LOOKUP, {"not_asked_since": "2999-01-01T00:00:00Z"})
+    assert run.lines("Enqueued assets: queued=0 rechecks=3")
+    assert rows(warehouse, "SELECT outcome, asked_count, available_count FROM reconciliations") == [("counted", 3, 3)]
+
+
+def test_a_person_approves_verdicts_on_too_many(connected: Installation, warehouse: Engine) -> None:
+    """The question has the numbers, and the row of the reconciliation who approved."""
+    hold(warehouse, "nobody", "no one")
+    run, question = connected.test_dag_with_answer(LOOKUP, "Approve", name="bea")
+    assert run.states() == dict.fromkeys(("enqueue", "look_up", "judge"), "success")
+    assert "of 2 assets that were available before or never asked about, 2 are gone now" in question
+    verdicts = rows(warehouse, "SELECT asset_id, verdict FROM availability WHERE verdict <> 'available' ORDER BY 1")
+    assert verdicts == [("no one", "not_in_catalogue"), ("nobody", "not_in_catalogue")]
+    assert rows(warehouse, "SELECT outcome, approved_by FROM reconciliations") == [("approved", "bea")]
+
+
+def test_rejected_verdicts_are_void(connected: Installation, warehouse: Engine) -> None:
+    hold(warehouse, "nobody")
+    run, _ = connected.test_dag_with_answer(LOOKUP, "Reject", name="bea")
+    assert run.states()["judge"] == "success"
+    assert rows(warehouse, "SELECT verdict FROM availability WHERE verdict <> 'available'") == []
+    assert rows(warehouse, "SELECT outcome, approved_by FROM reconciliations") == [("refused", "bea")]
+
+
+def test_a_time_without_a_zone_is_refused(connected: Installation) -> None:
+    run = connected.test_dag(LOOKUP, {"not_asked_since": "2026-11-28T12:00:00"})
+    assert run.tasks["enqueue"] == ("failed", 1)
+    assert run.lines("give a time with its zone")

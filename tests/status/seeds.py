@@ -130,7 +130,7 @@ def lookup_connection(engine: Engine, conn_id: str, **more: Any) -> None:
     _write(engine, schema.lookup_connections, row | more)
 
 
-def held(engine: Engine, asset_id: str, *, source: str = "dam", **more: Any) -> None:
+def held_asset(engine: Engine, asset_id: str, *, source: str = "dam", **more: Any) -> None:
     """An asset that the company holds, for a month."""
     _write(engine, schema_of_holdings.held_assets, {"source": source, "asset_id": asset_id, "held_since": MONTH} | more)
 
@@ -169,7 +169,7 @@ def reconciliation(engine: Engine, outcome: str | None, *, at: datetime = NOW, *
 def three_to_remove(engine: Engine) -> None:
     """Five held assets: one is deleted, one not licensed, one not in the catalogue, two may be held."""
     for number, asset_id in enumerate(("1", "2", "3", "4", "5")):
-        held(engine, asset_id, location=f"images/{number}.jpg")
+        held_asset(engine, asset_id, location=f"images/{number}.jpg")
     deleted = {"deleted_at": NOW - 3 * DAY, "delete_change_set_id": "77", "delete_position": 4}
     state(engine, "1", asset_type="Image", **deleted)
     verdict(engine, "2", "not_licensed")

@@ -79,7 +79,7 @@ def outranked(warehouse: Engine) -> None:
 def must_remove_one(warehouse: Engine, **row: Any) -> None:
     """A held asset is deleted, and the holdings were counted since."""
     seeds.imported(warehouse)
-    seeds.held(warehouse, "1", **row)
+    seeds.held_asset(warehouse, "1", **row)
     seeds.state(warehouse, "1", deleted_at=NOW - DAY)
     seeds.counted(warehouse)
 

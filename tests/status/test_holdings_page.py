@@ -33,7 +33,7 @@ def test_the_panel_shows_each_list_and_what_was_refused(page: AirflowServer, war
     html = page.get("").text
     assert "1,200 1,200 0 0 1" in words(html)
     assert "dam: The list" in words(html)
-    assert "`accept_shrink` would need to be 1200." in words(html)
+    assert "accept_shrink would need to be 1200." in words(html)
 
 
 def test_the_panel_shows_what_must_be_removed_and_leads_to_it(page: AirflowServer, warehouse: Engine) -> None:
@@ -84,7 +84,7 @@ def test_a_reconciliation_that_waits_says_who_must_do_what(page: AirflowServer, 
 
 def test_the_list_is_read_page_by_page(page: AirflowServer, warehouse: Engine) -> None:
     for number in range(101):
-        seeds.held(warehouse, f"id {number:03}&", location="<b>a.jpg</b>")
+        seeds.held_asset(warehouse, f"id {number:03}&", location="<b>a.jpg</b>")
         seeds.state(warehouse, f"id {number:03}&", deleted_at=NOW, delete_change_set_id="77", delete_position=4)
     html = page.get("removals?source=dam&reason=deleted").text
     assert "<b>a.jpg" not in html
@@ -111,7 +111,7 @@ def test_the_list_of_removals_is_a_csv_too(page: AirflowServer, warehouse: Engin
 
 def test_no_cell_of_a_csv_is_a_formula(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
-    seeds.held(warehouse, "=1+1", location="@SUM(A1)")
+    seeds.held_asset(warehouse, "=1+1", location="@SUM(A1)")
     seeds.state(warehouse, "=1+1", deleted_at=NOW)
     [row] = csv.DictReader(io.StringIO(page.get("removals.csv").text))
     assert (row["asset_id"], row["location"]) == ("'=1+1", "'@SUM(A1)")
@@ -120,20 +120,26 @@ def test_no_cell_of_a_csv_is_a_formula(page: AirflowServer, warehouse: Engine) -
 
 
 @pytest.mark.parametrize(
-    "query", ["source=a%20b", "reason=other", "after=%00", "after_source=%27", f"after={'a' * 256}"]
+    "path",
+    [
+        "removals?source=a%20b",
+        "removals?reason=other",
+        "removals?after=%00",
+        f"removals?after={'a' * 256}",
+        "removals?after=1&after_source=%27",
+        "removals.csv?source=a%20b",
+        "removals.csv?reason=other",
+    ],
 )
-@pytest.mark.parametrize("path", ["removals", "removals.csv"])
-def test_a_filter_that_cannot_be_is_refused_with_a_page(path: str, query: str, page: AirflowServer) -> None:
-    if path.endswith("csv") and "after" in query:
-        pytest.skip("the CSV has no pages")
-    answer = page.get(f"{path}?{query}")
+def test_a_filter_that_cannot_be_is_refused_with_a_page(path: str, page: AirflowServer) -> None:
+    answer = page.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, "text/html; charset=utf-8")
 
 
 def test_no_caption_is_on_the_pages_of_removals(page: AirflowServer, warehouse: Engine) -> None:
     channel(warehouse)
     seeds.live_assets(warehouse, 2, with_metadata=2)
-    seeds.held(warehouse, "asset-0")
+    seeds.held_asset(warehouse, "asset-0")
     seeds.verdict(warehouse, "asset-0", "not_licensed", upserted_at=NOW, upsert_change_set_id="1", upsert_position=0)
     seeds.counted(warehouse)
     for path in ("", "removals", "removals.csv", "compliance", "compliance.csv"):

@@ -110,6 +110,14 @@ def test_the_queries_about_metadata_run_and_find_their_index(warehouse: Engine) 
     assert ["asset_metadata_caption" in plan for plan in plans] == [False, True, False]
 
 
+def test_the_queries_about_holdings_run(warehouse: Engine) -> None:
+    page = (DOCS / "holdings.md").read_text()
+    statements = [each for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) for each in block.split(";\n")]
+    with warehouse.connect() as connection:
+        rows = [connection.execute(text(each)).all() for each in statements if each.strip()]
+    assert rows == [[]] * 6
+
+
 def test_the_page_of_the_dags_is_generated_from_the_dags(generate: dict[str, Any], airflow: Installation) -> None:
     entries = json.dumps([generate["EXAMPLE_CHANNEL"]])
     made = airflow.run(inside.dags_page, str(DOCS / "generate.py"), AIRFLOW_VAR_ASSET_CHANGES_CHANNELS=entries)

@@ -2,6 +2,7 @@
 
 from sqlalchemy import ARRAY, BigInteger, ForeignKey, Integer, Table, Text
 
+from asset_changes.warehouse import schema as schema  # its tables come first, whichever module is imported first
 from asset_changes.warehouse.columns import ID, TIME, column, metadata, time_column
 
 held_assets = Table(

@@ -18,7 +18,7 @@ from asset_changes.lookup.enqueue import enqueue as enqueue_assets
 from asset_changes.lookup.look_up import LeaseHeld
 from asset_changes.lookup.look_up import look_up as look_up_assets
 from asset_changes.settings import Settings
-from asset_changes.warehouse import reconciliations
+from asset_changes.warehouse import reconciliations, removals
 from asset_changes.warehouse.archived import described_channels
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _APPLICATION = "asset_changes lookup"  # as pg_stat_activity shows the tasks
 _TABLES = ("asset_metadata", "availability", "availability_checks", "lookup_queue", "reconciliations")
+_JUDGED_TABLES = ("availability", "holding_counts", "reconciliations")
 
 
 def enqueue(context: Mapping[str, Any]) -> dict[str, int]:
@@ -171,8 +172,18 @@ def _asked_here(engine: Engine, context: Mapping[str, Any]) -> list[Round]:
 
 
 def count_removals(context: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many held assets must be removed, by reason."""
-    return {}
+    """Count the held assets that must be removed, by reason; wake who waits for that where the numbers changed."""
+    with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
+        sources = in_transaction(engine, removals.count_holdings)
+        assets.add_table_lineage(engine.url, tables=_JUDGED_TABLES)
+    counts = dict.fromkeys(removals.REASONS, 0)
+    for due in (each for source in sources for each in source.due):
+        counts[due.reason] += due.count
+    before = context["ti"].xcom_pull(task_ids=context["task"].task_id, include_prior_dates=True)
+    if counts != (before or dict.fromkeys(removals.REASONS, 0)):
+        assets.announce_removals(context, counts)
+    log.info("Must be removed: %s", " ".join(f"{reason}={count}" for reason, count in counts.items()))
+    return counts
 
 
 def _connections(engine: Engine, settings: Settings) -> dict[str, frozenset[int]]:

@@ -182,6 +182,18 @@ def test_a_share_that_is_not_mounted_is_refused(root: Path, tmp_path: Path, gone
             ask()
 
 
+def test_a_store_may_be_emptied_by_the_purge(tmp_path: Path) -> None:
+    """The listing afterwards is the proof; a share that went away meanwhile has another folder in its place."""
+    root = write(tmp_path / "share/123.jpg").parent
+    store = store_of(root, "{asset_id}.jpg")
+    assert results_of(store.delete(store.list_files(["123"])["123"])) == {"123.jpg": "deleted"}
+    assert store.list_files(["123"]) == {}
+    root.rename(tmp_path / "unmounted")
+    root.mkdir()
+    with pytest.raises(StoreRefused, match="is empty"):
+        store.list_files(["123"])
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreRefused, match="store 'share' cannot be read or changed: Not a directory"):
         store_of(write(tmp_path / "file"), "{asset_id}.jpg").check()
@@ -196,6 +208,20 @@ def test_a_folder_without_rights_is_refused(root: Path) -> None:
             store.list_files(["123"])
     finally:
         (root / "images").chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and delete everything")
+@pytest.mark.parametrize("mode", [0, 0o400])
+def test_an_assets_folder_without_rights_holds_no_other_up(root: Path, mode: int) -> None:
+    store = store_of(root, "renditions/{asset_id}/**")
+    (root / "renditions/123").chmod(mode)
+    try:
+        found = store.list_files(["123", "1234"])
+        results = results_of(store.delete([*found["123"], *found["1234"]]))
+        assert keys_of(store, "123") == ["renditions/123"]
+    finally:
+        (root / "renditions/123").chmod(0o700)
+    assert results == {"renditions/123": "error", "renditions/1234/web.jpg": "deleted"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and delete everything")

@@ -267,6 +267,7 @@ def at(server: Any, *answers: tuple[int, str]) -> BucketStore:
     return store_of(new_client(f"http://127.0.0.1:{server.server_port}"))
 
 
+DENIED = (403, "<Error><Code>AccessDenied</Code><Message>No rights.</Message></Error>")
 SLOW_DOWN = (503, "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>")
 LISTED = """<ListVersionsResult><IsTruncated>{}</IsTruncated><Version><Key>getty/images/123.jpg</Key>
 <VersionId>v1</VersionId><ETag>"e"</ETag><Size>7</Size><LastModified>2026-11-28T10:00:00.000Z</LastModified>
@@ -317,10 +318,11 @@ FILE = StoredFile(
 )
 
 
-def test_a_delete_that_fails_whole_is_a_result_of_each(answering: Any) -> None:
-    done = at(answering, SLOW_DOWN).delete([FILE, replace(FILE, version_id="null", identity="e")])
+@pytest.mark.parametrize(("answer", "code"), [(SLOW_DOWN, "SlowDown"), (DENIED, "AccessDenied")])
+def test_a_delete_that_fails_whole_is_a_result_of_each(answering: Any, answer: tuple[int, str], code: str) -> None:
+    done = at(answering, answer).delete([FILE, replace(FILE, version_id="null", identity="e")])
     assert [each.result for each in done] == ["error", "error"]
-    assert all("SlowDown" in str(each.error) for each in done)
+    assert all(code in str(each.error) for each in done)
 
 
 def test_a_key_that_xml_cannot_name_is_deleted_alone(answering: Any) -> None:

@@ -30,12 +30,19 @@ class FolderStore:
         self.uri = f"file://{root}"
         self._root = root
         self._templates = templates
+        self._seen: dict[str, os.stat_result] = {}  # the folders that had something in them
 
     def check(self) -> None:
-        """Raise StoreRefused where the store's or a template's folder is missing or empty, as of an unmounted share."""
+        """Raise StoreRefused where the store's or a template's folder is missing or empty, as of an unmounted share.
+
+        One that had files when this store was first looked at may be empty now: they were purged.
+        """
         for folder in sorted({"", *(template.folder for template in self._templates)}):
             with self._open(folder) as opened:
-                if opened is None or not _has_entry(opened):
+                info = None if opened is None else os.fstat(opened)
+                if opened is not None and info and _has_entry(opened):
+                    self._seen[folder] = info
+                elif info is None or folder not in self._seen or not os.path.samestat(info, self._seen[folder]):
                     what = "is not there" if opened is None else "is empty"
                     raise StoreRefused(
                         f"The folder {self._root / folder} of the store {self.name!r} {what}, so nothing is taken for "
@@ -109,7 +116,7 @@ class FolderStore:
         if stat.S_ISLNK(info.st_mode):
             return "It is a symbolic link, which is not followed: delete it, and what it leads to, by hand."
         if not stat.S_ISREG(info.st_mode):
-            return "It is not a regular file: delete it by hand."
+            return "It is no regular file, or a folder that may not be read: look at it, and delete it by hand."
         if ".." in file.key.split("/") or not any(template.id_of(file.key) for template in self._templates):
             return "No key template of the store names it."
         return None
@@ -173,21 +180,28 @@ def _walk(folder: int, parts: Sequence[str], place: str) -> Iterator[StoredFile]
         info = _look_at(name, folder)
         if info is None:
             continue
-        if stat.S_ISDIR(info.st_mode):
-            if rest or is_deep:
+        if not stat.S_ISDIR(info.st_mode):
+            if not rest or stat.S_ISLNK(info.st_mode):
+                yield _stored(f"{place}{name}", info)
+        elif rest or is_deep:
+            try:
                 with ExitStack() as opened:
                     inner = _open_folder(name, folder, opened)
                     if inner is not None:
-                        yield from _walk(inner, parts if is_deep else rest, f"{place}{name}/")
-        elif not rest or stat.S_ISLNK(info.st_mode):
-            yield StoredFile(
-                key=f"{place}{name}".encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-                version_id=None,
-                is_delete_marker=False,
-                size=info.st_size,
-                modified_at=datetime.fromtimestamp(info.st_mtime, UTC),
-                identity=_identity(info),
-            )
+                        yield from list(_walk(inner, parts if is_deep else rest, f"{place}{name}/"))
+            except PermissionError:
+                yield _stored(f"{place}{name}", info)  # a folder is not deleted: the asset is not gone
+
+
+def _stored(key: str, info: os.stat_result) -> StoredFile:
+    return StoredFile(
+        key=key.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        version_id=None,
+        is_delete_marker=False,
+        size=info.st_size,
+        modified_at=datetime.fromtimestamp(info.st_mtime, UTC),
+        identity=_identity(info),
+    )
 
 
 def _open_folder(name: str, parent: int | None, opened: ExitStack) -> int | None:

@@ -62,7 +62,7 @@ def test_a_process_that_dies_is_continued(quiet_context: ChannelContext, warehou
     company.lists("1", "2", "3", "12")
     company.changes("New", "1", "2", "3", "12")
     company.changes("Delete", "1", "2", minute=5)
-    company.context = replace(company.context, open_store=lambda name: open_folder(folder))  # type: ignore[arg-type,return-value]
+    company.context = replace(company.context, open_store=lambda name: open_folder(folder))
     plan = company.plan()
     assert plan.file_count == 4
     url = warehouse_url.render_as_string(hide_password=False)

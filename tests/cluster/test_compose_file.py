@@ -1,10 +1,12 @@
 """What docker-compose.yaml, .env.example and the Dockerfile promise, and what the runner refuses."""
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import yaml
+from asset_changes.settings import Settings
 
 from tests.cluster import compose_file
 from tests.cluster.compose_file import ComposeError, Service
@@ -56,6 +58,13 @@ def test_a_worker_that_is_asked_to_end_may_end_its_longest_task(services: dict[s
 def test_what_has_no_default_is_required_by_name(name: str) -> None:
     with pytest.raises(ComposeError, match=rf"{name} is not set.*see \.env\.example"):
         compose_file.read(TEXT, FILLED | {name: ""})
+
+
+def test_every_setting_is_handed_on() -> None:
+    """What is set next to the file and not handed on would be ignored without a word."""
+    environment = yaml.safe_load(TEXT)["x-airflow"]["environment"]
+    settings = {f"ASSET_CHANGES_{each.name.upper()}" for each in fields(Settings)}
+    assert settings | {"ASSET_CHANGES_HOLDINGS_SCHEDULE", "ASSET_CHANGES_SCHEDULE"} <= environment.keys()
 
 
 def test_no_secret_has_a_default_and_none_is_written_down(services: dict[str, Service]) -> None:

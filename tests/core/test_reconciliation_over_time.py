@@ -1,0 +1,91 @@
+"""Reconciliation on a real Postgres while settings, lists and people change: nothing is left out, no duty is lost."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from asset_changes.lookup.enqueue import enqueue
+from asset_changes.warehouse import rechecks
+from sqlalchemy import Engine
+
+from tests.core.doubles import change, execute, rows, value
+from tests.core.lookup_doubles import LATER
+from tests.core.test_lookups import MINUTE, feed, queue
+from tests.core.test_reconciliation import (
+    DAY,
+    SCOPE,
+    ask,
+    canary,
+    days_pass,
+    due,
+    getty_of,
+    hold,
+    many,
+    run,
+    to_remove,
+    verdicts,
+)
+
+__all__ = ["canary", "feed"]
+
+
+@pytest.mark.usefixtures("canary")
+def test_no_duty_ends_where_its_list_ends(warehouse: Engine) -> None:
+    """Also days later, when its last answer is among the oldest; and it takes no share of what is asked."""
+    hold(warehouse, "vanished", *many(100))
+    getty = getty_of("live", *many(100))
+    for days in range(2):
+        getty.as_of = LATER + days * MINUTE
+        run(warehouse, getty)
+        days_pass(warehouse)
+    assert to_remove(warehouse) == {"vanished": "not_in_catalogue"}
+    execute(warehouse, "UPDATE held_assets SET held_until = now() WHERE asset_id IN ('vanished', 'held-1')")
+    days_pass(warehouse, 40)
+    enqueue(warehouse, replace(SCOPE, clock=lambda: LATER))
+    assert to_remove(warehouse) == {"vanished": "not_in_catalogue"}
+    assert "held-1" not in verdicts(warehouse)
+
+
+def test_what_is_left_out_takes_no_share(
+    warehouse: Engine, feed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live assets that were asked about before only held ones were would be the oldest for ever."""
+    monkeypatch.setattr(rechecks, "LEAST_PER_DAY", 5)
+    ids = [f"live-{number}" for number in range(10)]
+    feed("0", *(change(each, "New", 0) for each in ids))
+    run(warehouse, getty_of(*ids))
+    days_pass(warehouse)
+    hold(warehouse, *many(5))
+    run(warehouse, getty_of(*ids, *many(5)), replace(SCOPE, held_only=True))
+    asked = set()
+    for _ in range(3):
+        days_pass(warehouse)
+        enqueue(warehouse, replace(SCOPE, held_only=True, clock=lambda: LATER))
+        asked |= set(queue(warehouse))
+    assert asked == set(many(5))
+
+
+def test_what_was_asked_before_an_upgrade_is_asked_again(warehouse: Engine, feed: Callable[..., None]) -> None:
+    """Its metadata says when it was found last."""
+    feed("0", change("a", "New", 0), change("b", "New", 1))
+    ask(warehouse, getty_of("a", "b"))
+    execute(warehouse, "TRUNCATE availability, availability_checks, reconciliations")
+    execute(warehouse, f"UPDATE asset_metadata SET as_of = '{LATER - 40 * DAY}' WHERE asset_id = 'a'")
+    due(warehouse)
+    enqueue(warehouse, replace(SCOPE, clock=lambda: LATER))
+    assert rows(warehouse, "SELECT asset_id, verdict, as_of FROM availability ORDER BY 1") == [
+        {"asset_id": "a", "verdict": "available", "as_of": LATER - 40 * DAY},
+        {"asset_id": "b", "verdict": "available", "as_of": LATER},
+    ]
+    assert queue(warehouse) == ["a"]
+
+
+@pytest.mark.usefixtures("canary")
+def test_without_metadata_changes_are_reconciled(warehouse: Engine, feed: Callable[..., None]) -> None:
+    """Those that waited when it was switched off, of which no lookup would ask."""
+    feed("1", change("a", "New", 1))
+    enqueue(warehouse, SCOPE)
+    assert value(warehouse, "SELECT reason FROM lookup_queue WHERE asset_id = 'a'") == "change"
+    due(warehouse)
+    run(warehouse, getty_of("live", "a"), replace(SCOPE, metadata=False))
+    assert verdicts(warehouse) == {"live": "available", "a": "available"}

@@ -65,7 +65,7 @@ _WAIT = text("""
         expires_at = clock_timestamp() + :approval
     WHERE reconciliation_id = :reconciliation_id AND outcome IS NULL""")
 _ASK_IN = text("""
-    UPDATE reconciliations SET dag_id = :dag_id, run_id = :run_id
+    UPDATE reconciliations SET dag_id = :dag_id, run_id = :run_id, expires_at = clock_timestamp() + :approval
     WHERE reconciliation_id = :reconciliation_id AND outcome = 'waiting'""")
 # What a person decided is decided: no second answer and no later end changes it.
 _SET_OUTCOME = text("""
@@ -152,8 +152,9 @@ def wait_for_approval(connection: Connection, reconciliation_id: int) -> None:
 
 
 def ask_in(connection: Connection, reconciliation_id: int, *, dag_id: str, run_id: str) -> None:
-    """Keep in which run a person is asked."""
-    connection.execute(_ASK_IN, {"reconciliation_id": reconciliation_id, "dag_id": dag_id, "run_id": run_id})
+    """Keep in which run a person is asked; from then on there is time to answer."""
+    values = {"reconciliation_id": reconciliation_id, "dag_id": dag_id, "run_id": run_id, "approval": APPROVAL}
+    connection.execute(_ASK_IN, values)
 
 
 def set_outcome(

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from asset_changes.lookup.enqueue import enqueue
+from asset_changes.errors import CanariesNotFound
+from asset_changes.lookup.enqueue import Scope, enqueue
+from asset_changes.lookup.look_up import look_up
 from asset_changes.warehouse import rechecks
 from sqlalchemy import Engine
 
 from tests.core.doubles import change, execute, rows, value
-from tests.core.lookup_doubles import LATER
+from tests.core.lookup_doubles import LATER, captions, lookups
 from tests.core.test_lookups import MINUTE, feed, queue
 from tests.core.test_reconciliation import (
     DAY,
@@ -89,3 +91,50 @@ def test_without_metadata_changes_are_reconciled(warehouse: Engine, feed: Callab
     due(warehouse)
     run(warehouse, getty_of("live", "a"), replace(SCOPE, metadata=False))
     assert verdicts(warehouse) == {"live": "available", "a": "available"}
+
+
+@pytest.mark.usefixtures("canary")
+def test_questions_that_were_not_believed_are_asked_anew(warehouse: Engine) -> None:
+    """What an empty answer did not find with a token is found without one, which means nothing."""
+    hold(warehouse, *many(100))
+    enqueue(warehouse, SCOPE)
+    getty = getty_of()
+    context = lookups(warehouse, getty, reconciles=True)
+    getty.meanwhile = lambda: getty.known.update(captions("live")) if not getty.asked[1:] else getty.known.clear()
+    look_up(context, minutes=50, stops=lambda: len(getty.asked) > 3)
+    assert value(warehouse, "SELECT max(question) FROM lookup_queue") == 3
+    with pytest.raises(CanariesNotFound):
+        look_up(lookups(warehouse, getty_of(), reconciles=True), minutes=50)
+    run(warehouse, getty_of("live", *many(100)))
+    assert rows(warehouse, "SELECT * FROM availability_checks") == []
+    assert set(verdicts(warehouse)) >= set(many(100))
+
+
+@pytest.mark.usefixtures("canary")
+def test_another_connection_asks_from_the_start(warehouse: Engine, feed: Callable[..., None]) -> None:
+    """What one agreement lacks, another may have: a channel that moved begins with the first question."""
+    feed("1", change("moved", "New", 1))
+    enqueue(warehouse, SCOPE)
+    execute(warehouse, "UPDATE lookup_queue SET reason = 'recheck', question = 3, conn_id = 'old'")
+    due(warehouse)
+    ask(warehouse, getty_of("live", "moved"))
+    assert verdicts(warehouse) == {"live": "available", "moved": "available"}
+
+
+@pytest.mark.usefixtures("canary")
+def test_a_connection_does_not_wait_for_those_after_it(warehouse: Engine) -> None:
+    """What it did not find waits for the next one, which is refused; what it did find counts."""
+    scope = Scope(connections={"a": frozenset((3001,)), "b": frozenset((3003,))})
+    hold(warehouse, "of none", *many(100))
+    enqueue(warehouse, scope)
+    execute(
+        warehouse,
+        "INSERT INTO lookup_connections (conn_id, lease_id, leased_by, leased_until)"
+        " VALUES ('b', 'x', 'another', now() + interval '1 hour')",
+    )
+    context = replace(
+        lookups(warehouse, getty_of("live", *many(100)), reconciles=True), connections=scope.connections
+    )
+    look_up(context, minutes=50)
+    assert value(warehouse, "SELECT conn_id FROM lookup_queue") == "b"
+    assert rows(warehouse, "SELECT conn_id FROM reconciliations WHERE asked_at IS NOT NULL") == [{"conn_id": "a"}]

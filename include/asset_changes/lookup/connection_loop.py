@@ -125,10 +125,10 @@ class ConnectionLoop:
     def _end_round(self, source: LookupSource) -> None:
         """Keep that everything in the round was asked; Getty's answers must be believable to its end.
 
-        What another connection is still asked about may be left to this one.
+        What a connection before this one is still asked about may be left to this one.
         """
         with transaction(self._context.warehouse) as connection:
-            is_whole = not lookup_queue.has_unnamed_due(connection)
+            is_whole = not lookup_queue.has_unnamed_due(connection, self._asked_with)
         engine, round_id = self._context.warehouse, self._round_id
         if round_id is None or not is_whole:
             return
@@ -147,7 +147,12 @@ class ConnectionLoop:
     def _check_canaries(self, source: LookupSource) -> None:
         with transaction(self._context.warehouse) as connection:
             newest = canaries.newest_assets(connection, self._asked_with.channel_ids)
-        check_canaries(source, newest, conn_id=self.conn_id)
+        try:
+            check_canaries(source, newest, conn_id=self.conn_id)
+        except CanariesNotFound:
+            work = partial(lookup_queue.ask_from_the_start, conn_id=self.conn_id)
+            in_transaction(self._context.warehouse, work)  # what was not found may have been such an answer too
+            raise
 
     def _ask_what_is_due(self, source: LookupSource) -> bool:
         """Ask until nothing is due; return whether that is so, and not only the time over."""

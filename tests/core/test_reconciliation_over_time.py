@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from asset_changes.errors import CanariesNotFound
+from asset_changes.errors import CanariesNotFound, CredentialsRefused
 from asset_changes.lookup.enqueue import Scope, enqueue
 from asset_changes.lookup.look_up import look_up
 from asset_changes.warehouse import rechecks
@@ -132,9 +132,28 @@ def test_a_connection_does_not_wait_for_those_after_it(warehouse: Engine) -> Non
         "INSERT INTO lookup_connections (conn_id, lease_id, leased_by, leased_until)"
         " VALUES ('b', 'x', 'another', now() + interval '1 hour')",
     )
-    context = replace(
-        lookups(warehouse, getty_of("live", *many(100)), reconciles=True), connections=scope.connections
-    )
+    context = replace(lookups(warehouse, getty_of("live", *many(100)), reconciles=True), connections=scope.connections)
     look_up(context, minutes=50)
     assert value(warehouse, "SELECT conn_id FROM lookup_queue") == "b"
     assert rows(warehouse, "SELECT conn_id FROM reconciliations WHERE asked_at IS NOT NULL") == [{"conn_id": "a"}]
+
+
+@pytest.mark.usefixtures("canary")
+def test_calls_without_a_token_may_be_refused(warehouse: Engine) -> None:
+    """What needs none is asked all the same, in a call for each hundred; the run is red, for nothing can be judged."""
+    hold(warehouse, "a vanished", *many(6000))
+    getty = getty_of("live", *many(6000))
+    refused = [0]
+
+    def refuse() -> None:
+        if not getty.with_token[-1]:
+            refused[0] += 1
+            raise CredentialsRefused("Getty refuses a call with the API key of connection getty alone (401).")
+
+    getty.meanwhile = refuse
+    with pytest.raises(CredentialsRefused):
+        ask(warehouse, getty)
+    assert len(verdicts(warehouse)) == 6001
+    assert (queue(warehouse), refused) == (["a vanished"], [1])
+    assert rows(warehouse, "SELECT asked_at FROM reconciliations") == [{"asked_at": None}]
+    assert value(warehouse, "SELECT error FROM lookup_connections") is not None

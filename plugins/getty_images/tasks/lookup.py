@@ -117,7 +117,7 @@ def judge(context: Mapping[str, Any]) -> str | None:
     """
     with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
         judged = judging.judge(engine, clock=WarehouseClock(engine))
-        is_asked = any([_is_asked_elsewhere(context, each) for each in judged.waiting])
+        is_asked = any(_is_asked_elsewhere(context, each) for each in judged.waiting)
         mine = () if is_asked else judged.waiting
 
         def ask(connection: Connection) -> None:

@@ -157,3 +157,14 @@ def test_calls_without_a_token_may_be_refused(warehouse: Engine) -> None:
     assert (queue(warehouse), refused) == (["a vanished"], [1])
     assert rows(warehouse, "SELECT asked_at FROM reconciliations") == [{"asked_at": None}]
     assert value(warehouse, "SELECT error FROM lookup_connections") is not None
+
+
+@pytest.mark.usefixtures("canary")
+def test_a_list_may_call_types_as_it_likes(warehouse: Engine) -> None:
+    """A word that Getty does not use must not keep a verdict from its asset; music has none in any case."""
+    hold(warehouse, *many(100))
+    hold(warehouse, "gone", asset_type="JPEG")
+    hold(warehouse, "song", asset_type="Audio")
+    run(warehouse, getty_of("live", *many(100)))
+    found = verdicts(warehouse)
+    assert (found.get("gone"), found.get("song")) == ("not_in_catalogue", None)

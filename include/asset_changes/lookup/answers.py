@@ -199,7 +199,7 @@ class AnswerWriter:
             elsewhere = [each for each in not_found if each.register is None]
             lookup_queue.ask_with(connection, elsewhere, conn_id=next_conn_id)
             not_found = _without(not_found, elsewhere)
-        judged = [each for each in not_found if has_lookup(each.asset_type)]
+        judged = [each for each in not_found if has_lookup(each.asset_type, is_of_getty=each.register is not None)]
         now = [each for each in judged if self.round and each.reason != CHANGE]
         later = _without(judged, now) if self.reconciles or self.round else []
         lookup_queue.ask_next(connection, now, question=question + 1, conn_id=self.asked_with.conn_id)

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 from asset_changes.errors import CanariesNotFound, CredentialsRefused
 from asset_changes.lookup.enqueue import Scope, enqueue
+from asset_changes.lookup.judge import judge
 from asset_changes.lookup.look_up import look_up
 from asset_changes.warehouse import rechecks
 from sqlalchemy import Engine
 
 from tests.core.doubles import change, execute, rows, value
-from tests.core.lookup_doubles import LATER, captions, lookups
+from tests.core.lookup_doubles import LATER, KnowingGetty, captions, lookups
 from tests.core.test_lookups import MINUTE, feed, queue
 from tests.core.test_reconciliation import (
     DAY,
@@ -168,3 +169,24 @@ def test_a_list_may_call_types_as_it_likes(warehouse: Engine) -> None:
     run(warehouse, getty_of("live", *many(100)))
     found = verdicts(warehouse)
     assert (found.get("gone"), found.get("song")) == ("not_in_catalogue", None)
+
+
+@pytest.mark.usefixtures("canary")
+def test_the_last_connection_is_no_brake(warehouse: Engine) -> None:
+    """It is asked only about what no other found; that all of this is gone is no large share of what is held."""
+    scope = Scope(connections={"a": frozenset((3001,)), "b": frozenset((3003,))})
+    hold(warehouse, "vanished", *many(100))
+    of_connection = {"a": getty_of("live", *many(100)), "b": getty_of("live")}
+
+    def client(conn_id: str, /, **callbacks: Callable[[], None]) -> KnowingGetty:
+        for name, callback in callbacks.items():
+            setattr(of_connection[conn_id], name, callback)
+        return of_connection[conn_id]
+
+    for _ in range(3):
+        enqueue(warehouse, scope)
+        context = replace(lookups(warehouse, getty_of(), reconciles=True), connections=scope.connections, client=client)
+        look_up(context, minutes=50)
+        assert judge(warehouse, clock=lambda: LATER).waiting == ()
+    assert verdicts(warehouse)["vanished"] == "not_in_catalogue"
+    assert value(warehouse, "SELECT conn_id FROM availability WHERE asset_id = 'vanished'") == "b"

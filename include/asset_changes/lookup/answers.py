@@ -189,6 +189,8 @@ class AnswerWriter:
                 first_gone_count=sum(each.asset_id in first for each in gone),
             ),
         )
+        unnamed = sum(each.asset_id in first and each.register is None for each in available)
+        reconciliations.add_found_elsewhere(connection, self.asked_with.later_conn_ids, unnamed)
 
     def _ask_on(self, connection: Connection, question: int, not_found: Sequence[QueuedAsset]) -> int:
         """Let the next question come next, or the next connection; return how many have none in this round."""

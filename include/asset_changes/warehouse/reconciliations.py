@@ -51,6 +51,13 @@ _FIND = text(f"SELECT {_COLUMNS} FROM reconciliations WHERE reconciliation_id = 
 _ADD = text(f"""
     UPDATE reconciliations SET {", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)}
     WHERE reconciliation_id = :reconciliation_id""")
+# In the order of the connections, for each locks its own round first, then those of the later ones.
+_ADD_FOUND_ELSEWHERE = text("""
+    UPDATE reconciliations SET first_asked_count = first_asked_count + :found_count
+    WHERE reconciliation_id IN (
+        SELECT reconciliation_id FROM reconciliations
+        WHERE conn_id = ANY (:conn_ids) AND asked_at IS NULL AND outcome IS NULL
+        ORDER BY conn_id FOR UPDATE)""")
 _MARK_ASKED = text("""
     UPDATE reconciliations SET asked_at = clock_timestamp()
     WHERE reconciliation_id = :reconciliation_id AND asked_at IS NULL AND outcome IS NULL""")
@@ -125,6 +132,15 @@ def add_counts(connection: Connection, reconciliation_id: int, counts: RoundCoun
     connection.execute(
         _ADD, {"reconciliation_id": reconciliation_id} | {name: getattr(counts, name) for name in _COUNTS}
     )
+
+
+def add_found_elsewhere(connection: Connection, conn_ids: Collection[str], found_count: int) -> None:
+    """Count in the open rounds of these connections what they are not asked about, for another one found it.
+
+    Only what is not found is left to them: all of that would be gone, and none of what there is.
+    """
+    if conn_ids and found_count:
+        connection.execute(_ADD_FOUND_ELSEWHERE, {"conn_ids": [*conn_ids], "found_count": found_count})
 
 
 def mark_asked(connection: Connection, reconciliation_id: int) -> None:

@@ -71,3 +71,11 @@ def test_an_approval_that_counts_nothing_is_red(warehouse: Engine) -> None:
     with pytest.raises(AirflowFailException, match="The approval by bea came too late"):
         lookup.decide(context("first", {}), is_approved=True, name="bea")
     assert rows(warehouse, "SELECT outcome FROM reconciliations") == [{"outcome": "expired"}] * 2
+
+
+def test_what_is_held_is_asked_about_without_channels(warehouse: Engine) -> None:
+    """With the connection that all channels have that name no other."""
+    execute(warehouse, "TRUNCATE reconciliations CASCADE")
+    execute(warehouse, "INSERT INTO held_assets (source, asset_id, held_since) VALUES ('dam', '1', now())")
+    assert lookup.enqueue({"params": {}})["rechecks"] == 1
+    assert rows(warehouse, "SELECT conn_id FROM reconciliations") == [{"conn_id": "getty_images_default"}]

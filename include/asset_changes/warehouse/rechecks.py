@@ -97,6 +97,7 @@ _ENQUEUE_SECOND_LOOKS = text(
 )
 _COUNT = text("SELECT count(*) FROM availability")
 _IS_DUE = text("SELECT NOT EXISTS (SELECT FROM consumers WHERE name = :name AND read_at > now() - interval '1 day')")
+_IS_ANY_HELD = text("SELECT EXISTS (SELECT FROM held_assets WHERE held_until IS NULL)")
 _MARK = text("""
     INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
     ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
@@ -149,6 +150,11 @@ def enqueue_oldest(
 def enqueue_second_looks(connection: Connection, *, of_all: bool, with_metadata: bool) -> int:
     """Enqueue what was said to be gone a day ago or earlier, and only once; return how many."""
     return connection.execute(_ENQUEUE_SECOND_LOOKS, {"of_all": of_all, "with_metadata": with_metadata}).rowcount
+
+
+def is_any_held(connection: Connection) -> bool:
+    """Say whether the company holds anything, as far as its lists say."""
+    return bool(connection.scalar(_IS_ANY_HELD))
 
 
 def count_per_day(connection: Connection, *, days: float) -> int:

@@ -18,7 +18,7 @@ from asset_changes.lookup.enqueue import enqueue as enqueue_assets
 from asset_changes.lookup.look_up import LeaseHeld
 from asset_changes.lookup.look_up import look_up as look_up_assets
 from asset_changes.settings import Settings
-from asset_changes.warehouse import reconciliations, removals
+from asset_changes.warehouse import rechecks, reconciliations, removals
 from asset_changes.warehouse.archived import described_channels
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -193,9 +193,13 @@ def count_removals(context: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _connections(engine: Engine, settings: Settings) -> dict[str, frozenset[int]]:
-    """Return which channels' assets are asked about with which connection; retired channels have live assets too."""
+    """Return which channels' assets are asked about with which connection; retired channels have live assets too.
+
+    Where there is no channel yet, what is held is asked about all the same.
+    """
     with transaction(engine) as connection:
         channel_ids = set(described_channels(connection))
+        is_any_held = rechecks.is_any_held(connection)
     if settings.lookup_conn_id:
         return {settings.lookup_conn_id: frozenset(channel_ids)}
     entries = channel_registry.read(channel_variable() or "[]")
@@ -203,4 +207,6 @@ def _connections(engine: Engine, settings: Settings) -> dict[str, frozenset[int]
     by_connection: dict[str, set[int]] = {}
     for channel_id in channel_ids:
         by_connection.setdefault(chosen.get(channel_id, DEFAULT_CONN_ID), set()).add(channel_id)
+    if is_any_held and not by_connection:
+        by_connection[DEFAULT_CONN_ID] = set()
     return {conn_id: frozenset(ids) for conn_id, ids in by_connection.items()}

@@ -190,3 +190,18 @@ def test_the_last_connection_is_no_brake(warehouse: Engine) -> None:
         assert judge(warehouse, clock=lambda: LATER).waiting == ()
     assert verdicts(warehouse)["vanished"] == "not_in_catalogue"
     assert value(warehouse, "SELECT conn_id FROM availability WHERE asset_id = 'vanished'") == "b"
+
+
+@pytest.mark.usefixtures("canary")
+def test_an_older_answer_that_it_is_there_counts(warehouse: Engine) -> None:
+    """Out of a cache, after a newer one: between two answers that an asset is gone there was one that it is not."""
+    hold(warehouse, "a", *many(100))
+    getty = getty_of("live", *many(100))
+    run(warehouse, getty)
+    days_pass(warehouse, 2)
+    run(warehouse, getty)
+    assert to_remove(warehouse) == {"a": "not_in_catalogue"}
+    getty = getty_of("live", "a", *many(100), as_of=LATER - DAY)
+    enqueue(warehouse, SCOPE, asset_ids=["a"])
+    look_up(lookups(warehouse, getty, reconciles=True), minutes=50)
+    assert (verdicts(warehouse)["a"], to_remove(warehouse)) == ("not_in_catalogue", {})

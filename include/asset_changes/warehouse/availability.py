@@ -114,8 +114,9 @@ def store_available(
     """Keep that these are available; where a newer answer says something else, that one is the first to say so."""
     if verdicts:
         values: dict[str, object] = {"conn_id": conn_id, "as_of": as_of, "reconciliation_id": reconciliation_id}
-        connection.execute(_STORE_AVAILABLE, _rows(verdicts) | values)
-        connection.execute(_BEGIN_ANEW, {"asset_ids": [each.asset_id for each in verdicts], "as_of": as_of})
+        stored = connection.execute(_STORE_AVAILABLE, _rows(verdicts) | values).rowcount
+        if stored < len(verdicts):
+            connection.execute(_BEGIN_ANEW, {"asset_ids": [each.asset_id for each in verdicts], "as_of": as_of})
 
 
 def add_checks(

@@ -48,6 +48,7 @@ _FIELDS = {"images": IMAGE_FIELDS, "videos": VIDEO_FIELDS}
 _ID = "id"
 _VIDEO_WORDS = {"video", "videos", "film", "films", "footage"}
 _IMAGE_WORDS = {"image", "images", "photo", "photos", "photograph", "photography", "illustration", "vector"}
+_OTHER_WORDS = {"music", "audio", "sound", "song", "track"}
 _ALLOWED = {"GET": "/v3/images|/v3/videos"}
 _EFFECT = "no asset was looked up"
 # Of the ids in an address, each percent-encoded: one of 255 characters fits, whatever they are.
@@ -251,10 +252,13 @@ def is_video(asset_type: str | None) -> bool:
     return (asset_type or "").strip().casefold() in _VIDEO_WORDS
 
 
-def has_lookup(asset_type: str | None) -> bool:
-    """Say whether Getty can be asked for this type at all: of music, say, it finds neither an image nor a video."""
+def has_lookup(asset_type: str | None, *, is_of_getty: bool = True) -> bool:
+    """Say whether Getty can be asked for this type at all: of music, say, it finds neither an image nor a video.
+
+    Not `is_of_getty`: a company's own word, such as JPEG; only one that means sound is not asked for.
+    """
     word = (asset_type or "").strip().casefold()
-    return not word or word in _IMAGE_WORDS | _VIDEO_WORDS
+    return not word or (word in _IMAGE_WORDS | _VIDEO_WORDS if is_of_getty else word not in _OTHER_WORDS)
 
 
 def _by_length(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -189,21 +189,22 @@ class AnswerWriter:
                 first_gone_count=sum(each.asset_id in first for each in gone),
             ),
         )
+        unnamed = sum(each.asset_id in first and each.register is None for each in available)
+        reconciliations.add_found_elsewhere(connection, self.asked_with.later_conn_ids, unnamed)
 
     def _ask_on(self, connection: Connection, question: int, not_found: Sequence[QueuedAsset]) -> int:
         """Let the next question come next, or the next connection; return how many have none in this round."""
         if question != LAST_WITH_TOKEN:
-            lookup_queue.ask_next(connection, not_found, question=question + 1)
+            lookup_queue.ask_next(connection, not_found, question=question + 1, conn_id=self.asked_with.conn_id)
             return 0
-        next_conn_id = self.asked_with.next_conn_id
-        if next_conn_id is not None:
+        for next_conn_id in self.asked_with.later_conn_ids[:1]:
             elsewhere = [each for each in not_found if each.register is None]
             lookup_queue.ask_with(connection, elsewhere, conn_id=next_conn_id)
             not_found = _without(not_found, elsewhere)
-        judged = [each for each in not_found if has_lookup(each.asset_type)]
+        judged = [each for each in not_found if has_lookup(each.asset_type, is_of_getty=each.register is not None)]
         now = [each for each in judged if self.round and each.reason != CHANGE]
         later = _without(judged, now) if self.reconciles or self.round else []
-        lookup_queue.ask_next(connection, now, question=question + 1)
+        lookup_queue.ask_next(connection, now, question=question + 1, conn_id=self.asked_with.conn_id)
         lookup_queue.recheck(connection, later)
         lookup_queue.remove(connection, _without(not_found, [*now, *later]))
         return len(not_found) - len(now)

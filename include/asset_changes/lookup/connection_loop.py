@@ -69,6 +69,7 @@ class ConnectionLoop:
         self._seconds, self._stops = minutes * 60, stops
         self._pauses = self._failures = 0
         self._error: AssetChangesError | None = None
+        self._error_without_token: TerminalError | None = None
         self._lease: Lease
         self._writer: AnswerWriter
         self._round_id: int | None = None
@@ -125,10 +126,10 @@ class ConnectionLoop:
     def _end_round(self, source: LookupSource) -> None:
         """Keep that everything in the round was asked; Getty's answers must be believable to its end.
 
-        What another connection is still asked about may be left to this one.
+        What a connection before this one is still asked about may be left to this one.
         """
         with transaction(self._context.warehouse) as connection:
-            is_whole = not lookup_queue.has_unnamed_due(connection)
+            is_whole = not lookup_queue.has_unnamed_due(connection, self._asked_with)
         engine, round_id = self._context.warehouse, self._round_id
         if round_id is None or not is_whole:
             return
@@ -147,7 +148,12 @@ class ConnectionLoop:
     def _check_canaries(self, source: LookupSource) -> None:
         with transaction(self._context.warehouse) as connection:
             newest = canaries.newest_assets(connection, self._asked_with.channel_ids)
-        check_canaries(source, newest, conn_id=self.conn_id)
+        try:
+            check_canaries(source, newest, conn_id=self.conn_id)
+        except CanariesNotFound:
+            work = partial(lookup_queue.ask_from_the_start, conn_id=self.conn_id)
+            in_transaction(self._context.warehouse, work)  # what was not found may have been such an answer too
+            raise
 
     def _ask_what_is_due(self, source: LookupSource) -> bool:
         """Ask until nothing is due; return whether that is so, and not only the time over."""
@@ -169,15 +175,19 @@ class ConnectionLoop:
                 if self._is_over() or self._context.monotonic() - read_at > FRESH_SECONDS:
                     break
                 self._ask_in_parts(source, chunk)
-        if self._error is not None:
-            self._end(self._error)
+        if error := self._error or self._error_without_token:
+            self._end(error)
         return is_done
 
     def _ask_in_parts(self, source: LookupSource, chunk: Chunk) -> None:
         """Ask about a chunk; if that fails, about its halves: an asset that Getty fails for must not stop the others.
 
-        Such an asset waits for longer with each try, and so does all of the chunk where Getty fails for every part.
+        Such an asset waits for longer with each try, and so does all of the chunk where Getty fails for every part, or
+        refuses to answer without a token: the rest can still be asked.
         """
+        if self._error_without_token and not chunk.has_token:
+            self._postpone(chunk)
+            return
         parts = [chunk]
         while parts and not self._is_over() and self._failures < FAILURES_IN_A_ROW:
             part = parts.pop(0)
@@ -220,13 +230,17 @@ class ConnectionLoop:
         except RateLimited as error:
             self._pause(error)
             return
-        except RequestRefused as error:
-            self._postpone(chunk)  # the next run begins with others
-            self._end(error)
         except UnreadableLookup:
             raise
         except TerminalError as error:
-            self._end(error)
+            if chunk.has_token and not isinstance(error, RequestRefused):
+                self._end(error)
+            self._postpone(chunk)  # the next run begins with others
+            if chunk.has_token:
+                self._end(error)
+            log.warning("%s What was not found with a token has no verdict before that; the rest is asked.", error)
+            self._error_without_token = error
+            return
         self._pauses, self._failures, self._error = 0, 0, None
         self._limit.speed_up()
         self._write(chunk, answer, refused_fields=source.refused_fields)

@@ -145,18 +145,21 @@ def _reconcile(warehouse: Engine, scope: Scope, not_asked_since: datetime | None
         is_due = scope.reconcile_days > 0 and rechecks.is_slice_due(connection)
     if not is_due and not_asked_since is None:
         return 0
+    of_all = not scope.held_only
+    _walk(warehouse, partial(rechecks.add_known, slice_size=slice_size, of_all=of_all))
     # What is live and was never asked has a row in the queue already, where metadata is stored.
     unchecked = partial(
         rechecks.enqueue_unchecked,
         slice_size=slice_size,
         not_asked_since=not_asked_since,
         with_live=not_asked_since is not None or not scope.metadata,
-        of_all=not scope.held_only,
+        of_all=of_all,
+        with_metadata=scope.metadata,
     )
     queued = _walk(warehouse, unchecked)
     if is_due:
-        queued += in_transaction(warehouse, partial(rechecks.enqueue_second_looks, of_all=not scope.held_only))
-        queued += _enqueue_oldest(warehouse, scope)
+        second_looks = partial(rechecks.enqueue_second_looks, of_all=of_all, with_metadata=scope.metadata)
+        queued += in_transaction(warehouse, second_looks) + _enqueue_oldest(warehouse, scope)
     in_transaction(warehouse, partial(_open_rounds, scope=scope, not_asked_since=not_asked_since, is_slice=is_due))
     return queued
 
@@ -170,7 +173,12 @@ def _enqueue_oldest(warehouse: Engine, scope: Scope) -> int:
     while left > 0 and place is not None:
         size = min(left, OLDEST_SLICE)
         work = partial(
-            rechecks.enqueue_oldest, after=place, asked_before=asked_before, slice_size=size, of_all=not scope.held_only
+            rechecks.enqueue_oldest,
+            after=place,
+            asked_before=asked_before,
+            slice_size=size,
+            of_all=not scope.held_only,
+            with_metadata=scope.metadata,
         )
         row_count, place = in_transaction(warehouse, work)
         queued, left = queued + row_count, left - size

@@ -42,6 +42,11 @@ _STORE_AVAILABLE = text(f"""
         as_of = excluded.as_of, first_gone_as_of = NULL, checks = 1, reconciliation_id = excluded.reconciliation_id,
         ({_REGISTER}) = ROW (excluded.{_REGISTER.replace(", ", ", excluded.")})
     WHERE known.as_of <= excluded.as_of""")
+# An answer out of a cache may come after a newer one: it was available in between all the same.
+_BEGIN_ANEW = text(f"""
+    UPDATE availability SET first_gone_as_of = as_of, checks = 1
+    WHERE asset_id = ANY (:asset_ids) AND verdict <> '{AVAILABLE}'
+      AND first_gone_as_of < :as_of AND as_of > :as_of""")
 _ADD_CHECKS = text(f"""
     INSERT INTO availability_checks
         (reconciliation_id, asset_id, verdict, asset_type, conn_id, as_of, checked_at, {_REGISTER})
@@ -106,10 +111,12 @@ def store_available(
     as_of: datetime,
     reconciliation_id: int | None,
 ) -> None:
-    """Keep that these are available, unless a newer answer says something else."""
+    """Keep that these are available; where a newer answer says something else, that one is the first to say so."""
     if verdicts:
         values: dict[str, object] = {"conn_id": conn_id, "as_of": as_of, "reconciliation_id": reconciliation_id}
-        connection.execute(_STORE_AVAILABLE, _rows(verdicts) | values)
+        stored = connection.execute(_STORE_AVAILABLE, _rows(verdicts) | values).rowcount
+        if stored < len(verdicts):
+            connection.execute(_BEGIN_ANEW, {"asset_ids": [each.asset_id for each in verdicts], "as_of": as_of})
 
 
 def add_checks(

@@ -112,13 +112,15 @@ _MARK_SWEPT = text("""
     INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
     ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
 
-# What no channel has named is asked with one connection after the other.
+# What no channel has named is asked with one connection after the other. What another connection did not find, as
+# before a channel's moved, says nothing about this one.
 _NEXT = text(f"""
     WITH due AS MATERIALIZED (
         SELECT next.* FROM unnest(CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AS each (channel_id)
         CROSS JOIN unnest(CAST(:reasons AS text[])) AS every (reason)
         CROSS JOIN LATERAL (
-            SELECT asset_id, asset_type, reason, generation, not_before, question FROM lookup_queue
+            SELECT asset_id, asset_type, reason, generation, not_before,
+                   CASE WHEN conn_id = :conn_id THEN question ELSE 1 END AS question FROM lookup_queue
             WHERE channel_id = each.channel_id AND reason = every.reason AND not_before <= now()
               AND (channel_id <> {NO_CHANNEL}
                    OR CASE WHEN conn_id = ANY (:conn_ids) THEN conn_id ELSE :first_conn_id END = :conn_id)
@@ -137,7 +139,8 @@ _POSTPONE = text(f"""
         greatest(now() + least(interval '1 minute' * power(2, least(tries, 11)), interval '1 day'), :until),
         now() + :longest)
     FROM {_READ_ROWS}""")
-_ASK_NEXT = text(f"UPDATE lookup_queue SET question = :question FROM {_READ_ROWS}")
+_ASK_NEXT = text(f"UPDATE lookup_queue SET question = :question, conn_id = :conn_id FROM {_READ_ROWS}")
+_ASK_FROM_THE_START = text("UPDATE lookup_queue SET question = 1 WHERE conn_id = :conn_id AND question > 1")
 _ASK_WITH = text(f"UPDATE lookup_queue SET question = 1, conn_id = :conn_id FROM {_READ_ROWS}")
 # An hour: most of what Getty has no longer is what it has deleted, and the Delete comes by then.
 _RECHECK = text(f"""
@@ -149,7 +152,8 @@ _HAS_RECHECKS = text(f"""
         WHERE channel_id = ANY (CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AND reason = '{RECHECK}')""")
 _HAS_UNNAMED_DUE = text(f"""
     SELECT EXISTS (SELECT FROM lookup_queue
-                   WHERE channel_id = {NO_CHANNEL} AND reason = '{RECHECK}' AND not_before <= now())""")
+                   WHERE channel_id = {NO_CHANNEL} AND reason = '{RECHECK}' AND not_before <= now()
+                     AND NOT coalesce(conn_id = ANY (:later_conn_ids), false))""")
 _COUNT = text("SELECT count(*) FROM lookup_queue WHERE channel_id = ANY (:channel_ids)")
 # One look into the index per channel that there ever was, however many rows wait.
 _OTHER_CHANNELS = text("""
@@ -184,10 +188,9 @@ class AskedWith:
     conn_ids: tuple[str, ...]
 
     @property
-    def next_conn_id(self) -> str | None:
-        """The connection with which an asset that no channel has named is asked after this one."""
-        following = self.conn_ids[self.conn_ids.index(self.conn_id) + 1 :]
-        return following[0] if following else None
+    def later_conn_ids(self) -> tuple[str, ...]:
+        """The connections with which an asset that no channel has named is asked after this one."""
+        return self.conn_ids[self.conn_ids.index(self.conn_id) + 1 :]
 
 
 def start_reading(connection: Connection) -> None:
@@ -293,10 +296,15 @@ def postpone(connection: Connection, assets: Sequence[QueuedAsset], *, until: da
         connection.execute(_POSTPONE, {**_keys(assets), "until": until, "longest": LONGEST_WAIT})
 
 
-def ask_next(connection: Connection, assets: Sequence[QueuedAsset], *, question: int) -> None:
-    """Let this question about them come next."""
+def ask_next(connection: Connection, assets: Sequence[QueuedAsset], *, question: int, conn_id: str) -> None:
+    """Let this question about them come next with this connection."""
     if assets:
-        connection.execute(_ASK_NEXT, {**_keys(assets), "question": question})
+        connection.execute(_ASK_NEXT, {**_keys(assets), "question": question, "conn_id": conn_id})
+
+
+def ask_from_the_start(connection: Connection, conn_id: str) -> None:
+    """Let the first question come next again about all that was asked with this connection: it was not answered."""
+    connection.execute(_ASK_FROM_THE_START, {"conn_id": conn_id})
 
 
 def ask_with(connection: Connection, assets: Sequence[QueuedAsset], *, conn_id: str) -> None:
@@ -316,9 +324,9 @@ def has_rechecks(connection: Connection, channel_ids: Collection[int]) -> bool:
     return bool(connection.scalar(_HAS_RECHECKS, {"channel_ids": [*channel_ids]}))
 
 
-def has_unnamed_due(connection: Connection) -> bool:
-    """Say whether what no channel has named is to be asked in a reconciliation now, with whatever connection."""
-    return bool(connection.scalar(_HAS_UNNAMED_DUE))
+def has_unnamed_due(connection: Connection, asked_with: AskedWith) -> bool:
+    """Say whether what no channel has named is to be asked now with this connection, or one that may leave it some."""
+    return bool(connection.scalar(_HAS_UNNAMED_DUE, {"later_conn_ids": [*asked_with.later_conn_ids]}))
 
 
 def other_channels(connection: Connection, channel_ids: Collection[int]) -> list[int]:

@@ -18,7 +18,8 @@ LEAST_PER_DAY = 1_000
 """Ten calls: so a small catalogue is asked whole every day, and one missing asset is no large share of a slice."""
 
 # What is held and in no channel has no state. What Getty deleted is final, so nobody asks about it.
-# An id with a comma would be two in a lookup's list. Slots: {source} has asset_id and asset_type, {only} a condition.
+# An id with a comma would be two in a lookup's list. A change for whose metadata nobody asks any more would never be
+# asked about. Slots: {source} has asset_id and asset_type, {only} a condition.
 _ENQUEUE = f"""
     INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
     SELECT source.asset_id, coalesce(s.channel_id, {NO_CHANNEL}),
@@ -30,8 +31,9 @@ _ENQUEUE = f"""
     WHERE strpos(source.asset_id, ',') = 0 AND {{only}}
       AND CASE WHEN s.asset_id IS NULL THEN is_held ELSE ({IS_LIVE}) AND (:of_all OR is_held) END
     ORDER BY source.asset_id
-    ON CONFLICT (asset_id) DO UPDATE SET not_before = now()
+    ON CONFLICT (asset_id) DO UPDATE SET reason = '{RECHECK}', not_before = now()
     WHERE queued.reason = '{RECHECK}' AND queued.tries = 0 AND queued.not_before > now()
+       OR queued.reason = 'change' AND NOT :with_metadata
     RETURNING 1"""
 
 # Slots: {{live}}, whether live assets are looked through too.
@@ -52,17 +54,34 @@ _ENQUEUE_UNCHECKED = text(f"""
 })
     SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
 
-# What is neither live nor held any more would always be the oldest.
+# What is found has metadata: of an upgraded warehouse, or of what was left out for a time.
+_ADD_KNOWN = text(f"""
+    WITH slice AS MATERIALIZED (
+        SELECT asset_id, as_of FROM asset_metadata WHERE asset_id > :after ORDER BY asset_id LIMIT :slice),
+    added AS (
+        INSERT INTO availability (asset_id, verdict, asset_type, conn_id, as_of)
+        SELECT asset_id, '{AVAILABLE}', s.asset_type, 'unknown', slice.as_of
+        FROM slice JOIN asset_states AS s USING (asset_id)
+        WHERE {IS_LIVE} AND (:of_all OR {IS_HELD.format(asset="slice")})
+          AND NOT EXISTS (SELECT FROM availability AS a WHERE a.asset_id = slice.asset_id)
+        ORDER BY asset_id
+        ON CONFLICT DO NOTHING RETURNING 1)
+    SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
+
+# What nobody asks about any more would always be the oldest. What is gone stays: a duty does not end with a list.
+_IS_ASKED = f"""({IS_HELD.format(asset="{asset}")} OR :of_all
+            AND EXISTS (SELECT FROM asset_states AS s WHERE s.asset_id = {{asset}}.asset_id AND {IS_LIVE}))"""
 _ENQUEUE_OLDEST = text(f"""
     WITH oldest AS MATERIALIZED (
-        SELECT asset_id, asset_type, as_of FROM availability
+        SELECT asset_id, asset_type, as_of, verdict FROM availability AS a
         WHERE as_of < CAST(:asked_before AS timestamptz)
           AND (as_of, asset_id) > (CAST(:after_as_of AS timestamptz), :after)
+          AND (verdict = '{AVAILABLE}' OR {_IS_ASKED.format(asset="a")})
         ORDER BY as_of, asset_id LIMIT :slice),
     removed AS (
         DELETE FROM availability AS a USING oldest
-        WHERE a.asset_id = oldest.asset_id AND NOT {IS_HELD.format(asset="oldest")}
-          AND NOT EXISTS (SELECT FROM asset_states AS s WHERE s.asset_id = oldest.asset_id AND {IS_LIVE})),
+        WHERE a.asset_id = oldest.asset_id AND oldest.verdict = '{AVAILABLE}'
+          AND NOT {_IS_ASKED.format(asset="oldest")}),
     added AS ({_ENQUEUE.format(source="SELECT * FROM oldest", only="true")})
     SELECT last.as_of AS last_as_of, last.asset_id AS last_id, (SELECT count(*) FROM added) AS row_count
     FROM (SELECT as_of, asset_id FROM oldest ORDER BY as_of DESC, asset_id DESC LIMIT 1) AS last""")
@@ -78,6 +97,7 @@ _ENQUEUE_SECOND_LOOKS = text(
 )
 _COUNT = text("SELECT count(*) FROM availability")
 _IS_DUE = text("SELECT NOT EXISTS (SELECT FROM consumers WHERE name = :name AND read_at > now() - interval '1 day')")
+_IS_ANY_HELD = text("SELECT EXISTS (SELECT FROM held_assets WHERE held_until IS NULL)")
 _MARK = text("""
     INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
     ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
@@ -99,28 +119,42 @@ def enqueue_unchecked(
     not_asked_since: datetime | None,
     with_live: bool,
     of_all: bool,
+    with_metadata: bool,
 ) -> tuple[int, str | None]:
     """Enqueue, of the next slice of ids, what was never asked, or not since then; return row count and its last id.
 
     `with_live` looks through live assets and held ones, else through held ones alone. Not `of_all`: only held ones.
+    Not `with_metadata`: also what waits as a change, which nobody would ask about.
     """
     values = {"after": after, "slice": slice_size, "not_asked_since": not_asked_since, "with_live": with_live}
-    row = connection.execute(_ENQUEUE_UNCHECKED, values | {"of_all": of_all}).one()
+    row = connection.execute(_ENQUEUE_UNCHECKED, values | {"of_all": of_all, "with_metadata": with_metadata}).one()
+    return row.row_count, row.last_id
+
+
+def add_known(connection: Connection, *, after: str, slice_size: int, of_all: bool) -> tuple[int, str | None]:
+    """Keep of the next slice of metadata when its assets were found, where no verdict is known; as the one above."""
+    row = connection.execute(_ADD_KNOWN, {"after": after, "slice": slice_size, "of_all": of_all}).one()
     return row.row_count, row.last_id
 
 
 def enqueue_oldest(
-    connection: Connection, *, after: Place, asked_before: datetime, slice_size: int, of_all: bool
+    connection: Connection, *, after: Place, asked_before: datetime, slice_size: int, of_all: bool, with_metadata: bool
 ) -> tuple[int, Place | None]:
     """Enqueue the next slice of what was asked longest ago; return row count and how far it was read."""
-    values = {"after_as_of": after.as_of, "after": after.asset_id, "asked_before": asked_before}
-    row = connection.execute(_ENQUEUE_OLDEST, values | {"slice": slice_size, "of_all": of_all}).one_or_none()
+    values: dict[str, object] = {"after_as_of": after.as_of, "after": after.asset_id, "asked_before": asked_before}
+    values |= {"slice": slice_size, "of_all": of_all, "with_metadata": with_metadata}
+    row = connection.execute(_ENQUEUE_OLDEST, values).one_or_none()
     return (row.row_count, Place(as_of=row.last_as_of, asset_id=row.last_id)) if row else (0, None)
 
 
-def enqueue_second_looks(connection: Connection, *, of_all: bool) -> int:
+def enqueue_second_looks(connection: Connection, *, of_all: bool, with_metadata: bool) -> int:
     """Enqueue what was said to be gone a day ago or earlier, and only once; return how many."""
-    return connection.execute(_ENQUEUE_SECOND_LOOKS, {"of_all": of_all}).rowcount
+    return connection.execute(_ENQUEUE_SECOND_LOOKS, {"of_all": of_all, "with_metadata": with_metadata}).rowcount
+
+
+def is_any_held(connection: Connection) -> bool:
+    """Say whether the company holds anything, as far as its lists say."""
+    return bool(connection.scalar(_IS_ANY_HELD))
 
 
 def count_per_day(connection: Connection, *, days: float) -> int:

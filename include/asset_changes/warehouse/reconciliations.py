@@ -51,6 +51,13 @@ _FIND = text(f"SELECT {_COLUMNS} FROM reconciliations WHERE reconciliation_id = 
 _ADD = text(f"""
     UPDATE reconciliations SET {", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)}
     WHERE reconciliation_id = :reconciliation_id""")
+# In the order of the connections, for each locks its own round first, then those of the later ones.
+_ADD_FOUND_ELSEWHERE = text("""
+    UPDATE reconciliations SET first_asked_count = first_asked_count + :found_count
+    WHERE reconciliation_id IN (
+        SELECT reconciliation_id FROM reconciliations
+        WHERE conn_id = ANY (:conn_ids) AND asked_at IS NULL AND outcome IS NULL
+        ORDER BY conn_id FOR UPDATE)""")
 _MARK_ASKED = text("""
     UPDATE reconciliations SET asked_at = clock_timestamp()
     WHERE reconciliation_id = :reconciliation_id AND asked_at IS NULL AND outcome IS NULL""")
@@ -65,7 +72,7 @@ _WAIT = text("""
         expires_at = clock_timestamp() + :approval
     WHERE reconciliation_id = :reconciliation_id AND outcome IS NULL""")
 _ASK_IN = text("""
-    UPDATE reconciliations SET dag_id = :dag_id, run_id = :run_id
+    UPDATE reconciliations SET dag_id = :dag_id, run_id = :run_id, expires_at = clock_timestamp() + :approval
     WHERE reconciliation_id = :reconciliation_id AND outcome = 'waiting'""")
 # What a person decided is decided: no second answer and no later end changes it.
 _SET_OUTCOME = text("""
@@ -127,6 +134,15 @@ def add_counts(connection: Connection, reconciliation_id: int, counts: RoundCoun
     )
 
 
+def add_found_elsewhere(connection: Connection, conn_ids: Collection[str], found_count: int) -> None:
+    """Count in the open rounds of these connections what they are not asked about, for another one found it.
+
+    Only what is not found is left to them: all of that would be gone, and none of what there is.
+    """
+    if conn_ids and found_count:
+        connection.execute(_ADD_FOUND_ELSEWHERE, {"conn_ids": [*conn_ids], "found_count": found_count})
+
+
 def mark_asked(connection: Connection, reconciliation_id: int) -> None:
     """Keep that everything in the round was asked: its checks are complete."""
     connection.execute(_MARK_ASKED, {"reconciliation_id": reconciliation_id})
@@ -152,8 +168,9 @@ def wait_for_approval(connection: Connection, reconciliation_id: int) -> None:
 
 
 def ask_in(connection: Connection, reconciliation_id: int, *, dag_id: str, run_id: str) -> None:
-    """Keep in which run a person is asked."""
-    connection.execute(_ASK_IN, {"reconciliation_id": reconciliation_id, "dag_id": dag_id, "run_id": run_id})
+    """Keep in which run a person is asked; from then on there is time to answer."""
+    values = {"reconciliation_id": reconciliation_id, "dag_id": dag_id, "run_id": run_id, "approval": APPROVAL}
+    connection.execute(_ASK_IN, values)
 
 
 def set_outcome(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from asset_changes import channel_registry
 from asset_changes.channel_registry import DEFAULT_CONN_ID, ChannelEntry
 from asset_changes.errors import ConfigurationError
@@ -18,7 +18,7 @@ from asset_changes.lookup.enqueue import enqueue as enqueue_assets
 from asset_changes.lookup.look_up import LeaseHeld
 from asset_changes.lookup.look_up import look_up as look_up_assets
 from asset_changes.settings import Settings
-from asset_changes.warehouse import reconciliations, removals
+from asset_changes.warehouse import rechecks, reconciliations, removals
 from asset_changes.warehouse.archived import described_channels
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -112,11 +112,13 @@ def look_up(context: Mapping[str, Any]) -> dict[str, int]:
 def judge(context: Mapping[str, Any]) -> str | None:
     """Let the verdicts of what was asked to its end count; return the question about those that need approval.
 
-    Where another run asks already, and its task still waits for the answer, this one does not ask again.
+    Where the task of another run still waits for an answer, this one asks nothing, not about other reconciliations
+    either: a second run that waits would be the last one that the DAG may have, and nothing would be looked up.
     """
     with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
         judged = judging.judge(engine, clock=WarehouseClock(engine))
-        mine = [each for each in judged.waiting if not _is_asked_elsewhere(context, each)]
+        is_asked = any(_is_asked_elsewhere(context, each) for each in judged.waiting)
+        mine = () if is_asked else judged.waiting
 
         def ask(connection: Connection) -> None:
             for each in mine:
@@ -152,10 +154,14 @@ def decide(context: Mapping[str, Any], *, is_approved: bool, name: str) -> dict[
     """Let the verdicts that this run asked about count, or never; return how many assets must be removed."""
     with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
         clock, mine = WarehouseClock(engine), _asked_here(engine, context)
-        if is_approved:
-            judging.approve(engine, mine, name=name, clock=clock)
-        else:
+        if not is_approved:
             judging.refuse(engine, mine, name=name)
+        elif judging.approve(engine, mine, name=name, clock=clock) < max(len(mine), 1):
+            raise AirflowFailException(
+                f"The approval by {name} came too late, or the checks were no longer those that were shown: these "
+                "verdicts do not count. The next reconciliation asks again. The log above and the table "
+                "`reconciliations` say more."
+            )
     return count_removals(context)
 
 
@@ -187,9 +193,13 @@ def count_removals(context: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _connections(engine: Engine, settings: Settings) -> dict[str, frozenset[int]]:
-    """Return which channels' assets are asked about with which connection; retired channels have live assets too."""
+    """Return which channels' assets are asked about with which connection; retired channels have live assets too.
+
+    Where there is no channel yet, what is held is asked about all the same.
+    """
     with transaction(engine) as connection:
         channel_ids = set(described_channels(connection))
+        is_any_held = rechecks.is_any_held(connection)
     if settings.lookup_conn_id:
         return {settings.lookup_conn_id: frozenset(channel_ids)}
     entries = channel_registry.read(channel_variable() or "[]")
@@ -197,4 +207,6 @@ def _connections(engine: Engine, settings: Settings) -> dict[str, frozenset[int]
     by_connection: dict[str, set[int]] = {}
     for channel_id in channel_ids:
         by_connection.setdefault(chosen.get(channel_id, DEFAULT_CONN_ID), set()).add(channel_id)
+    if is_any_held and not by_connection:
+        by_connection[DEFAULT_CONN_ID] = set()
     return {conn_id: frozenset(ids) for conn_id, ids in by_connection.items()}

@@ -94,7 +94,8 @@ def _timed(delivery: ChangeSet, channel: Channel) -> pd.DataFrame:
     # One block of objects: pandas would look through every text to find a type for it.
     block = np.empty((len(messages), len(messages.raw)), object)
     columns: dict[str, Any] = dict(zip(messages._fields, block, strict=True))
-    for column, cells in zip(block, messages, strict=True):
+    lists: tuple[Sequence[Any], ...] = tuple(messages)
+    for column, cells in zip(block, lists, strict=True):
         column[:] = np.fromiter(cells, object, len(cells))
     is_delete = columns["lifecycle"] == Lifecycle.DELETE.value
     columns["asset_type"][pd.isna(columns["asset_type"]) & ~is_delete] = channel.asset_type

@@ -22,6 +22,7 @@ from benchmarks import (
     lookups,
     memory,
     parsing,
+    purge,
     replays,
     status_page,
 )
@@ -41,6 +42,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "lookups": lookups.measure,
     "history": history.measure,
     "holdings": holdings.measure,
+    "purge": purge.measure,
     "status_page": status_page.measure,
 }
 

@@ -14,6 +14,7 @@
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── HoldingsRefused            a list of held assets is not what it should be
+    │   ├── StoreRefused               a store of files is not what it should be, or may not be listed
     │   ├── ArchiveDamaged             an object in the archive is not what was written
     │   └── NotLoaded                  a confirmation was asked for a set that is not loaded
     └── TransientError               the same call may work later
@@ -22,6 +23,7 @@
         ├── WarehouseUnavailable       the warehouse does not answer, or gave up a transaction
         ├── ArchiveUnavailable         the archive cannot be read or written
         │   └── ArchiveObjectMissing     the archive has no object where one is expected
+        ├── StoreUnavailable           a store of files does not answer
         └── NotificationFailed         the watchdog could not notify somebody, or not check everything
 
 Each message is the fact: what happened, and where. None contains a secret. What to do next is said once, with the
@@ -165,6 +167,19 @@ class HoldingsRefused(TerminalError):
     )
 
 
+class StoreRefused(TerminalError):
+    """A store of files is not what ASSET_CHANGES_FILE_STORES says, or may not be listed.
+
+    The folder is missing or empty, as where a share is not mounted; the bucket does not exist; the account may not
+    list its versions. Nothing was deleted from it.
+    """
+
+    next_step = (
+        "Mount the share, or correct the store's `uri`, connection or rights as [file_stores.md](file_stores.md) says; "
+        "then trigger asset_changes_purge again."
+    )
+
+
 class ArchiveDamaged(TerminalError):
     """An object in the archive is not what was written: cut, emptied or overwritten.
 
@@ -246,6 +261,15 @@ class ArchiveObjectMissing(ArchiveUnavailable):
         "Bring the object back from a backup of the archive. Where there is none: a set that Getty still hands out is "
         "archived anew by the next run; for any other, trigger asset_changes_watch with the address as `dismiss`."
     )
+
+
+class StoreUnavailable(TransientError):
+    """A store of files does not answer, or asks for fewer calls.
+
+    What was deleted before has its receipt; nothing of the rest was taken for gone.
+    """
+
+    next_step = "Wait: the next run tries again. If it lasts, look at the share or at the status of the store."
 
 
 class NotificationFailed(TransientError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from asset_changes.errors import ConfigurationError
+from asset_changes.file_store_settings import FileStoreSetting as FileStoreSetting
+from asset_changes.file_store_settings import file_stores as file_stores
 from asset_changes.models import MAX_BATCH_SIZE
 
 PREFIX = "ASSET_CHANGES_"
@@ -76,6 +78,9 @@ class Settings:
     holdings: tuple[HoldingsSource, ...] = ()
     """Lists of what you hold: JSON `[{"source", "uri", "column"?, "conn_id"?}]`, see [holdings.md](holdings.md)."""
 
+    file_stores: tuple[FileStoreSetting, ...] = ()
+    """Where you keep the files: JSON `[{"name", "uri", "keys", "conn_id"?}]`, see [file_stores.md](file_stores.md)."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Return the settings in force, or raise ConfigurationError naming the variable at fault."""
@@ -99,6 +104,10 @@ class Settings:
             ),
             approvers=_names(environment.get(f"{PREFIX}APPROVERS", "")),
             holdings=holdings_sources(environment.get(f"{PREFIX}HOLDINGS", "")),
+            file_stores=file_stores(
+                environment.get(f"{PREFIX}FILE_STORES", ""),
+                archive_uri=_archive_uri(environment),
+            ),
         )
 
 

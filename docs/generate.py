@@ -63,6 +63,12 @@ _KEPT = {
     "availability": ("while the asset is live or held", "`enqueue`, once it is neither"),
     "availability_checks": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
     "holding_counts": ("for ever, a row per source", "nothing"),
+    "file_stores": ("for ever, a row per store", "nothing; the user that loads has no right to"),
+    "purge_plans": ("for ever, a row per run", "nothing; the user that loads has no right to"),
+    "purge_plan_files": ("7 days of a dry run, 90 days of a plan that was carried out", "`plan`"),
+    "purges": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "purge_holds": ("for ever, also of holds that ended", "nothing; the user that loads has no right to"),
+    "purge_waivers": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
 }
 """How long the rows of each table stay, and what removes them."""
 _WAREHOUSE_HEAD = """# The warehouse

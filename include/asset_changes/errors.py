@@ -15,6 +15,8 @@
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── HoldingsRefused            a list of held assets is not what it should be
     │   ├── StoreRefused               a store of files is not what it should be, or may not be listed
+    │   ├── PurgeRefused               no dry run before, or a plan that may not be carried out
+    │   ├── PurgeIncomplete            files that must go are still there
     │   ├── ArchiveDamaged             an object in the archive is not what was written
     │   └── NotLoaded                  a confirmation was asked for a set that is not loaded
     └── TransientError               the same call may work later
@@ -177,6 +179,31 @@ class StoreRefused(TerminalError):
     next_step = (
         "Mount the share, or correct the store's `uri`, connection or rights as [file_stores.md](file_stores.md) says; "
         "then trigger asset_changes_purge again."
+    )
+
+
+class PurgeRefused(TerminalError):
+    """No file is deleted: the settings were not tried by a dry run, or the plan may not be carried out.
+
+    A plan may be carried out if no limit is exceeded or a person approved it, within 72 hours, and under the settings
+    under which it was made.
+    """
+
+    next_step = (
+        "Without a dry run: trigger asset_changes_purge with `dry_run`, read its plan, then trigger it again. In any "
+        "other case trigger it again: it makes a new plan."
+    )
+
+
+class PurgeIncomplete(TerminalError):
+    """Some files that must go are still there; each has a receipt with its error, or its store did not answer.
+
+    Everything else of the plan was deleted.
+    """
+
+    next_step = (
+        "Look at the errors: missing rights, an object lock, a store that is down. The next run tries again. What must "
+        "stay gets a hold or a waiver, by asset_changes_hold."
     )
 
 

@@ -13,6 +13,7 @@ from asset_changes.file_store_settings import file_stores as file_stores
 from asset_changes.models import MAX_BATCH_SIZE
 
 PREFIX = "ASSET_CHANGES_"
+REMOVAL_REASONS = ("deleted", "not_licensed", "not_in_catalogue")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})*")
 _ARCHIVE_URI = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
@@ -80,6 +81,14 @@ class Settings:
 
     file_stores: tuple[FileStoreSetting, ...] = ()
     """Where you keep the files: JSON `[{"name", "uri", "keys", "conn_id"?}]`, see [file_stores.md](file_stores.md)."""
+    purge: str = "dry_run"
+    """`on`: the files of what Getty deleted are deleted; `dry_run`: they are only listed, see [purge.md](purge.md)."""
+    purge_reasons: tuple[str, ...] = ("deleted",)
+    """Why files are deleted, comma-separated: `deleted` by Getty; `not_licensed`, `not_in_catalogue` as lookups say."""
+    purge_max_files: int = 10_000
+    """A plan with more files waits for approval."""
+    purge_minutes: float = 50
+    """How long one run deletes before it leaves the rest to the next one."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -108,6 +117,10 @@ class Settings:
                 environment.get(f"{PREFIX}FILE_STORES", ""),
                 archive_uri=_archive_uri(environment),
             ),
+            purge=_choice(environment, "PURGE", ("dry_run", "on"), default=cls.purge),
+            purge_reasons=_reasons(environment, default=cls.purge_reasons),
+            purge_max_files=int(_number(environment, "PURGE_MAX_FILES", default=cls.purge_max_files, is_whole=True)),
+            purge_minutes=_minutes(environment, "PURGE_MINUTES", default=cls.purge_minutes),
         )
 
 
@@ -234,6 +247,16 @@ def _choice(environment: Mapping[str, str], name: str, words: tuple[str, ...], *
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def _reasons(environment: Mapping[str, str], *, default: tuple[str, ...]) -> tuple[str, ...]:
+    names = _names(environment.get(f"{PREFIX}PURGE_REASONS", "")) or default
+    if unknown := sorted({*names} - {*REMOVAL_REASONS}):
+        raise ConfigurationError(
+            f"{PREFIX}PURGE_REASONS has {', '.join(map(_short, unknown))}: write one or more of "
+            f"{', '.join(REMOVAL_REASONS)}, comma-separated."
+        )
+    return tuple(sorted({*names}))
 
 
 def _short(value: Any) -> str:

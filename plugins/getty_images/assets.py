@@ -41,6 +41,20 @@ def announce_metadata(context: Mapping[str, Any], extra: dict[str, Any]) -> None
     context["outlet_events"][metadata_alias()].add(METADATA_ASSET, extra=extra)
 
 
+PURGED_ASSET = Asset(name="asset_changes_files_purged", uri="x-getty-images://asset-changes/purges")
+"""The asset that means which files are gone: what caches, a DAM or a search index can follow."""
+
+
+def purged_alias() -> AssetAlias:
+    """Return the alias through which `purge` updates that asset: only if files were deleted."""
+    return AssetAlias(name="asset_changes_purges")
+
+
+def announce_purged(context: Mapping[str, Any], extra: dict[str, Any]) -> None:
+    """Give the asset of purged files an event when `purge` succeeds; counts and the plan's number, never ids."""
+    context["outlet_events"][purged_alias()].add(PURGED_ASSET, extra=extra)
+
+
 REMOVALS_ASSET = Asset(name="asset_changes_removals_due", uri="x-getty-images://asset-changes/removals")
 """The asset that means what the company holds and must remove."""
 

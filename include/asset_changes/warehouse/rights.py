@@ -44,6 +44,10 @@ def table_rights() -> dict[str, tuple[str, ...]]:
         # No import takes back that an asset was held.
         | {"held_assets": ("SELECT", "INSERT", "UPDATE"), "holding_imports": ("SELECT", "INSERT")}
         | {"reconciliations": ("SELECT", "INSERT", "UPDATE"), "availability_checks": ("SELECT", "INSERT")}
+        # What was approved is what is deleted, and a receipt stays as it was written.
+        | dict.fromkeys(("file_stores", "purge_plans", "purge_holds"), ("SELECT", "INSERT", "UPDATE"))
+        | dict.fromkeys(("purges", "purge_waivers"), ("SELECT", "INSERT"))
+        | {"purge_plan_files": ("SELECT", "INSERT", "DELETE")}
         | {"feed_gaps": ("SELECT", "INSERT", "UPDATE (reconciled_at)"), "schema_version": ("SELECT",)}
     )
 

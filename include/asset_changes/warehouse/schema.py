@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from asset_changes.warehouse.columns import ID, TIME, column, metadata, time_column
 
-VERSION = "0007"
+VERSION = "0008"
 """The migration this code needs: the head of `migrations/versions`."""
 
 # What an asset is, as Getty says: `lookup/metadata.py` reads the values of these names.

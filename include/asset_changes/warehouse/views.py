@@ -3,6 +3,7 @@
 from sqlalchemy import Column, MetaData, Table
 
 from asset_changes.warehouse import holdings_schema as holdings_schema  # its tables are part of the schema
+from asset_changes.warehouse import purge_schema as purge_schema
 from asset_changes.warehouse.meanings import MEANINGS
 from asset_changes.warehouse.schema import METADATA_COLUMNS
 
@@ -92,8 +93,7 @@ assets_with_metadata = _view(
     comment="What is live now and what it is; `as_of` is empty where Getty was not asked yet or did not find it.",
 )
 
-assets_to_remove = _view(
-    "assets_to_remove",
+_DUTY = (
     "source",
     "asset_id",
     "asset_type",
@@ -107,5 +107,43 @@ assets_to_remove = _view(
     "position",
     "reconciliation_id",
     "as_of",
+)
+
+removal_duties = _view(
+    "removal_duties",
+    *_DUTY,
+    "gone_at",
+    "waived_at",
+    "held_back_by",
+    comment="Everything that the company held and had to remove, also what is gone, waived or held back.",
+)
+
+assets_to_remove = _view(
+    "assets_to_remove",
+    *_DUTY,
+    "is_held_back",
+    "held_back_by",
     comment="What the company holds and must remove: Getty deleted it, or has said twice that it is gone.",
+)
+
+removal_evidence = _view(
+    "removal_evidence",
+    "asset_id",
+    "channel_id",
+    "change_set_id",
+    "position",
+    "deleted_at",
+    "received_at",
+    "applied_at",
+    "store",
+    "planned_at",
+    "gone_at",
+    "removed_count",
+    "failed_count",
+    "plan_id",
+    "approved_by",
+    "waived_at",
+    "waived_by",
+    "held_back_by",
+    comment="From each Delete to each place of its asset: received, removed from the warehouse, gone from the store.",
 )

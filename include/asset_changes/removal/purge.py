@@ -1,0 +1,260 @@
+"""Deleting what a plan lists, chunk by chunk, with a receipt for each file.
+
+Per chunk: list the versions, then look at the assets and their holds, then delete only versions that were listed before
+that look and are in the plan. So what is stored again meanwhile stays. No transaction is open while a store is waited
+for. Killed at any point, nothing is wrong: what was deleted without a receipt is found missing when the plan is
+continued, and gets its receipt then.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+from asset_changes.errors import AssetChangesError, PurgeRefused, WarehouseUnavailable
+from asset_changes.removal.policy import PurgeContext
+from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile
+from asset_changes.warehouse import duties, file_stores, purge_plans, purges
+from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.file_stores import StoreHolder, StoreLease, StoreLeaseLost
+from asset_changes.warehouse.migrate import check_version
+from asset_changes.warehouse.purge_plans import ListHash, Plan, PlannedFile
+from asset_changes.warehouse.purges import Receipt
+
+log = logging.getLogger(__name__)
+
+
+class PurgeRunning(Exception):
+    """Another run deletes from every store of the plan: each is named, and until when it may."""
+
+
+class _Stopped(Exception):
+    """The run's time is over, or it was asked to stop: the rest of the plan is left to the next run."""
+
+
+@dataclass(kw_only=True)
+class Purged:
+    """What a run deleted and what it left; `problems` names the stores that could not be finished."""
+
+    plan_id: int
+    gone: int = 0
+    deleted: int = 0
+    deleted_bytes: int = 0
+    failed: int = 0
+    left: int = 0
+    is_done: bool = True
+    problems: list[str] = field(default_factory=list)
+
+
+def purge(
+    context: PurgeContext, plan_id: int, *, minutes: float = 50, stops: Callable[[], bool] = lambda: False
+) -> Purged:
+    """Delete what the plan lists and may still go; return what came of it. After each chunk `stops` is asked.
+
+    Raise PurgeRefused where the plan was not approved, has expired, or is not the one that was approved; PurgeRunning
+    where another run deletes from all its stores.
+    """
+    plan = _check_plan(context, plan_id)
+    done = Purged(plan_id=plan_id)
+    if plan.outcome == "purged":
+        log.info("Plan %d was carried out at %s: nothing is left to do.", plan_id, plan.purged_at)
+        return done
+    with transaction(context.warehouse) as connection:
+        chunks = purge_plans.chunks_of_plan(connection, plan_id)
+    end, holders = time.monotonic() + minutes * 60, []
+
+    def is_over() -> bool:
+        return stops() or time.monotonic() > end
+
+    stores = sorted({store for _, store in chunks})
+    try:
+        for name in stores:
+            of_store = [chunk for chunk, store in chunks if store == name]
+            if holder := _StorePurge(context, plan, done, name=name, is_over=is_over).run(of_store):
+                holders.append(f"The store {name} is worked on by {holder.name} until {holder.until:%H:%M:%S} UTC")
+    except _Stopped:
+        done.is_done = False
+        log.info("Stopped: the next run continues plan %d.", plan_id)
+    if holders and len(holders) == len(stores):
+        raise PurgeRunning("; ".join(holders))
+    done.problems += holders
+    if done.is_done and not holders:
+        in_transaction(context.warehouse, partial(purge_plans.mark_purged, plan_id=plan_id))
+    log.info("%s", summary(done))
+    return done
+
+
+def _check_plan(context: PurgeContext, plan_id: int) -> Plan:
+    """Return the plan if it may be carried out."""
+    with transaction(context.warehouse) as connection:
+        check_version(connection)
+        purge_plans.expire_plans(connection)
+    with transaction(context.warehouse) as connection:
+        plan = purge_plans.plan_of(connection, plan_id)
+        if plan.outcome == "purged":
+            return plan
+        if plan.outcome not in ("ready", "approved"):
+            state = {
+                "listed": "is of a dry run",
+                "waiting": "waits for approval",
+                "refused": f"was refused by {plan.approved_by}",
+                "expired": f"expired at {plan.expires_at}",
+            }.get(plan.outcome or "", "was not made to its end")
+            raise PurgeRefused(f"Nothing is deleted: plan {plan_id} {state}.")
+        if plan.policy_hash != context.policy_hash:
+            raise PurgeRefused(
+                f"Nothing is deleted: ASSET_CHANGES_FILE_STORES or PURGE_REASONS changed after plan {plan_id} was made."
+            )
+        found = ListHash()
+        found.add(purge_plans.files_of_plan(connection, plan_id))
+    if str(found) != plan.list_hash:
+        raise PurgeRefused(f"Nothing is deleted: the files of plan {plan_id} are not those that were planned.")
+    return plan
+
+
+class _StorePurge:
+    """Works through the chunks of one store."""
+
+    def __init__(
+        self, context: PurgeContext, plan: Plan, done: Purged, *, name: str, is_over: Callable[[], bool]
+    ) -> None:
+        self._context, self._plan, self._done, self._name = context, plan, done, name
+        self._is_over = is_over
+        self._lease: StoreLease
+
+    def run(self, chunks: Sequence[int]) -> StoreHolder | None:
+        """Delete chunk by chunk; return who has the store instead, None where it was ours."""
+        warehouse = self._context.warehouse
+        holder = f"{self._context.run.dag_id} {self._context.run.run_id}"
+        lease = in_transaction(warehouse, partial(file_stores.take_lease, store=self._name, holder=holder))
+        if isinstance(lease, StoreHolder):
+            log.warning("The store %s is worked on by %s: nothing is deleted from it here", self._name, lease.name)
+            return lease
+        self._lease = lease
+        try:
+            self._work(chunks)
+        except WarehouseUnavailable:
+            raise
+        except StoreLeaseLost as error:
+            self._done.is_done = False
+            log.warning("%s", error)
+        except AssetChangesError as error:
+            self._done.problems.append(f"{self._name}: {error}"[:300])
+            log.error("The store %s cannot be finished: %s", self._name, error)
+        finally:
+            with suppress(WarehouseUnavailable):  # then the lease ends by itself
+                in_transaction(warehouse, partial(file_stores.release_lease, lease=lease))
+        return None
+
+    def _work(self, chunks: Sequence[int]) -> None:
+        store = self._context.open_store(self._name)
+        try:
+            store.check()
+            for chunk in chunks:
+                if self._is_over():
+                    raise _Stopped
+                with transaction(self._context.warehouse) as connection:
+                    files = purge_plans.files_of_chunk(connection, self._plan.plan_id, chunk)
+                    had = purges.assets_with_receipt(
+                        connection, self._plan.plan_id, store=self._name, asset_ids=[each.asset_id for each in files]
+                    )
+                if left := [each for each in files if each.asset_id not in had]:
+                    self._purge_chunk(store, left)
+        finally:
+            store.close()
+
+    def _purge_chunk(self, store: FileStore, planned: Sequence[PlannedFile]) -> None:
+        """List, look, delete, list again, write the receipts; the order is the safety of it."""
+        before = store.list_files({each.asset_id for each in planned})
+        going = self._look(planned)
+        pairs = [(file, each) for file in going for each in before.get(file.asset_id, ()) if _is_same(file, each)]
+        results = store.delete([each for _, each in pairs]) if pairs else []
+        deleted = {file.line: result for (file, _), result in zip(pairs, results, strict=True)}
+        # What was not there is asked about again too: only a listing after the look is proof.
+        after, error = _list_again(store, {file.asset_id for file in going})
+        gone = {file.asset_id for file in going if after is not None and not after.get(file.asset_id)}
+        receipts = [
+            _receipt(file, deleted.get(file.line), before.get(file.asset_id, ()), is_gone=file.asset_id in gone)
+            for file in going
+            if file.key or file.asset_id in gone
+        ]
+        entry = self._context.stores[self._name]
+        write = partial(
+            purges.write_receipts, receipts=receipts, store_hash=entry.store_hash, run=asdict(self._context.run)
+        )
+        in_transaction(self._context.warehouse, write)
+        self._count(receipts, gone=len(gone))
+        if error is not None:
+            raise error
+
+    def _look(self, planned: Sequence[PlannedFile]) -> list[PlannedFile]:
+        """Return which files may go at this instant: their duty is still the one that was planned, nobody holds it."""
+        asset_ids = sorted({each.asset_id for each in planned})
+        with transaction(self._context.warehouse) as connection:
+            file_stores.renew_lease(connection, self._lease)
+            if purge_plans.plan_of(connection, self._plan.plan_id).is_expired:
+                raise PurgeRefused(f"Plan {self._plan.plan_id} has expired: the rest of it is not deleted.")
+            now = duties.duties_of_assets(connection, self._name, asset_ids=asset_ids, reasons=self._context.reasons)
+        may_go = {
+            asset_id
+            for asset_id, duty in now.items()
+            if duty.may_go and any(duty.is_answer_to(each.duty) for each in planned if each.asset_id == asset_id)
+        }
+        self._done.left += len(asset_ids) - len(may_go)
+        return [each for each in planned if each.asset_id in may_go]
+
+    def _count(self, receipts: Sequence[Receipt], *, gone: int) -> None:
+        self._done.gone += gone
+        for each in receipts:
+            if each.result == "deleted":
+                self._done.deleted += 1
+                self._done.deleted_bytes += each.file.size or 0
+            elif each.result == "error":
+                self._done.failed += 1
+                log.warning("Not deleted from %s: %s (%s)", self._name, each.file.key, each.error)
+
+
+def _is_same(planned: PlannedFile, found: StoredFile) -> bool:
+    """Whether a listed version is the one that was planned, and not another with its name."""
+    return (planned.key, planned.version_id, planned.is_delete_marker, planned.identity) == (
+        found.key,
+        found.version_id,
+        found.is_delete_marker,
+        found.identity,
+    )
+
+
+def _list_again(
+    store: FileStore, asset_ids: set[str]
+) -> tuple[dict[str, list[StoredFile]] | None, AssetChangesError | None]:
+    """Return what is left of the assets; a store that fails here still gets the receipts of what it deleted."""
+    if not asset_ids:
+        return {}, None
+    try:
+        return store.list_files(asset_ids), None
+    except AssetChangesError as error:
+        return None, error
+
+
+def _receipt(file: PlannedFile, result: DeleteResult | None, listed: Sequence[StoredFile], *, is_gone: bool) -> Receipt:
+    if result is not None:
+        return Receipt(
+            file=file, result=result.result, error=result.error, request_id=result.request_id, is_gone=is_gone
+        )
+    if file.key is None:
+        return Receipt(file=file, result="nothing_found", is_gone=is_gone)
+    if any((file.key, file.version_id) == (each.key, each.version_id) for each in listed):
+        return Receipt(file=file, result="changed", is_gone=is_gone)
+    # By somebody else, or by a run that was killed before its receipt.
+    return Receipt(file=file, result="missing", is_gone=is_gone)
+
+
+def summary(done: Purged) -> str:
+    """Return what came of a plan, in a line."""
+    return (
+        f"Purged files: plan={done.plan_id} assets_gone={done.gone} deleted={done.deleted} "
+        f"bytes={done.deleted_bytes} failed={done.failed} left={done.left}"
+        + (f" problems={len(done.problems)}" if done.problems else "")
+    )

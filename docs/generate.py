@@ -67,6 +67,7 @@ _KEPT = {
     "purge_plans": ("for ever, a row per run", "nothing; the user that loads has no right to"),
     "purge_plan_files": ("7 days of a dry run, 90 days of a plan that was carried out", "`plan`"),
     "purges": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "purge_counts": ("until it is counted again, a row per store", "`watch`, `purge`"),
     "purge_holds": ("for ever, also of holds that ended", "nothing; the user that loads has no right to"),
     "purge_waivers": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
 }

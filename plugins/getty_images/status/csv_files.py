@@ -17,6 +17,14 @@ REMOVAL_COLUMNS = (
     "source", "asset_id", "asset_type", "location", "reason", "due_since", "held_since", "held_until", "channel_id",
     "change_set_id", "position", "reconciliation_id", "as_of",
 )  # fmt: skip
+PLAN_COLUMNS = (
+    "store", "asset_id", "reason", "due_since", "channel_id", "change_set_id", "position", "reconciliation_id", "key",
+    "version_id", "is_delete_marker", "size", "modified_at",
+)  # fmt: skip
+STORY_COLUMNS = (
+    "asset_id", "what", "at", "store", "key", "version_id", "result", "error", "request_id", "is_gone", "said_by",
+    "plan_id", "approved_by", "run_id", "triggered_by", "receipt_id",
+)  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula: ids and locations come from outside."""
 _LINES_AT_ONCE = 1000
@@ -25,6 +33,17 @@ _LINES_AT_ONCE = 1000
 def removal_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Give what must be removed, one line per asset and source."""
     return _lines(REMOVAL_COLUMNS, rows)
+
+
+def plan_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Give the files of a plan, one line per version; a line without a key is an asset of which nothing was found."""
+    return _lines(PLAN_COLUMNS, rows)
+
+
+def story_lines(rows: Iterable[dict[str, Any]], *, asset_id: str) -> Iterator[str]:
+    """Give what happened to an asset, one line per step."""
+    steps = ({name: row[name] for name in STORY_COLUMNS[1:]} | {"asset_id": asset_id} for row in rows)
+    return _lines(STORY_COLUMNS, steps)
 
 
 def report_lines(report: Report, rows: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -142,15 +142,15 @@ def test_the_list_of_plans_is_newest_first(page: AirflowServer, company: Company
     assert "Its list is no longer kept" in words(page.get(f"plans/{dry.plan_id}").text)
 
 
-def test_the_receipts_tell_what_happened_to_an_asset(page: AirflowServer, company: Company) -> None:
+def test_the_receipts_say_what_happened_to_an_asset(page: AirflowServer, company: Company) -> None:
     assert "No Delete, no receipt" in words(page.get("receipts?asset_id=999").text)
     company.store.locked.add("images/2.jpg")
     plan = company.plan()
     company.purge(plan)
     company.decide("waive", "2")
     shown = words(page.get("receipts?asset_id=2").text)
-    steps = ["Delete received", "removed from the warehouse", "not deleted: AccessDenied request R1", "waived"]
-    assert [shown.index(step) for step in steps] == sorted(shown.index(step) for step in steps)
+    parts = ["Delete received", "removed from the warehouse", "not deleted: AccessDenied request R1", "waived"]
+    assert [shown.index(step) for step in parts] == sorted(shown.index(step) for step in parts)
     story = lines(page, "receipts.csv?asset_id=1")
     assert [(each["what"], each["store"], each["key"], each["result"], each["is_gone"]) for each in story] == [
         ("received", "", "", "", ""),

@@ -42,8 +42,8 @@ def plan_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 def story_lines(rows: Iterable[dict[str, Any]], *, asset_id: str) -> Iterator[str]:
     """Give what happened to an asset, one line per step."""
-    steps = ({name: row[name] for name in STORY_COLUMNS[1:]} | {"asset_id": asset_id} for row in rows)
-    return _lines(STORY_COLUMNS, steps)
+    stages = ({name: row[name] for name in STORY_COLUMNS[1:]} | {"asset_id": asset_id} for row in rows)
+    return _lines(STORY_COLUMNS, stages)
 
 
 def report_lines(report: Report, rows: Iterable[dict[str, Any]]) -> Iterator[str]:

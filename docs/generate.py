@@ -175,6 +175,8 @@ def checks_table() -> str:
 def _said_in_general(check: Check) -> str:
     said = check.says or check.unknown
     names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(the reason)"}
+    if check.name.startswith("files_"):
+        names["what"] = "(the store)"
     return re.sub(r"\{(\w+)[^}]*\}", lambda found: names[found[1]], said)
 
 

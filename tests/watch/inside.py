@@ -110,7 +110,7 @@ def _send(what: str) -> None:
 
     if what == "purge":
         ages = {"open_count": 3, "day_count": 1, "week_count": 1, "older_count": 1, "open_since": None}
-        held_back = {"held_back_count": 2, "held_back_by": {"legal": 2}}
+        held_back = {"held_back_count": 2, "held_back_by": {"legal": 2}, "oldest": ()}
         counted_at = datetime(2026, 11, 28, tzinfo=UTC)
         metrics.send_purge_counts([PurgeCount(store="dam", counted_at=counted_at, **ages, **held_back)])
         metrics.send_purged({"deleted": 7, "failed": 1, "gone": 4})

@@ -147,6 +147,7 @@ purge_counts = Table(
     time_column("open_since"),
     column("held_back_count", BigInteger, nullable=False),
     column("held_back_by", JSONB, nullable=False),
+    column("oldest", JSONB, nullable=False),
     time_column("counted_at", nullable=False),
     comment="Per store that is configured how many assets still must go from it, by age, as last counted.",
 )

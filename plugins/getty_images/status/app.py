@@ -14,6 +14,7 @@ from asset_changes.settings import Settings
 from asset_changes.warehouse.channel_health import read_channel_health
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Span, compliance, deletes
+from asset_changes.warehouse.purge_report import file_report, files
 from asset_changes.warehouse.purge_status import (
     PAGE_FILES,
     all_plan_files,
@@ -33,7 +34,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from getty_images.status import PREFIX, pages
 from getty_images.status.airflow_runs import without_dag
-from getty_images.status.csv_files import plan_lines, removal_lines, report_lines, story_lines
+from getty_images.status.csv_files import file_lines, plan_lines, removal_lines, report_lines, story_lines
 from getty_images.status.warehouse_session import DOWNLOAD_SECONDS, PageUnavailable, reading
 
 NAME = "Asset changes"
@@ -95,8 +96,8 @@ def compliance_page(here: Here, span: AskedSpan) -> Response:
     """The compliance report of a span of days."""
     with reading() as (connection, settings):
         span = with_readers(connection, span, settings)
-        report = compliance(connection, span, CHECKS)
-    return pages.compliance(here, span=span, report=report, schema=settings.schema, now=datetime.now(UTC))
+        report, found = compliance(connection, span, CHECKS), file_report(connection, span)
+    return pages.compliance(here, span=span, report=report, files=found, schema=settings.schema, now=datetime.now(UTC))
 
 
 def with_readers(connection: Connection, span: Span, settings: Settings) -> Span:
@@ -120,7 +121,15 @@ def compliance_csv(span: AskedSpan, given: Download) -> Response:
     """The verdict on a span of days and all that speaks against it, then every Delete, one line each."""
     connection, settings = given
     report = compliance(connection, with_readers(connection, span, settings), CHECKS)
-    return _csv(report_lines(report, deletes(connection, span)), f"deletes_{span.first}_{span.last}.csv")
+    found = file_report(connection, span)
+    return _csv(report_lines(report, found, deletes(connection, span)), f"deletes_{span.first}_{span.last}.csv")
+
+
+@app.get("/files.csv")
+def files_csv(span: AskedSpan, given: Download) -> Response:
+    """Every Delete of the span in each store that it concerns, one line each, open ones first."""
+    connection, _ = given
+    return _csv(file_lines(files(connection, span)), f"files_{span.first}_{span.last}.csv")
 
 
 Name = Annotated[str, Query(pattern="^[A-Za-z0-9_.-]{0,255}$")]

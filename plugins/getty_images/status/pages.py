@@ -12,6 +12,7 @@ from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
 from asset_changes.warehouse.lookup_status import MOST_COUNTED, LookupStatus, lookup_status
+from asset_changes.warehouse.purge_report import FILE_QUERIES, FileReport
 from asset_changes.warehouse.purge_status import (
     NEWEST_PLANS,
     PAGE_FILES,
@@ -191,7 +192,9 @@ def _whole_installation(
     }
 
 
-def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now: datetime) -> Response:
+def compliance(
+    place: PageUrls, *, span: Span, report: Report, files: FileReport, schema: str, now: datetime
+) -> Response:
     """Return the compliance report."""
     return _page(
         "compliance.html",
@@ -199,7 +202,8 @@ def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now:
         replace(place, theme=""),
         span=span,
         report=report,
-        queries=runnable(span, CHECKS, schema=schema),
+        files=files,
+        queries=runnable(span, CHECKS, schema=schema, more=FILE_QUERIES),
         checked_days=CHECKED_DAYS,
         now=now,
     )

@@ -103,7 +103,9 @@ CREATE TABLE purges (
 );
 CREATE INDEX purges_asset_id ON purges (asset_id, store);
 CREATE INDEX purges_plan_id ON purges (plan_id, store, asset_id);
-CREATE INDEX purges_removed_at ON purges (removed_at) INCLUDE (store, asset_id, result, is_gone);
+CREATE INDEX purges_removed_at ON purges (removed_at) INCLUDE (store, plan_id, asset_id, result, is_gone);
+CREATE INDEX purges_failed ON purges (removed_at) WHERE result = 'error';
+CREATE INDEX deletions_asset_id ON deletions (asset_id);
 
 CREATE TABLE purge_holds (
     asset_id text COLLATE "C" NOT NULL,
@@ -138,6 +140,7 @@ CREATE TABLE purge_counts (
     open_since timestamptz,
     held_back_count bigint NOT NULL,
     held_back_by jsonb NOT NULL,
+    oldest jsonb NOT NULL,
     counted_at timestamptz NOT NULL
 );
 

@@ -58,6 +58,10 @@ def test_the_panel_shows_each_store(page: AirflowServer, company: Company) -> No
     html = page.get("").text
     assert re.search(r"dam purge, \S+ \S+ ago 1 1 0 0 legal <b>: 1 1 1 0 1", words(html))
     assert "dam could not delete a file: AccessDenied" in words(html)
+    company.store.locked.clear()
+    company.next_run("run-2")
+    company.purge()
+    assert "could not delete a file" not in words(page.get("").text)
 
 
 def test_a_duty_ages_from_when_the_store_could_do_it(page: AirflowServer, company: Company) -> None:

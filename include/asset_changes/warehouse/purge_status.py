@@ -31,6 +31,8 @@ _STORES = text(f"""
         SELECT error, removed_at FROM purges AS p
         WHERE p.store = f.store AND result = 'error' AND failed > 0
           AND removed_at > now() - interval '{RECEIPT_DAYS} days'
+          AND NOT EXISTS (SELECT FROM purges AS later WHERE later.asset_id = p.asset_id AND later.store = p.store
+                          AND later.receipt_id > p.receipt_id AND later.is_gone)
         ORDER BY removed_at DESC LIMIT 1) AS failure ON true
     WHERE unconfigured_at IS NULL
     ORDER BY f.store""")
@@ -89,7 +91,7 @@ _STORY = """
 
 @dataclass(frozen=True, kw_only=True)
 class StoreStatus:
-    """A store that is configured, with its receipts of the last RECEIPT_DAYS days and its newest error."""
+    """A store that is configured, with its receipts of the last RECEIPT_DAYS days and its newest error that no deletion has ended."""
 
     store: str
     uri: str

@@ -92,6 +92,9 @@ def test_the_oldest_that_must_go_are_named(page: AirflowServer, company: Company
     shown = words(html)
     assert shown.index("dam 1 deleted by Getty") < shown.index("dam 2 deleted by Getty")
     assert shown.index("dam 2 deleted by Getty") < shown.index("dam 3 deleted by Getty")
+    times = company.rows("SELECT deleted_at, received_at, applied_at FROM deletions WHERE asset_id = '3'")[0]
+    said = " ".join(f"{time:%Y-%m-%d %H:%M:%S}" for time in times)
+    assert f"dam 3 deleted by Getty {said} no, held back by legal <b>" in shown
 
 
 def test_files_of_a_clean_span_leave_it_clean(page: AirflowServer, company: Company) -> None:

@@ -167,7 +167,7 @@ MEANINGS = {
     "older_count": "Of these, due for more than a week",
     "oldest_change_at": "Time of the set's oldest change",
     "oldest_open_change_at": "The oldest change of a set that is not confirmed; of one that is not loaded, its arrival",
-    "oldest": "The first of them, what is held back last: asset_id, reason, due_since, is_held_back",
+    "oldest": "The first of them, what is held back last: asset_id, reason, due_since, held_back_by",
     "only_store": "The only store that the run was started for; empty for all",
     "open_count": "Assets that still must go and are not held back",
     "open_sets": "Sets that are not confirmed",

@@ -28,8 +28,14 @@ _COUNT = text(f"""
         SELECT owner, count(*) AS assets FROM due JOIN purge_holds AS o USING (asset_id)
         WHERE is_held_back AND released_at IS NULL AND (until IS NULL OR until > now()) GROUP BY owner
     ), oldest AS (
-        SELECT asset_id, reason, due_since, is_held_back FROM due
-        ORDER BY is_held_back, due_since, asset_id LIMIT {OLDEST}
+        SELECT due.asset_id, reason, due_since, received_at, applied_at,
+               (SELECT string_agg(owner, ', ' ORDER BY owner) FROM purge_holds AS o
+                WHERE is_held_back AND o.asset_id = due.asset_id AND released_at IS NULL
+                  AND (until IS NULL OR until > now())) AS held_back_by
+        FROM (SELECT * FROM due ORDER BY is_held_back, due_since, asset_id LIMIT {OLDEST}) AS due
+        LEFT JOIN LATERAL (SELECT received_at, applied_at FROM deletions AS d
+                           WHERE reason = 'deleted' AND d.asset_id = due.asset_id
+                           ORDER BY received_at DESC LIMIT 1) AS deletion ON true
     )
     INSERT INTO purge_counts (store, open_count, day_count, week_count, older_count, open_since, held_back_count,
                               held_back_by, oldest, counted_at)
@@ -38,7 +44,8 @@ _COUNT = text(f"""
            count(*) FILTER (WHERE is_open AND age > interval '7 days'), min(since) FILTER (WHERE is_open),
            count(*) FILTER (WHERE is_held_back),
            (SELECT coalesce(jsonb_object_agg(owner, assets), '{{}}') FROM owners),
-           (SELECT coalesce(jsonb_agg(oldest ORDER BY is_held_back, due_since, asset_id), '[]') FROM oldest),
+           (SELECT coalesce(jsonb_agg(oldest ORDER BY held_back_by IS NOT NULL, due_since, asset_id), '[]')
+            FROM oldest),
            statement_timestamp()
     FROM (SELECT *, NOT is_held_back AS is_open, statement_timestamp() - since AS age FROM due) AS aged
     ON CONFLICT (store) DO UPDATE SET open_count = excluded.open_count, day_count = excluded.day_count,
@@ -55,12 +62,14 @@ _COUNTS = text("""
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAsset:
-    """An asset whose files must go from a store."""
+    """An asset whose files must go from a store; of a Delete when it was received and removed from the warehouse."""
 
     asset_id: str
     reason: str
     due_since: datetime
-    is_held_back: bool
+    received_at: datetime | None
+    applied_at: datetime | None
+    held_back_by: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,4 +107,6 @@ def purge_counts(connection: Connection) -> tuple[PurgeCount, ...]:
 
 
 def _open_asset(value: Mapping[str, Any]) -> OpenAsset:
-    return OpenAsset(**{**value, "due_since": datetime.fromisoformat(value["due_since"])})
+    times = {name: value[name] for name in ("due_since", "received_at", "applied_at")}
+    read = {name: time and datetime.fromisoformat(time) for name, time in times.items()}
+    return OpenAsset(**{**value, **read})

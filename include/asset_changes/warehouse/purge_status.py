@@ -91,7 +91,10 @@ _STORY = """
 
 @dataclass(frozen=True, kw_only=True)
 class StoreStatus:
-    """A store that is configured, with its receipts of the last RECEIPT_DAYS days and its newest error that no deletion has ended."""
+    """A store that is configured, with its receipts of the last RECEIPT_DAYS days.
+
+    `failure` is the newest error of a file that is not known to be gone since.
+    """
 
     store: str
     uri: str

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asset_changes.warehouse import holdings_schema as schema_of_holdings
-from asset_changes.warehouse import schema
+from asset_changes.warehouse import purge_schema, schema
 from asset_changes.warehouse.removals import count_holdings
 from sqlalchemy import Engine, insert
 from sqlalchemy.schema import Table
@@ -188,3 +188,26 @@ def counted_as_empty(engine: Engine, *, source: str = "dam") -> None:
     counts = ("held", "checked", "deleted", "not_licensed", "not_in_catalogue")
     row = {"source": source, "counted_at": datetime.now(UTC)} | {f"{each}_count": 0 for each in counts}
     _write(engine, schema_of_holdings.holding_counts, row)
+
+
+def file_store(engine: Engine, store: str = "dam") -> None:
+    """A store that is configured."""
+    row = {"store": store, "uri": f"file:///{store}", "store_hash": "hash", "configured_at": MONTH}
+    _write(engine, purge_schema.file_stores, row)
+
+
+def purge_count(engine: Engine, *, at: datetime, store: str = "dam", **more: Any) -> None:
+    """What must go from a store, counted then: nothing, unless the test says otherwise."""
+    counts = dict.fromkeys(("open_count", "day_count", "week_count", "older_count", "held_back_count"), 0)
+    row = {"store": store, "held_back_by": {}, "oldest": [], "counted_at": at}
+    _write(engine, purge_schema.purge_counts, row | counts | more)
+
+
+def receipt(engine: Engine, result: str, *, store: str = "dam", at: datetime = NOW, **more: Any) -> None:
+    """A receipt of a file, of a plan of its own."""
+    with engine.begin() as connection:
+        plan = insert(purge_schema.purge_plans).values(mode="on", policy_hash="hash", outcome="purged")
+        plan_id = connection.scalar(plan.returning(purge_schema.purge_plans.c.plan_id))
+    row = {"plan_id": plan_id, "store": store, "store_hash": "hash", "asset_id": "1", "reason": "deleted"}
+    times = {"due_since": at - DAY, "planned_at": at, "removed_at": at}
+    _write(engine, purge_schema.purges, row | times | {"key": "1.jpg", "result": result, "is_gone": False} | more)

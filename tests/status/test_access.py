@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.status.conftest import PROJECT, AirflowServer
-from tests.status.seeds import channel
+from tests.status.seeds import channel, receipt
 
 IMAGES = "asset_changes_editorial_image_3001"
 REDIRECTS = [
@@ -83,7 +83,8 @@ def redirects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]
 @pytest.fixture
 def paths(routes: list[tuple[str, str, list[str]]]) -> list[str]:
     """An address on each route."""
-    return [path.lstrip("/").format(dag_id=IMAGES) for _, path, _ in routes]
+    found = [path.lstrip("/").format(dag_id=IMAGES, plan_id=1) for _, path, _ in routes]
+    return [f"{path}?asset_id=1" if path == "receipts.csv" else path for path in found]
 
 
 def test_the_app_has_pages_to_get_and_nothing_else(routes: list[tuple[str, str, list[str]]]) -> None:
@@ -107,6 +108,7 @@ def test_a_stranger_gets_nothing(page: AirflowServer, warehouse: Engine, paths: 
 
 def test_a_viewer_sees_every_page_and_changes_nothing(page: AirflowServer, warehouse: Engine, paths: list[str]) -> None:
     channel(warehouse)
+    receipt(warehouse, "deleted")  # of plan 1
     for path in paths:
         assert page.viewer.get(f"{page.address}/asset-changes/{path}", timeout=60).status_code == 200
     assert "Editorial Image (3001)" in page.viewer.get(f"{page.address}/asset-changes/", timeout=60).text

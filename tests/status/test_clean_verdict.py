@@ -89,6 +89,23 @@ def never_asked(warehouse: Engine) -> None:
     seeds.counted_as_empty(warehouse)
 
 
+def has_store(warehouse: Engine, *, hours: float = 0, **counts: Any) -> None:
+    """A store whose open duties were counted some hours ago."""
+    seeds.file_store(warehouse)
+    seeds.purge_count(warehouse, at=datetime.now(UTC) - hours * HOUR, **counts)
+
+
+def failed_to_delete(warehouse: Engine, **row: Any) -> None:
+    has_store(warehouse)
+    seeds.receipt(warehouse, "error", error="AccessDenied", **row)
+
+
+def holds_elsewhere(warehouse: Engine) -> None:
+    has_store(warehouse)
+    seeds.held_asset(warehouse, "1", source="tape")
+    seeds.counted(warehouse)
+
+
 @pytest.mark.parametrize(
     ("happened", "check", "count"),
     [
@@ -121,6 +138,12 @@ def never_asked(warehouse: Engine) -> None:
         (partial(seeds.reconciliation, outcome="expired"), "reconciliation_braked", 1),
         (partial(seeds.reconciliation, outcome="void"), "reconciliation_braked", 1),
         (never_asked, "reconciliation_overdue", None),
+        (partial(has_store, open_count=2, open_since=NOW - DAY), "files_open", 2),
+        (partial(has_store, hours=25), "files_open", None),
+        (partial(seeds.file_store), "files_open", None),
+        (partial(has_store, held_back_count=3, held_back_by={"legal": 3}), "files_held_back", 3),
+        (failed_to_delete, "files_failed", 1),
+        (holds_elsewhere, "files_not_covered", 1),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -131,6 +154,20 @@ def test_each_check_speaks_against_a_span(
     assert found(warehouse) == []
     happened(warehouse)
     assert found(warehouse) == [(check, count)]
+
+
+def test_what_was_deleted_at_last_is_no_failure(warehouse: Engine) -> None:
+    seeds.channel(warehouse)
+    failed_to_delete(warehouse)
+    seeds.receipt(warehouse, "deleted", is_gone=True)
+    assert found(warehouse) == []
+
+
+def test_files_that_went_later_leave_an_old_span_clean(warehouse: Engine) -> None:
+    """What must go since today does not speak against the days before."""
+    seeds.channel(warehouse, discovered_at=NOW - 40 * DAY)
+    has_store(warehouse, open_count=2, open_since=NOW)
+    assert "files_open" not in dict(found(warehouse, THE_DAY_BEFORE))
 
 
 def test_every_check_finds_something_here() -> None:

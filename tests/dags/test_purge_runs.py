@@ -150,3 +150,32 @@ def test_a_form_without_a_reason_is_refused(connected: Installation, warehouse: 
     assert run.tasks["decide"] == ("failed", 1)
     assert run.lines("The run gives no reason to hold")
     assert rows(warehouse, "SELECT count(*) FROM purge_holds") == [(0,)]
+
+
+def test_a_cdn_follows_the_receipts_past_its_cursor(connected: Installation, warehouse: Engine) -> None:
+    """What was found missing counts, what is still there does not; each store has a cursor of its own."""
+
+    def follow() -> dict[str, Any]:
+        run = connected.test_dag("asset_changes_example_cdn")
+        assert run.state == "success"
+        return counts(run, "invalidate")
+
+    def write(store: str, *results: str) -> None:
+        with warehouse.begin() as connection:
+            for number, result in enumerate(results):
+                connection.execute(
+                    text(
+                        "INSERT INTO purges (plan_id, store, store_hash, asset_id, reason, due_since, key, planned_at,"
+                        " result, is_gone) VALUES (1, :store, 'h', '9', 'deleted', now(), :key, now(), :result, true)"
+                    ),
+                    {"store": store, "key": f"images/{number // 2}.jpg", "result": result},
+                )
+
+    connected.test_dag(PURGE)
+    assert follow() == {"paths": 0, "cursors": {}}
+    write("dam", "deleted", "deleted", "missing", "error", "changed")
+    assert follow() == {"paths": 2, "cursors": {"dam": 3}}
+    write("attic", "deleted")
+    write("dam", "deleted")
+    assert follow() == {"paths": 2, "cursors": {"dam": 7, "attic": 6}}
+    assert follow()["paths"] == 0

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 from upath import UPath
@@ -40,7 +41,7 @@ class Archive:
 
     def uri_for(self, channel_id: int, change_set_id: str, *, fetched_at: datetime) -> str:
         """Return where the first delivery of a change set is kept."""
-        return str(self._folder(channel_id, fetched_at) / f"{names.stamp(fetched_at)}Z-{change_set_id}.json.gz")
+        return str(self._root / f"{_folder(channel_id, fetched_at)}/{names.stamp(fetched_at)}Z-{change_set_id}.json.gz")
 
     def write(self, uri: str, body: bytes, *, server_time: datetime | None = None) -> None:
         """Keep a body at `uri`, durable when this returns; an object that is there is replaced whole.
@@ -58,9 +59,9 @@ class Archive:
 
     def write_unreadable(self, channel_id: int, body: bytes, *, received_at: datetime) -> str:
         """Keep a body whose structure is not understood; return where."""
-        path = self._folder(channel_id, received_at) / f"{names.stamp(received_at)}Z.unreadable.gz"
-        self.write(str(path), body)
-        return str(path)
+        uri = str(self._root / f"{_folder(channel_id, received_at)}/{names.stamp(received_at)}Z.unreadable.gz")
+        self.write(uri, body)
+        return uri
 
     def exists(self, uri: str) -> bool:
         """Say whether the archive has an object at `uri`."""
@@ -231,10 +232,6 @@ class Archive:
             except (FileNotFoundError, NotADirectoryError):  # somebody else's file may have a folder's name
                 return []
 
-    def _folder(self, channel_id: int, at: datetime) -> UPath:
-        day = at.astimezone(UTC).date().isoformat()
-        return self._root / f"channel_id={channel_id}" / f"fetched_date={day}"
-
     def _path(self, uri: str) -> UPath:
         """Return the path of a URI below this root, with this archive's own connection."""
         place = names.PLACE.search(uri)
@@ -258,6 +255,10 @@ class Archive:
             ) from error
 
 
+def _folder(channel_id: int, at: datetime) -> str:
+    return f"channel_id={channel_id}/fetched_date={at.astimezone(UTC).date().isoformat()}"
+
+
 def _later_uri(uri: str, received_at: datetime) -> str:
     return f"{uri.removesuffix('.json.gz')}.{names.stamp(received_at)}Z.json.gz"
 
@@ -278,7 +279,7 @@ def _readable(uri: str) -> Iterator[None]:
 
 def _write_durably(path: Path, content: bytes) -> None:
     """Write a file so that after a power cut it is whole or absent: fsync, rename, fsync of the folders."""
-    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    made = [*takewhile(lambda folder: not folder.exists(), path.parents)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -112,6 +112,7 @@ TO_HOLD = """
 SELECT min(asset_id) AS asset_id FROM {schema}.assets_to_remove
 WHERE source = :source AND NOT EXISTS (SELECT FROM {schema}.purge_holds)
 """
+# What is not found waits for the next reconciliation, which may be tomorrow: no run before then gets further with it.
 LOOKUPS = """
 SELECT (SELECT count(*) FROM {schema}.assets) AS live,
        (SELECT count(*) FROM {schema}.assets_with_metadata WHERE as_of IS NOT NULL) AS with_metadata,

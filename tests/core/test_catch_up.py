@@ -15,7 +15,7 @@ from asset_changes.models import Delivery
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from getty_sandbox.sandbox import Sandbox
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from upath import UPath
 
 from tests.conftest import EDITORIAL_IMAGES
@@ -42,6 +42,17 @@ def test_each_set_costs_two_calls_and_the_whole_run_one_token(
     assert live(warehouse) == ["0", "1", "2", "3", "4"]
     assert all(row["confirmed_at"] for row in rows(warehouse, "SELECT confirmed_at FROM change_sets"))
     assert all(not row["is_confirm_implied"] for row in rows(warehouse, "SELECT is_confirm_implied FROM change_sets"))
+
+
+def test_a_set_costs_seven_statements_and_its_copy(
+    backlog: Sandbox, context: ChannelContext, warehouse: Engine
+) -> None:
+    """Each of them is a round trip, for which Getty waits with the next set."""
+    sent: list[str] = []
+    event.listen(warehouse, "before_cursor_execute", lambda _connection, _cursor, statement, *_: sent.append(statement))
+    catch_up(context, batch_size=2, minutes=1)
+    _, second, third = (number for number, each in enumerate(sent) if "INSERT INTO change_sets" in each)
+    assert third - second == 7, sent[second:third]
 
 
 def test_a_long_catch_up_logs_its_progress(

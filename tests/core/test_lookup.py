@@ -324,6 +324,29 @@ def test_a_404_of_a_wrong_address_finds_nothing_out(wrong: Answer) -> None:
         look_up(wrong)
 
 
+def test_an_odd_404_after_an_answer_may_be_tried_again() -> None:
+    """The address was right a minute ago: this is a cut answer, or the page of a proxy."""
+    client = lookups(CannedApi(answer("1"), Answer(404, b'{"ErrorC')))
+    client.look_up(["1"], asset_type="Image")
+    with pytest.raises(ApiUnavailable, match="/v3/images any more"):
+        client.look_up(["2"], asset_type="Image")
+
+
+@pytest.mark.parametrize("asset_type", ["Image", "Film"])
+def test_without_a_token_only_ids_are_asked(asset_type: str) -> None:
+    """The key alone is sent, and what the account has licensed does not limit the answer."""
+    api = CannedApi(answer("1"))
+    lookups(api).look_up(["1"], asset_type=asset_type, ids_only=True, with_token=False)
+    (call,) = api.requests
+    assert (asked(call), "Authorization" in call.headers) == ((["1"], ["id"]), False)
+    assert call.headers["Api-Key"]
+
+
+def test_a_key_alone_that_is_refused_is_named() -> None:
+    with pytest.raises(CredentialsRefused, match="the API key of connection 'getty' alone"):
+        lookups(CannedApi(Answer(401))).look_up(["1"], asset_type="Image", with_token=False)
+
+
 # Errors.
 
 

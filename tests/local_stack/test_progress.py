@@ -41,6 +41,33 @@ def test_counts_come_from_the_ledger_without_retired_channels(warehouse: Engine,
     reader.close()
 
 
+def test_what_waits_for_a_reconciliation_is_not_waited_for(warehouse: Engine, warehouse_url: URL) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO lookup_queue (asset_id, channel_id, reason, enqueued_at, not_before) VALUES"
+                " ('1', 3001, 'recheck', now(), now() + interval '1 hour'), ('2', 3001, 'recheck', now(), now()),"
+                " ('3', 3001, 'change', now(), now() + interval '1 minute')"
+            )
+        )
+    reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
+    assert reader.lookups().waiting == 1
+    reader.close()
+
+
+def test_held_assets_are_those_of_the_newest_list(warehouse: Engine, warehouse_url: URL) -> None:
+    with warehouse.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO held_assets (source, asset_id, held_since, held_until) VALUES"
+                " ('example', '1', now(), NULL), ('example', '2', now(), now()), ('dam', '3', now(), NULL)"
+            )
+        )
+    reader = Warehouse(warehouse_url, schema="getty_images", since=STARTED)
+    assert reader.held_assets("example") == 1
+    reader.close()
+
+
 def test_caught_up_means_an_empty_answer_and_all_confirmed() -> None:
     assert CAUGHT_UP.is_caught_up(STARTED)
     assert not CAUGHT_UP.is_caught_up(STARTED + timedelta(minutes=1))

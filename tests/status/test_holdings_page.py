@@ -76,6 +76,10 @@ def test_a_reconciliation_that_waits_says_who_must_do_what(page: AirflowServer, 
     html = page.get("").text
     assert "with getty, 600 of 1,000 assets that were not said to be gone before are gone now" in words(html)
     assert "/dags/asset_changes_lookup/required_actions" in html
+    with warehouse.begin() as connection:
+        connection.execute(text("UPDATE reconciliations SET dag_id = 'asset_changes_lookup', run_id = 'manual__1+0'"))
+    asked_in = "/dags/asset_changes_lookup/runs/manual__1%2B0/tasks/judge/required_actions"
+    assert asked_in in page.get("").text
     assert "in 1 h 59 min" in words(html)
     with warehouse.begin() as connection:
         connection.execute(text("UPDATE reconciliations SET expires_at = now() - interval '1 minute'"))

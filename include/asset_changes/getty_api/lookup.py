@@ -106,6 +106,7 @@ class LookupClient:
         self._retries = Retries(seconds=retry_seconds)
         self._refused_fields: set[str] = set()
         self._refused_ids: set[str] = set()
+        self._answered: set[str] = set()
 
     def close(self) -> None:
         """Give the connections back."""
@@ -182,6 +183,9 @@ class LookupClient:
             document = None
             if response.status_code == HTTPStatus.NOT_FOUND:
                 document = _document_of_404(response)
+                if not says_none_found(document) and kind in self._answered:
+                    # The address is right, so this is a cut answer or the page of a proxy.
+                    raise ApiUnavailable(f"Getty does not know {path} any more (404, {responses.detail(response)}).")
                 if not says_none_found(document):
                     raise ConfigurationError(
                         f"{self._api_url} does not know {path} (404, {responses.detail(response)}): correct the host "
@@ -194,6 +198,7 @@ class LookupClient:
                 document = responses.document(response)
                 if document is None:
                     raise ApiUnavailable("Getty's answer is empty.")
+            self._answered.add(kind)
             return _Reply(response=response, document=document, asked=ids, asked_at=self._asked_at)
 
         return self._retries.call(once, what=f"The lookup of {len(ids)} {kind}")

@@ -149,6 +149,7 @@ def _read_sets(
             load = partial(_load, context=context, received=received, prepared=prepared, pending=pending)
             row = in_transaction(context.warehouse, load)
             committed_at, pending = context.clock(), None
+            del received, prepared, load  # what the next set is read into is then still in the processor's cache
             log_loaded(row, now=committed_at)
             is_ours = send_confirmation(context, row)
             pending = PendingConfirmation(ref=row.ref, is_ours=is_ours, committed_at=committed_at)

@@ -43,7 +43,8 @@ def load_in_transaction(
 
     The row of the channel is locked first, so that its sets are loaded one by one. `prepared` was made for `ref`;
     where another worker recorded the set first, the ledger has another time for it, and the rows are made again.
-    `new_row` is the ledger's row where the same transaction has written it: it holds both locks.
+    `new_row` is the ledger's row where the same transaction has written it for a delivery that came just now: it holds
+    both locks, and the log has nothing of that time.
     """
     row = new_row
     if row is None:
@@ -58,7 +59,7 @@ def load_in_transaction(
         from asset_changes.pipeline.transform import transform_archived  # late: pandas takes a second
 
         prepared = transform_archived(context, row.ref)
-    if row.channel_seq is None and not is_in_log(connection, row.ref):
+    if new_row or (row.channel_seq is None and not is_in_log(connection, row.ref)):
         load_first(connection, row.ref, prepared, wait=wait_until_archived)
     else:
         before = row.counts.changes

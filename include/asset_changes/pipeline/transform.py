@@ -6,6 +6,7 @@ Pure: the same deliveries give the same rows. Only this module needs pandas.
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _NONE_REJECTED: tuple[RejectedChange, ...] = ()
 _QUOTE = '"'
+_TIMES = "datetime64[us]"
 _OUTCOMES = {Lifecycle.NEW.value: "new", Lifecycle.UPDATE.value: "update", Lifecycle.DELETE.value: "delete"}
 
 
@@ -33,7 +35,8 @@ def transform(deliveries: Sequence[ChangeSet], *, channel: Channel, ref: ChangeS
     if counts.rejected:
         is_rejected = frame["outcome"] == "rejected"
         valid, rejected = frame[~is_rejected], _rejected(frame[is_rejected])
-    stated = valid["changed_at"][~valid["is_time_inferred"]]  # what is inferred would hide the lag
+    # What is inferred would hide the lag.
+    stated = valid["changed_at"].to_numpy()[~valid["is_time_inferred"].to_numpy()]
     newest_delivery = deliveries[-1].received_at
     return PreparedSet(
         rows=_csv(valid, prefix=f"{ref.fetched_at.isoformat()},{ref.channel_id},{ref.change_set_id}"),
@@ -41,8 +44,8 @@ def transform(deliveries: Sequence[ChangeSet], *, channel: Channel, ref: ChangeS
         deliveries=firsts,
         counts=counts,
         content_hash=combined_hash(deliveries),
-        oldest_change_at=min(stated.min().to_pydatetime(), newest_delivery) if len(stated) else None,
-        newest_change_at=min(stated.max().to_pydatetime(), newest_delivery) if len(stated) else None,
+        oldest_change_at=min(_time_of(stated.min()), newest_delivery) if len(stated) else None,
+        newest_change_at=min(_time_of(stated.max()), newest_delivery) if len(stated) else None,
     )
 
 
@@ -60,7 +63,7 @@ def log_transformed(ref: ChangeSetRef, prepared: PreparedSet) -> None:
 def assess(deliveries: Sequence[ChangeSet], *, channel: Channel) -> tuple[pd.DataFrame, tuple[tuple[int, Any], ...]]:
     """Return one row per message in feed order, its position as index, with its time and its outcome.
 
-    Columns: those of Messages, `changed_at` filled in where it can be inferred, `is_time_inferred`, and
+    Columns: those of Messages, `changed_at` in UTC and filled in where it can be inferred, `is_time_inferred`, and
     `outcome`: new, update, delete, superseded or rejected. What a later delivery adds comes after the
     rest, with the time that it has in that delivery. The second value is that of PreparedSet.deliveries.
     """
@@ -87,51 +90,63 @@ def _timed(delivery: ChangeSet, channel: Channel) -> pd.DataFrame:
     errs towards removal: a Delete takes the next time of its delivery, else the time the delivery came;
     an upsert the nearest earlier one, else it is rejected.
     """
-    # As objects: pandas would look through every text to find a type for it.
-    columns: dict[str, Any] = {
-        name: np.fromiter(cells, object, len(cells)) for name, cells in delivery.messages._asdict().items()
-    }
+    messages = delivery.messages
+    # One block of objects: pandas would look through every text to find a type for it.
+    block = np.empty((len(messages), len(messages.raw)), object)
+    columns: dict[str, Any] = dict(zip(messages._fields, block, strict=True))
+    for column, cells in zip(block, messages, strict=True):
+        column[:] = np.fromiter(cells, object, len(cells))
     is_delete = columns["lifecycle"] == Lifecycle.DELETE.value
-    times = pd.to_datetime(columns["changed_at"], utc=True).as_unit("us").to_series(index=range(len(is_delete)))
-    times = times.where(times <= pd.Timestamp(delivery.latest_time))
-    is_inferred = times.isna()
-    if is_inferred.any():
-        removed_at = times.bfill().fillna(pd.Timestamp(delivery.received_at))
-        times = times.ffill().where(~(is_inferred & is_delete), removed_at)
-        columns["reason"][times.isna() & pd.isna(columns["reason"])] = "no_time"
     columns["asset_type"][pd.isna(columns["asset_type"]) & ~is_delete] = channel.asset_type
-    columns |= {"changed_at": times, "is_time_inferred": is_inferred}
-    return pd.DataFrame({name: pd.Series(column, dtype=column.dtype, copy=False) for name, column in columns.items()})
+    times = np.asarray(pd.to_datetime(columns["changed_at"], utc=True), _TIMES)
+    times = np.where(times <= _in_utc(delivery.latest_time), times, np.datetime64("NaT"))
+    is_inferred = np.isnat(times)
+    if is_inferred.any():
+        stated = pd.Series(times)
+        removed_at = stated.bfill().fillna(_in_utc(delivery.received_at))
+        times = stated.ffill().where(~(is_inferred & is_delete), removed_at).to_numpy()
+        columns["reason"][np.isnat(times) & pd.isna(columns["reason"])] = "no_time"
+    frame = pd.DataFrame(block.T, columns=messages._fields, dtype=object, copy=False)
+    frame["changed_at"], frame["is_time_inferred"] = times, is_inferred
+    return frame
 
 
 def _outcomes(frame: pd.DataFrame) -> Any:
     """Return what each message came to in its set alone."""
     is_valid = pd.isna(frame["reason"].to_numpy())
+    lifecycles = frame["lifecycle"].to_numpy()
     # Live means an upsert that is newer than the Delete: on equal times the Delete comes last.
-    is_delete = frame["lifecycle"].to_numpy() == Lifecycle.DELETE.value
-    order = np.lexsort((is_delete, frame["changed_at"].to_numpy("datetime64[us]")))
+    order = np.lexsort((lifecycles == Lifecycle.DELETE.value, frame["changed_at"].to_numpy()))
     order = order[is_valid[order]]
     newest = order[~frame["asset_id"].iloc[order].duplicated(keep="last").to_numpy()]
     outcomes = np.full(len(frame), "superseded", object)
     outcomes[~is_valid] = "rejected"
-    outcomes[newest] = [_OUTCOMES[lifecycle] for lifecycle in frame["lifecycle"].to_numpy()[newest]]
+    outcomes[newest] = [_OUTCOMES[lifecycle] for lifecycle in lifecycles[newest]]
     return outcomes
+
+
+def _in_utc(at: datetime) -> Any:
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def _time_of(cell: Any) -> datetime:
+    time: datetime = cell.astype(_TIMES).item()
+    return time.replace(tzinfo=UTC)
 
 
 def _csv(valid: pd.DataFrame, *, prefix: str) -> bytes:
     """Return the valid rows in the order of LOG_COLUMNS, as COPY reads them: a twentieth of to_csv's time."""
-    times = np.datetime_as_string(valid["changed_at"].dt.tz_localize(None).to_numpy(), unit="us", timezone="UTC")
     columns = zip(
         repeat(prefix),
         map(str, valid.index.tolist()),
         _cells(valid["asset_id"].tolist()),
         valid["lifecycle"].tolist(),
         _cells(valid["asset_type"].tolist()),
-        times.tolist(),
+        np.datetime_as_string(valid["changed_at"].to_numpy(), unit="us", timezone="UTC").tolist(),
         map(str, valid["is_time_inferred"].tolist()),
         _cells(valid["uri"].tolist()),
     )
-    return "".join([f"{row}\n" for row in map(",".join, columns)]).encode()
+    return "\n".join([*map(",".join, columns), ""]).encode()
 
 
 def _cells(column: list[str | None]) -> list[str]:

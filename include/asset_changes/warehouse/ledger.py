@@ -33,12 +33,7 @@ _COUNTED = """
     oldest_change_at = :oldest_change_at, newest_change_at = :newest_change_at,
     change_count = :change_count, new_count = :new_count, update_count = :update_count,
     delete_count = :delete_count, superseded_count = :superseded_count, rejected_count = :rejected_count"""
-_MARK_LOADED = text(f"""
-    UPDATE change_sets
-    SET loaded_at = clock_timestamp(), content_hash = :content_hash, channel_seq = :channel_seq,
-        {_COUNTED} {_THE_SET}""")
 _RECOUNT = text(f"UPDATE change_sets SET content_hash = :content_hash, {_COUNTED} {_THE_SET}")
-_RENUMBER = text(f"UPDATE change_sets SET channel_seq = :channel_seq {_THE_SET}")
 _MARK_CONFIRM_TRIED = text(f"UPDATE change_sets SET confirm_tried_at = coalesce(confirm_tried_at, now()) {_THE_SET}")
 _MARK_CONFIRMED = text(f"""
     UPDATE change_sets
@@ -69,14 +64,22 @@ _LOCK_CHANNEL = text("SELECT channel_id FROM channels WHERE channel_id = :channe
 _LOCK_NEW_CHANNEL = text("""
     INSERT INTO channels (channel_id, asset_family, asset_type) VALUES (:channel_id, :asset_family, :asset_type)
     ON CONFLICT (channel_id) DO UPDATE SET channel_id = excluded.channel_id""")
-# In a statement of its own, under the channel's lock: one that locks and counts at once would count from a row that
+# An earlier statement has locked the channel's row: one that locks and counts at once would count from a row that
 # another transaction is about to change. The clock lets numbers rise also after a restore of an older warehouse.
-_NEXT_CHANNEL_SEQ = text("""
-    UPDATE channels
-    SET last_channel_seq = greatest(last_channel_seq + 1, CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS bigint)),
-        last_change_at = greatest(last_change_at, :newest_change_at)
-    WHERE channel_id = :channel_id
-    RETURNING last_channel_seq""")
+_NUMBERED = """
+    WITH numbered AS (
+        UPDATE channels
+        SET last_channel_seq =
+                greatest(last_channel_seq + 1, CAST(extract(epoch FROM clock_timestamp()) * 1e6 AS bigint)),
+            last_change_at = greatest(last_change_at, CAST(:newest_change_at AS timestamptz))
+        WHERE channel_id = :channel_id
+        RETURNING last_channel_seq)"""
+_MARK_LOADED = text(f"""{_NUMBERED}
+    UPDATE change_sets
+    SET loaded_at = clock_timestamp(), content_hash = :content_hash, channel_seq = last_channel_seq,
+        {_COUNTED}
+    FROM numbered {_THE_SET} RETURNING channel_seq""")
+_RENUMBER = text(f"{_NUMBERED} UPDATE change_sets SET channel_seq = last_channel_seq FROM numbered {_THE_SET}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +145,11 @@ def reopen(connection: Connection, ref: ChangeSetRef, *, content_hash: str) -> N
 
 
 def mark_loaded(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> int:
-    """Mark a set as loaded, with its counts and the channel's next sequence number, which is returned."""
-    channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=prepared.newest_change_at)
-    values = {**_key(ref), **_counted(prepared), "channel_seq": channel_seq}
-    connection.execute(_MARK_LOADED, values)
-    return channel_seq
+    """Mark a set as loaded, with its counts and the channel's next sequence number, which is returned.
+
+    The caller holds the lock of the channel's row, which also keeps the time of the channel's newest change.
+    """
+    return int(connection.execute(_MARK_LOADED, {**_key(ref), **_counted(prepared)}).scalar_one())
 
 
 def recount(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) -> None:
@@ -155,18 +158,11 @@ def recount(connection: Connection, ref: ChangeSetRef, prepared: PreparedSet) ->
 
 
 def renumber(connection: Connection, ref: ChangeSetRef) -> None:
-    """Give a loaded set, of which the tables have something else now, the channel's next sequence number."""
-    channel_seq = next_channel_seq(connection, ref.channel_id, newest_change_at=None)
-    connection.execute(_RENUMBER, {**_key(ref), "channel_seq": channel_seq})
+    """Give a loaded set, of which the tables have something else now, the channel's next sequence number.
 
-
-def next_channel_seq(connection: Connection, channel_id: int, *, newest_change_at: datetime | None) -> int:
-    """Return the channel's next sequence number; the caller holds the lock of the channel's row.
-
-    Keeps the time of the channel's newest change as well.
+    The caller holds the lock of the channel's row.
     """
-    values = {"channel_id": channel_id, "newest_change_at": newest_change_at}
-    return int(connection.execute(_NEXT_CHANNEL_SEQ, values).scalar_one())
+    connection.execute(_RENUMBER, {**_key(ref), "newest_change_at": None})
 
 
 def _counted(prepared: PreparedSet) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 The order within a transaction: log, states, then wait for the archive, then in later statements what
 is evidence, with one clock value that is read at that time: no lock and no slow archive makes a Delete
-look as if it had been applied earlier. Last, what is known of assets that are not live any more is removed.
+look as if it had been applied earlier. With it, or last, what is known of assets that are not live any more is removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,8 +51,8 @@ _ADD_TO_LOG = text(f"""
            array_agg(position) FILTER (WHERE asset_lifecycle = 'Delete') AS positions
     FROM added""")
 
-# Slots: {source}, the changes; {is_new}, whether a Delete is applied now for the first time. A Delete that is older
-# than the asset's newest upsert has not ended its live state, though another one of its set may have.
+# Slots: {source}, the changes; {is_new}, whether a Delete is applied now for the first time; {also}, what else is done.
+# A Delete older than the asset's newest upsert has not ended its live state, though another one of its set may have.
 _ADD_DELETIONS = """
     WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS applied_at),
     delivered AS (
@@ -62,7 +62,7 @@ _ADD_DELETIONS = """
         SELECT * FROM unnest(CAST(:ended_ids AS text[]), CAST(:ended_upserted_at AS timestamptz[]))
         AS each (asset_id, upserted_at)),
     deletes AS (
-        SELECT *, {is_new} AS is_new FROM ({source}) AS coming WHERE asset_lifecycle = 'Delete')
+        SELECT *, {is_new} AS is_new FROM ({source}) AS coming WHERE asset_lifecycle = 'Delete'){also}
     INSERT INTO deletions (channel_id, change_set_id, position, asset_id, deleted_at, is_time_inferred,
                            received_at, applied_at, was_held, was_in_holdings, is_rebuilt)
     SELECT channel_id, change_set_id, position, asset_id, changed_at, is_time_inferred,
@@ -80,12 +80,14 @@ _ADD_DELETIONS = """
     ON CONFLICT DO NOTHING"""
 _IS_ADDED = """(change_set_id, position) IN (
             SELECT * FROM unnest(CAST(:new_ids AS text[]), CAST(:new_positions AS integer[])))"""
-_ADD_DELETIONS_FROM_LOG = text(_ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)"))
-_ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED))
-
-# A statement of its own after the upsert: within it, a snapshot would miss what a lookup wrote meanwhile. A new set
-# names what it ended, which is found by the key; whatever loads again looks at all of its Deletes.
-_REMOVE_METADATA_OF_ENDED = text(REMOVE_NOT_LIVE.format(assets="= ANY (CAST(:ended_ids AS text[]))"))
+# Metadata is removed by a later statement than the upsert, whose snapshot would miss what a lookup wrote meanwhile. A
+# new set does it together with the evidence, and names what it ended, which is found by the key; whatever loads again
+# looks at all of its Deletes.
+_FORGET_ENDED = f", forgotten AS ({REMOVE_NOT_LIVE.format(assets='= ANY (CAST(:ended_ids AS text[]))')})"
+_ADD_DELETIONS_FROM_LOG = text(
+    _ADD_DELETIONS.format(source=LOG_OF_SET, is_new="CAST(:is_new AS boolean)", also=_FORGET_ENDED)
+)
+_ADD_DELETIONS_FROM_STAGED = text(_ADD_DELETIONS.format(source=STAGED, is_new=_IS_ADDED, also=""))
 _REMOVE_METADATA_OF_STAGED = text(
     REMOVE_NOT_LIVE.format(assets=f"IN (SELECT asset_id FROM ({STAGED}) AS changes WHERE asset_lifecycle = 'Delete')")
 )
@@ -179,7 +181,6 @@ def load_first(
     wait()
     values = {**_key(ref), **_delivered([(ref, prepared)]), **written.ended, "is_new": not is_rebuild}
     connection.execute(_ADD_DELETIONS_FROM_LOG, values)
-    connection.execute(_REMOVE_METADATA_OF_ENDED, {"ended_ids": written.ended["ended_ids"]})
     _reject(connection, ref, prepared)
 
 
@@ -190,13 +191,13 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
     """
     if not sets:
         return Reloaded(rows=0, change_set_ids=frozenset(), differing=frozenset())
-    ids = [each.ref.change_set_id for each in sets]
+    channel_id, ids = sets[0].ref.channel_id, [each.ref.change_set_id for each in sets]
     connection.execute(_STAGE)
     _copy(connection, "pg_temp.staged", [each.prepared.rows for each in sets])
     compared = connection.execute(
         _COMPARE,
         {
-            "channel_id": sets[0].ref.channel_id,
+            "channel_id": channel_id,
             "fetched_at": [each.ref.fetched_at for each in sets],
             "change_set_ids": ids,
         },
@@ -207,7 +208,7 @@ def load_again(connection: Connection, sets: Sequence[KnownSet], *, wait: Callab
         sets = [each for each in sets if each.ref.change_set_id not in differing]
     lacking = {row.change_set_id for row in compared if row.lacking} - differing
     added = connection.execute(_ADD_TO_LOG, {"change_set_ids": [*lacking]}).one() if lacking else None
-    written = states.upsert_from_staged(connection)
+    written = states.upsert_from_staged(connection, channel_id)
     wait()
     rebuilt = {each.ref.change_set_id for each in sets if each.is_rebuild}
     positions = zip(added.change_set_ids or [], added.positions or [], strict=True) if added else []

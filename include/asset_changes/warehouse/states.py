@@ -41,10 +41,12 @@ _COLUMNS = (
     "asset_id, asset_type, asset_family, channel_id, asset_lifecycle, upserted_at, upsert_change_set_id, "
     "upsert_position, deleted_at, delete_change_set_id, delete_position"
 )
+# Found once per statement, where a join would look for it at every row.
+_FAMILY_OF_CHANNEL = "(SELECT asset_family FROM channels WHERE channel_id = :channel_id)"
 _NEWEST = """
-        SELECT DISTINCT ON (asset_id) asset_id, asset_lifecycle, coming.asset_type, asset_family, channel_id,
+        SELECT DISTINCT ON (asset_id) asset_id, asset_lifecycle, asset_type, {family} AS asset_family, channel_id,
                changed_at, change_set_id, position
-        FROM ({source}) AS coming JOIN channels USING (channel_id)
+        FROM ({source}) AS coming
         WHERE asset_lifecycle {operator} 'Delete'
         ORDER BY asset_id, changed_at DESC, length(change_set_id) DESC, change_set_id DESC, position DESC{ties}"""
 _REGISTERS = """
@@ -60,17 +62,19 @@ _ONLY_NEWER = f"""
     LEFT JOIN asset_states AS known USING (asset_id)
     WHERE known.asset_id IS NULL OR {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}"""
 
-# How many rows a statement wrote, which assets it took from live to dead, and whose registers it wrote. The statement
-# itself says it: a query before or after it may see what another transaction did.
+# How many rows a statement wrote, which assets it took from live to dead, and in the slot {sets} whose registers it
+# wrote. The statement itself says it: a query before or after it may see what another transaction did.
 _RETURN_WRITTEN = """RETURNING asset_id, was_live, upserted_at, deleted_at, upsert_change_set_id,
               delete_change_set_id
 )
 SELECT count(*) AS row_count,
        CAST(array_agg(asset_id) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS text) AS ended_ids,
        CAST(array_agg(upserted_at) FILTER (WHERE was_live AND upserted_at <= deleted_at) AS text) AS ended_upserted_at,
-       array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id) AS change_set_ids
+       {sets} AS change_set_ids
 FROM written
 """
+_THEIR_SETS = "array_agg(DISTINCT upsert_change_set_id) || array_agg(DISTINCT delete_change_set_id)"
+_OF_ONE_SET = "CAST(NULL AS text[])"  # nothing to find out, which would take two sorts
 
 # Slots: {registers}, the registers that are coming; {only}, which of them.
 _UPSERT = f"""
@@ -83,11 +87,11 @@ WITH written AS (
         asset_family = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.asset_family ELSE known.asset_family END,
         channel_id = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.channel_id ELSE known.channel_id END,
         asset_lifecycle = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.asset_lifecycle ELSE known.asset_lifecycle END,
-        upserted_at = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upserted_at ELSE known.upserted_at END,
+        upserted_at = greatest(known.upserted_at, excluded.upserted_at),
         upsert_change_set_id =
             CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upsert_change_set_id ELSE known.upsert_change_set_id END,
         upsert_position = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upsert_position ELSE known.upsert_position END,
-        deleted_at = CASE WHEN {_DELETE_IS_NEWER} THEN excluded.deleted_at ELSE known.deleted_at END,
+        deleted_at = greatest(known.deleted_at, excluded.deleted_at),
         delete_change_set_id =
             CASE WHEN {_DELETE_IS_NEWER} THEN excluded.delete_change_set_id ELSE known.delete_change_set_id END,
         delete_position = CASE WHEN {_DELETE_IS_NEWER} THEN excluded.delete_position ELSE known.delete_position END,
@@ -107,6 +111,7 @@ _LOG_OF_ASSETS = """
         UNION ALL
         SELECT asset_id, 'Delete', asset_type, channel_id, deleted_at, delete_change_set_id, delete_position, NULL
         FROM asset_states JOIN pg_temp.reread_assets USING (asset_id) WHERE delete_change_set_id <> :change_set_id"""
+_WITH_FAMILY = "SELECT logged.*, asset_family FROM ({source}) AS logged JOIN channels USING (channel_id)"
 # An asset that has no row gets one that says nothing yet: else what another channel writes of it meanwhile, and has not
 # committed, would be neither seen nor waited for.
 _LOCK_REREAD = text("""
@@ -136,25 +141,32 @@ WITH written AS (
 {_RETURN_WRITTEN}"""
 
 
-def _registers_of(source: str, *, ties: str = "") -> str:
+def _registers_of(source: str, *, family: str = _FAMILY_OF_CHANNEL, ties: str = "") -> str:
     return _REGISTERS.format(
-        upserts=_NEWEST.format(source=source, operator="<>", ties=ties),
-        deletes=_NEWEST.format(source=source, operator="=", ties=ties),
+        upserts=_NEWEST.format(source=source, family=family, operator="<>", ties=ties),
+        deletes=_NEWEST.format(source=source, family=family, operator="=", ties=ties),
     )
 
 
-_UPSERT_FROM_LOG = text(_UPSERT.format(registers=_registers_of(LOG_OF_SET), only=""))
+_UPSERT_FROM_LOG = text(_UPSERT.format(registers=_registers_of(LOG_OF_SET), only="", sets=_OF_ONE_SET))
 # A replay finds nearly all assets as they should be: these are left out before they are locked.
-_UPSERT_FROM_STAGED = text(_UPSERT.format(registers=_registers_of(STAGED), only=_ONLY_NEWER))
+_UPSERT_FROM_STAGED = text(_UPSERT.format(registers=_registers_of(STAGED), only=_ONLY_NEWER, sets=_THEIR_SETS))
 # The log knows the channel and type of a Delete; a register without a time of fetching, those of the asset's upsert.
 _REPLACE_FROM_LOG = text(
-    _REPLACE.format(registers=_registers_of(_LOG_OF_ASSETS, ties=", fetched_at NULLS LAST, channel_id DESC"))
+    _REPLACE.format(
+        registers=_registers_of(
+            _WITH_FAMILY.format(source=_LOG_OF_ASSETS),
+            family="asset_family",
+            ties=", fetched_at NULLS LAST, channel_id DESC",
+        ),
+        sets=_OF_ONE_SET,
+    )
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenStates:
-    """What one statement wrote: how many rows, and whose registers it set.
+    """What one statement wrote: how many rows, and whose registers it set where it brings several sets.
 
     `ended` are the assets that it took from live to dead, with the time of their upserts: the values
     `ended_ids` and `ended_upserted_at` of the statement that writes evidence, as Postgres spells arrays: no Python
@@ -171,9 +183,9 @@ def upsert_from_log(connection: Connection, key: dict[str, Any]) -> WrittenState
     return _written(connection, _UPSERT_FROM_LOG, key)
 
 
-def upsert_from_staged(connection: Connection) -> WrittenStates:
-    """Bring the states up to the staged changes of any number of sets."""
-    return _written(connection, _UPSERT_FROM_STAGED, {})
+def upsert_from_staged(connection: Connection, channel_id: int) -> WrittenStates:
+    """Bring the states up to the staged changes of any number of sets of one channel."""
+    return _written(connection, _UPSERT_FROM_STAGED, {"channel_id": channel_id})
 
 
 def lock_reread_assets(connection: Connection, key: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ Keeps the files of assets although they must go, or ends such an exception. Trig
 is kept.
 
 * **hold**: no purge deletes their files, until `until` or a release. The duty to remove stays open and is shown as held
-  back. It works beforehand too, for an asset that is still live. A chunk of files that is being deleted at that time is
-  not stopped.
+  back. It works beforehand too, for an asset that is still live. Once the task is green, nothing more is deleted; if
+  files were deleted meanwhile, its log says of which assets.
 * **release**: ends the holds of one owner. Holds of other owners stay.
 * **waive**: ends the open duty to remove, for good: nothing is deleted and nothing is listed as due. A later Delete is
   a new duty. The row cannot be taken back.

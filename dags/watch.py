@@ -11,8 +11,8 @@ Checks ledger and archive every ten minutes and notifies **once** when something
 when it is over: a channel without an answer for an hour, a lag, notifications about to be lost, Deletes over their
 limit, a load that waits for a lock, rejected changes, bodies that could not be read, sets that are not confirmed, a
 silent feed, channels that vanish or appear, a damaged archive, a nightly replay that is overdue or changed rows,
-another consumer, lookups that are refused or late, an approval that waits. What each alert means and what to do:
-`docs/operations.md`.
+another consumer, lookups that are refused or late, an approval that waits, files that are not deleted. What each alert
+means and what to do: `docs/operations.md`.
 
 * **Who is notified**: the Airflow notifier in `ASSET_CHANGES_NOTIFIER`; without one, this log. Thresholds are settings,
   `ASSET_CHANGES_WATCH_...`, see `docs/settings.md`.

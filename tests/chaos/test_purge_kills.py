@@ -1,14 +1,17 @@
 """Purges that are killed, raced and refused: no live or held file goes, none is called gone while it can be read."""
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.removal.purge import PurgeRunning
 from asset_changes.removal.stores.store import StoredFile
+from asset_changes.warehouse import holds
 from asset_changes.warehouse.engine import transaction
 from sqlalchemy import text
 
@@ -117,6 +120,25 @@ def test_a_hold_right_after_the_listing_keeps_the_file(company: Company) -> None
     company.store.after_list = on_nth(1, lambda: company.decide("hold", "1"))
     assert company.purge(plan).left == 1
     assert company.store.has("1")
+
+
+def test_a_hold_returns_once_it_counts(company: Company) -> None:
+    """One that comes while a chunk is being deleted waits for it, and says of what it came too late."""
+    plan, ended = company.plan(), threading.Event()
+    made: list[Any] = []
+
+    def hold() -> None:
+        made.append(company.decide("hold", "1", "3"))
+        ended.set()
+
+    thread = threading.Thread(target=hold)
+    company.store.before_delete = thread.start
+    company.store.after_delete = lambda: made.append(ended.wait(1.5))
+    company.purge(plan)
+    thread.join(20)
+    waited, done = made
+    assert waited is False
+    assert (done.changed, done.too_late) == (2, 1)
 
 
 @pytest.mark.parametrize("hook", ["before_list", "after_list", "before_delete", "after_delete"])
@@ -287,10 +309,15 @@ class Chaos:
                 store.put(asset_id)
             case 3 if asset_id not in self.kept:
                 self.kept.add(asset_id)
-                self.company.decide("hold", asset_id)
+                self.hold(asset_id)
             case _ if asset_id in self.kept:
                 self.kept.discard(asset_id)
                 self.company.decide("release", asset_id)
+
+    def hold(self, asset_id: str) -> None:
+        """Hold an asset back, without waiting for the chunk that this very thread may be deleting."""
+        with transaction(self.company.warehouse) as connection:
+            holds.hold(connection, [asset_id], owner="legal", reason="a case", until=None, by="cas")
 
     def check_each_deletion(self) -> None:
         """Look, as each file goes, whether it may."""

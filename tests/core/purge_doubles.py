@@ -8,7 +8,7 @@ from typing import Any
 
 from asset_changes.errors import StoreUnavailable
 from asset_changes.pipeline.context import ChannelContext
-from asset_changes.removal.holds import Decision, carry_out
+from asset_changes.removal.holds import Decision, DecisionMade, carry_out
 from asset_changes.removal.plan import make_plan
 from asset_changes.removal.policy import PurgeContext, PurgeRun, StoreEntry
 from asset_changes.removal.purge import Purged, purge
@@ -187,9 +187,9 @@ class Company:
         """Carry out a plan; a new one by default."""
         return purge(self.context, (plan or self.plan()).plan_id, **more)
 
-    def decide(self, action: str, *asset_ids: str, owner: str = "legal", **more: Any) -> None:
+    def decide(self, action: str, *asset_ids: str, owner: str = "legal", **more: Any) -> DecisionMade:
         """Hold back, release or waive."""
-        carry_out(
+        return carry_out(
             self.warehouse,
             Decision(action=action, asset_ids=asset_ids, reason="a case", by="cas", owner=owner, **more),
         )

@@ -247,6 +247,28 @@ def _ask_for_approval(feed: Feed) -> None:
              " VALUES ('getty', '{3001}', now(), now(), 'waiting', 1000, 580, 20, '2026-12-01 12:00Z')")  # fmt: skip
 
 
+def _plan_purge(feed: Feed) -> None:
+    feed.sql("INSERT INTO purge_plans (mode, policy_hash, made_at, ended_at, outcome, file_count, brake, expires_at)"
+             " VALUES ('on', 'h', now(), now(), 'waiting', 1200, 'It is the first.', '2099-01-01Z')")  # fmt: skip
+
+
+def _leave_files(feed: Feed) -> None:
+    _plan_purge(feed)
+    feed.sql("UPDATE purge_plans SET outcome = 'refused'")
+    feed.sql("INSERT INTO file_stores (store, uri, store_hash) VALUES ('dam', 'file:///dam', 'h')")
+    feed.sql("INSERT INTO held_assets (source, asset_id, held_since) VALUES ('dam', 'p1', '2020-01-01Z')")
+    feed.sql("INSERT INTO asset_states (asset_id, asset_family, channel_id, deleted_at, delete_change_set_id,"
+             " delete_position, loaded_at) VALUES ('p1', 'Editorial', 3001, now(), 's', 0, now())")  # fmt: skip
+
+
+def _hold_back(feed: Feed) -> None:
+    feed.sql("INSERT INTO purge_holds (asset_id, owner, reason) VALUES ('p1', 'legal', 'a case')")
+
+
+def _refuse_purge(feed: Feed) -> None:
+    feed.sql("UPDATE purge_plans SET outcome = 'refused'")
+
+
 def _answer(feed: Feed) -> None:
     feed.sql("UPDATE reconciliations SET outcome = 'refused', decided_at = now(), approved_by = 'maria'")
 
@@ -320,6 +342,20 @@ CASES = (
         "until 2026-12-01 12:00 UTC",
         5 * HOURS,
         _answer,
+    ),
+    Case(
+        "files_due",
+        _leave_files,
+        "has 1 assets whose files had to be deleted; the oldest for 25 hours",
+        25 * HOURS,
+        _hold_back,
+    ),
+    Case(
+        "purge_waits",
+        _plan_purge,
+        "has a plan to delete 1,200 files that has waited for a person for 5 hours: It is the first.",
+        5 * HOURS,
+        _refuse_purge,
     ),
     Case("metadata_backlog", _wait_for_lookup, "has kept an asset waiting for 27 hours", 27 * HOURS, _look_up),
 )

@@ -2,6 +2,7 @@
 
 from asset_changes.monitoring.condition import Condition
 from asset_changes.monitoring.lookup_conditions import LOOKUP_CONDITIONS
+from asset_changes.monitoring.purge_conditions import PURGE_CONDITIONS
 from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE, UNREAD_KEPT
 from asset_changes.warehouse.clean_verdict import MAY_BE_DELETE
 
@@ -299,4 +300,5 @@ CONDITIONS = (
         query=_SKIPPED,
     ),
     *LOOKUP_CONDITIONS,
+    *PURGE_CONDITIONS,
 )

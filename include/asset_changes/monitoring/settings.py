@@ -42,6 +42,8 @@ class WatchSettings:
     """A live asset waits for its metadata for so long; Getty may repeat an old answer for a day."""
     approval_hours: float = 4
     """A limit is exceeded, and a person was asked whether that is right, for so long without an answer."""
+    purge_hours: float = 24
+    """Files that must go are still there for so long, while ASSET_CHANGES_PURGE=on."""
     recent_hours: float = 24
     """How long what is past (a late Delete, a rejected upsert, somebody else's confirmation) stays an alert."""
     listed_days: float = 7

@@ -1,6 +1,7 @@
 """Exceptions that a person makes: hold the files of assets back, release them, or waive a duty to remove them."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from functools import partial
 from sqlalchemy import Engine
 
 from asset_changes.errors import ConfigurationError
-from asset_changes.warehouse import holds
+from asset_changes.warehouse import file_stores, holds
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.migrate import check_version
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 ACTIONS = ("hold", "release", "waive")
 _NAMED = 20
+_PAUSE = 0.5  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +37,26 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionMade:
-    """How many assets were changed; of the others, nothing was found to release or to waive."""
+    """How many assets were changed; of the others, nothing was found to release or to waive.
+
+    `too_late`: of so many, files were deleted while the hold was made.
+    """
 
     changed: int
     unknown: int
+    too_late: int = 0
 
 
 def carry_out(warehouse: Engine, asked: Decision) -> DecisionMade:
     """Write what the person decided in one transaction.
 
+    A hold or waiver returns once no chunk is being deleted any more that may not have seen it: from then on it counts.
     Raise ConfigurationError where it cannot be meant: without a reason, with an end that is over, or where none of the
     assets has a hold of that owner or a duty to waive.
     """
     asset_ids = sorted({each.strip() for each in asked.asset_ids if each.strip()})
-    _check(asked, asset_ids, now=WarehouseClock(warehouse)())
+    begun = WarehouseClock(warehouse)()
+    _check(asked, asset_ids, now=begun)
     with transaction(warehouse) as connection:
         check_version(connection)
     if asked.action == "hold":
@@ -70,7 +78,23 @@ def carry_out(warehouse: Engine, asked: Decision) -> DecisionMade:
         "Decision carried out: action=%s assets=%d unknown=%d held_back_now=%d by=%s owner=%s until=%s",
         asked.action, len(changed), len(unknown), len(kept), asked.by, asked.owner, asked.until or "no end",
     )  # fmt: skip
-    return DecisionMade(changed=len(changed), unknown=len(unknown))
+    late = set() if asked.action == "release" else _wait_for_chunks(warehouse, asset_ids, since=begun)
+    if late:
+        log.warning("Files of %d assets were deleted meanwhile: %s", len(late), ", ".join(sorted(late)[:_NAMED]))
+    return DecisionMade(changed=len(changed), unknown=len(unknown), too_late=len(late))
+
+
+def _wait_for_chunks(warehouse: Engine, asset_ids: Sequence[str], *, since: datetime) -> set[str]:
+    """Wait until chunks that began before the decision are over; return the assets of which they deleted files."""
+    with transaction(warehouse) as connection:
+        until = file_stores.chunk_time(connection)
+    while True:
+        with transaction(warehouse) as connection:
+            deleting = file_stores.stores_deleting(connection, since=until)
+            if not deleting:
+                return holds.deleted_since(connection, asset_ids, since=since)
+        log.info("Waiting for the chunk that is being deleted from %s", ", ".join(deleting))
+        time.sleep(_PAUSE)
 
 
 def _check(asked: Decision, asset_ids: Sequence[str], *, now: datetime) -> None:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
+from sqlalchemy import Connection
+
 from asset_changes.errors import AssetChangesError, PurgeRefused, WarehouseUnavailable
 from asset_changes.removal.policy import PurgeContext
 from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile
@@ -181,9 +183,12 @@ class _StorePurge:
             if file.key or file.asset_id in gone
         ]
         entry = self._context.stores[self._name]
-        write = partial(
-            purges.write_receipts, receipts=receipts, store_hash=entry.store_hash, run=asdict(self._context.run)
-        )
+
+        def write(connection: Connection) -> None:
+            run = asdict(self._context.run)
+            purges.write_receipts(connection, receipts, store_hash=entry.store_hash, run=run)
+            file_stores.end_chunk(connection, self._lease)
+
         in_transaction(self._context.warehouse, write)
         self._count(receipts, gone=len(gone))
         if error is not None:
@@ -193,7 +198,7 @@ class _StorePurge:
         """Return which files may go at this instant: their duty is still the one that was planned, nobody holds it."""
         asset_ids = sorted({each.asset_id for each in planned})
         with transaction(self._context.warehouse) as connection:
-            file_stores.renew_lease(connection, self._lease)
+            file_stores.begin_chunk(connection, self._lease)
             if purge_plans.plan_of(connection, self._plan.plan_id).is_expired:
                 raise PurgeRefused(f"Plan {self._plan.plan_id} has expired: the rest of it is not deleted.")
             now = duties.duties_of_assets(connection, self._name, asset_ids=asset_ids, reasons=self._context.reasons)

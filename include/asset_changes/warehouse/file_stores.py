@@ -19,13 +19,20 @@ _REGISTER = text("""
     WHERE (known.uri, known.store_hash) <> (excluded.uri, excluded.store_hash)""")
 # The same holder is a task that is tried again: what it was before is dead.
 _TAKE = text("""
-    UPDATE file_stores SET lease_id = :lease_id, leased_by = :holder, leased_until = clock_timestamp() + :lease
+    UPDATE file_stores SET lease_id = :lease_id, leased_by = :holder, leased_until = clock_timestamp() + :lease,
+        deleting_since = NULL
     WHERE store = :store AND (lease_id IS NULL OR leased_until < clock_timestamp() OR leased_by = :holder)""")
 _HOLDER = text("SELECT leased_by, leased_until FROM file_stores WHERE store = :store")
 _RENEW = text("""
-    UPDATE file_stores SET leased_until = clock_timestamp() + :lease WHERE store = :store AND lease_id = :lease_id""")
+    UPDATE file_stores SET leased_until = clock_timestamp() + :lease, deleting_since = clock_timestamp()
+    WHERE store = :store AND lease_id = :lease_id""")
+_END_CHUNK = text("UPDATE file_stores SET deleting_since = NULL WHERE store = :store AND lease_id = :lease_id")
+# The lock waits for a run that looks at the assets right now: whoever looks later sees what was committed before this.
+_LOCK = text("SELECT store FROM file_stores ORDER BY store FOR SHARE")
+_DELETING = text("""
+    SELECT store FROM file_stores WHERE deleting_since <= :since AND leased_until > clock_timestamp() ORDER BY store""")
 _RELEASE = text("""
-    UPDATE file_stores SET lease_id = NULL, leased_by = NULL, leased_until = NULL
+    UPDATE file_stores SET lease_id = NULL, leased_by = NULL, leased_until = NULL, deleting_since = NULL
     WHERE store = :store AND lease_id = :lease_id""")
 _MARK = text("""
     UPDATE file_stores SET error = :error, error_at = CASE WHEN :error IS NOT NULL THEN clock_timestamp() END
@@ -69,11 +76,30 @@ def take_lease(connection: Connection, store: str, *, holder: str) -> StoreLease
     return StoreHolder(store=store, name=found.leased_by or "another run", until=found.leased_until)
 
 
-def renew_lease(connection: Connection, lease: StoreLease) -> None:
-    """Renew the lease, or raise StoreLeaseLost."""
+def begin_chunk(connection: Connection, lease: StoreLease) -> None:
+    """Renew the lease and lock the store's row for this transaction, or raise StoreLeaseLost.
+
+    What is read after it in the transaction is what a hold that waits for the chunk can rely on.
+    """
     values = {"store": lease.store, "lease_id": lease.lease_id, "lease": LEASE}
     if not connection.execute(_RENEW, values).rowcount:
         raise StoreLeaseLost(f"Another run deletes from the store {lease.store} now: this one ends there.")
+
+
+def end_chunk(connection: Connection, lease: StoreLease) -> None:
+    """Keep that the chunk is over, if the lease was not lost."""
+    connection.execute(_END_CHUNK, {"store": lease.store, "lease_id": lease.lease_id})
+
+
+def chunk_time(connection: Connection) -> datetime:
+    """Return a time: every chunk that begins after it sees what was committed before this call."""
+    connection.execute(_LOCK)
+    return connection.execute(text("SELECT clock_timestamp()")).scalar_one()  # type: ignore[no-any-return]
+
+
+def stores_deleting(connection: Connection, *, since: datetime) -> list[str]:
+    """Return the stores where a chunk that began before this time is still being deleted."""
+    return list(connection.scalars(_DELETING, {"since": since}))
 
 
 def release_lease(connection: Connection, lease: StoreLease) -> None:

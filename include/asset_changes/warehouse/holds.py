@@ -18,6 +18,9 @@ _OTHER_HOLDS = text("""
     SELECT asset_id, string_agg(owner, ', ' ORDER BY owner) AS owners FROM purge_holds
     WHERE asset_id = ANY (CAST(:asset_ids AS text[])) AND released_at IS NULL AND (until IS NULL OR until > now())
     GROUP BY asset_id ORDER BY asset_id""")
+_DELETED = text("""
+    SELECT DISTINCT asset_id FROM purges
+    WHERE asset_id = ANY (CAST(:asset_ids AS text[])) AND result = 'deleted' AND removed_at >= :since""")
 # A Delete of what no list names is a duty too, of every store.
 _WAIVE = text("""
     INSERT INTO purge_waivers (asset_id, source, reason, due_since, why, waived_by)
@@ -53,6 +56,11 @@ def holders(connection: Connection, asset_ids: Collection[str]) -> dict[str, str
     """Return for whom each of these assets is held back, if it is."""
     rows = connection.execute(_OTHER_HOLDS, {"asset_ids": [*asset_ids]})
     return {row.asset_id: row.owners for row in rows}
+
+
+def deleted_since(connection: Connection, asset_ids: Collection[str], *, since: datetime) -> set[str]:
+    """Return of which of these assets a file was deleted since then."""
+    return set(connection.scalars(_DELETED, {"asset_ids": [*asset_ids], "since": since}))
 
 
 def waive(connection: Connection, asset_ids: Collection[str], *, source: str | None, why: str, by: str) -> set[str]:

@@ -72,6 +72,7 @@ MEANINGS = {
     "deleted_at": "When it was deleted, by Getty's clock",
     "deleted_count": "Held assets that Getty deleted",
     "deleted_since": "Since when the first of them must be removed",
+    "deleting_since": "Since when a chunk of its files is being deleted; empty between chunks",
     "detail": "What was found, in a sentence",
     "discovered_at": "When discovery first saw the channel",
     "dismissed_at": "When a person dismissed it by hand",

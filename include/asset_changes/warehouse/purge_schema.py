@@ -47,6 +47,7 @@ file_stores = Table(
     column("lease_id", Text),
     column("leased_by", Text),
     time_column("leased_until"),
+    time_column("deleting_since"),
     column("error", Text),
     time_column("error_at"),
     comment="Each store of files that was ever configured, and which run deletes from it now.",

@@ -14,6 +14,7 @@ CREATE TABLE file_stores (
     lease_id text,
     leased_by text,
     leased_until timestamptz,
+    deleting_since timestamptz,
     error text,
     error_at timestamptz
 );

@@ -185,7 +185,7 @@ def test_the_report_and_its_csv_count_every_delete(stack: RunningStack, browser:
         # Clean or not: the watchdog may not have compared the archive yet.
         expect(page.get_by_text(re.compile(f"{row['n']:,} Deletes were (applied within 1 h|received)"))).to_be_visible()
         with page.expect_download() as download:
-            page.get_by_role("link", name="CSV").click()
+            page.get_by_role("link", name="CSV, one line per Delete").click()
         lines = csv.DictReader(download.value.path().read_text().splitlines())
         assert [line["record"] for line in lines].count("delete") == row["n"]
         page.emulate_media(media="print")

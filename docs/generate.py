@@ -67,6 +67,7 @@ _KEPT = {
     "purge_plans": ("for ever, a row per run", "nothing; the user that loads has no right to"),
     "purge_plan_files": ("7 days of a dry run, 90 days of a plan that was carried out", "`plan`"),
     "purges": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
+    "purge_counts": ("until it is counted again, a row per store", "`watch`, `purge`"),
     "purge_holds": ("for ever, also of holds that ended", "nothing; the user that loads has no right to"),
     "purge_waivers": ("for ever: it is the evidence", "nothing; the user that loads has no right to"),
 }
@@ -174,6 +175,8 @@ def checks_table() -> str:
 def _said_in_general(check: Check) -> str:
     said = check.says or check.unknown
     names = {"count": "N", "channels": "(the channels)", "longest": "(how long)", "what": "(the reason)"}
+    if check.name.startswith("files_"):
+        names["what"] = "(the store)"
     return re.sub(r"\{(\w+)[^}]*\}", lambda found: names[found[1]], said)
 
 

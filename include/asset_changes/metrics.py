@@ -59,7 +59,7 @@ ALERT = Metric(
     kind="gauge",
     tags=("channel_id", "condition"),
     sent_by="watch",
-    meaning="1 while the condition holds for the channel, else 0; 0 in place of the channel is Look up assets",
+    meaning="1 while the condition holds for the channel, else 0; channel 0 is that of lookups and purge",
 )
 ALERTS_OPEN = Metric(
     name="asset_changes.alerts_open",
@@ -110,6 +110,27 @@ REMOVALS_DUE = Metric(
     sent_by="watch",
     meaning="Assets that the source must remove, by reason: deleted, not_in_catalogue or not_licensed",
 )
+PURGES_DUE = Metric(
+    name="asset_changes.purges_due",
+    kind="gauge",
+    tags=("store",),
+    sent_by="watch",
+    meaning="Assets that must go from the store and are not held back",
+)
+PURGES_HELD_BACK = Metric(
+    name="asset_changes.purges_held_back",
+    kind="gauge",
+    tags=("store",),
+    sent_by="watch",
+    meaning="Assets that must go from the store and are held back",
+)
+PURGE_RECEIPTS = Metric(
+    name="asset_changes.purge_receipts",
+    kind="counter",
+    tags=("outcome",),
+    sent_by="purge",
+    meaning="Receipts by outcome: files that were deleted or failed, once per try, and assets that are gone",
+)
 METRICS = (
     CHANGE_SETS_LOADED,
     CHANGES_LOADED,
@@ -124,4 +145,7 @@ METRICS = (
     HELD_ASSETS,
     HELD_ASSETS_CHECKED,
     REMOVALS_DUE,
+    PURGES_DUE,
+    PURGES_HELD_BACK,
+    PURGE_RECEIPTS,
 )

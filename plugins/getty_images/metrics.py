@@ -15,6 +15,9 @@ from asset_changes.metrics import (
     LAG_SECONDS,
     LOOKUP_CALLS,
     LOOKUPS_WAITING,
+    PURGE_RECEIPTS,
+    PURGES_DUE,
+    PURGES_HELD_BACK,
     REMOVALS_DUE,
     UNCHECKED_SECONDS,
     Metric,
@@ -23,6 +26,7 @@ from asset_changes.models import Counts
 from asset_changes.monitoring.condition import NO_CHANNEL
 from asset_changes.monitoring.conditions import CONDITIONS
 from asset_changes.monitoring.monitor import MonitorResult
+from asset_changes.warehouse.purge_counts import PurgeCount
 from asset_changes.warehouse.removals import HoldingCount
 
 
@@ -65,6 +69,19 @@ def send_holdings(counts: Iterable[HoldingCount]) -> None:
         _gauge(HELD_ASSETS_CHECKED, each.checked_count, source=each.source)
         for due in each.due:
             _gauge(REMOVALS_DUE, due.count, source=each.source, reason=due.reason)
+
+
+def send_purge_counts(counts: Iterable[PurgeCount]) -> None:
+    """Send what must go from each store, and what is held back."""
+    for each in counts:
+        _gauge(PURGES_DUE, each.open_count, store=each.store)
+        _gauge(PURGES_HELD_BACK, each.held_back_count, store=each.store)
+
+
+def send_purged(counts: Mapping[str, int]) -> None:
+    """Send what a run deleted; the counts are those of its plan's receipts."""
+    for outcome in ("deleted", "failed", "gone"):
+        _count(PURGE_RECEIPTS, counts[outcome], outcome=outcome)
 
 
 def _count(metric: Metric, number: int, **tags: object) -> None:

@@ -21,6 +21,8 @@ from asset_changes.warehouse.rights import check_rights
 from sqlalchemy import URL, Engine
 from upath import UPath
 
+from getty_images.status import PREFIX
+
 WAREHOUSE_CONN_ID = "warehouse_default"
 MIGRATION_CONN_ID = "warehouse_migration"
 """Optional: who makes and changes the tables, where the user that loads must not."""
@@ -130,3 +132,9 @@ def variable(name: str) -> str | None:
         if error.error.error == ErrorType.VARIABLE_NOT_FOUND:
             return None
         raise
+
+
+def status_page() -> str | None:
+    """Return the address of the status page, None where Airflow does not know its own address."""
+    root = conf.get("api", "base_url", fallback="")
+    return f"{root.rstrip('/')}{PREFIX}" if root else None

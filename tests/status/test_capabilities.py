@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from asset_changes.settings import HoldingsSource, Settings
+from asset_changes.settings import FileStoreSetting, HoldingsSource, Settings
 from asset_changes.warehouse.holdings import SourceStatus
 from asset_changes.warehouse.lookup_status import LiveAssets, LookupStatus, Waiting
+from asset_changes.warehouse.purge_status import PurgeStatus
 from asset_changes.warehouse.status import Alert
 from getty_images.status.airflow_runs import DagStatus
 from getty_images.status.capabilities import Capability, Facts, what_is_on
+from getty_images.status.problems import Problem
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 FRESH = LookupStatus(
@@ -35,9 +37,12 @@ def lines(lookups: LookupStatus = FRESH, dag: DagStatus | None = None, **more: A
     """The lines by name; `more` are settings and counts."""
     counts = {name: more.pop(name, default) for name, default in (("channel_count", 4), ("set_count", 30))}
     imports, waiting_count = more.pop("imports", ()), more.pop("waiting_count", 0)
+    purge, purge_dag = more.pop("purge_status", PurgeStatus()), more.pop("purge_dag", DagStatus())
     facts = Facts(
         holdings=imports,
         waiting_count=waiting_count,
+        purge=purge,
+        purge_dag=purge_dag,
         settings=Settings(**more),
         lookups=lookups,
         lookup_dag=dag or DagStatus(),
@@ -129,3 +134,35 @@ def test_reconciliation_says_its_state_and_its_cost(
     line = lines(dag=dag, imports=(imported("dam"),), **more)["Reconciliation"]
     assert (line.state, line.cost, line.is_on) == (state, cost, state.startswith("on"))
     assert line.is_on == (line.next_step == "")
+
+
+STORES = (FileStoreSetting(name="dam", uri="file:///dam", keys=("{asset_id}.jpg", "web/{asset_id}.jpg")),)
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "next_step"),
+    [
+        ({}, "no store of files", "Set ASSET_CHANGES_FILE_STORES"),
+        ({"purge_dag": DagStatus(is_missing=True)}, "its DAG is missing", "Check the import errors"),
+        ({"purge_dag": DagStatus(is_paused=True)}, "paused (dry run, nothing is deleted)", "a dry run only lists"),
+        ({"purge": "on", "purge_dag": DagStatus(is_paused=True)}, "paused (on)", "Unpause Purge files."),
+        ({"purge": "on", "is_waiting": True}, "waits for an approval", "approve or reject it"),
+        (
+            {"purge_dag": DagStatus(failure=Problem(reason="red", next_step="read"))},
+            "dry run, nothing is deleted, with problems",
+            "said below",
+        ),
+        ({}, "dry run, nothing is deleted", "then set ASSET_CHANGES_PURGE=on; the first plan asks for approval."),
+        ({"purge": "on"}, "on", ""),
+    ],
+)
+def test_the_purge_says_what_comes_next(more: dict[str, Any], state: str, next_step: str) -> None:
+    more = dict(more)
+    waiting = (None,) if more.pop("is_waiting", False) else ()
+    stores = () if state == "no store of files" else STORES
+    line = lines(file_stores=stores, purge_status=PurgeStatus(waiting=cast("Any", waiting)), **more)["Purge"]
+    assert line.state == state
+    assert next_step in line.next_step
+    assert line.is_on == (state == "on")
+    listings = 4 if more.get("purge") == "on" else 2
+    assert line.cost == (f"{listings} listings per asset to purge, none of Getty" if stores else "no calls")

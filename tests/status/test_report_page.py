@@ -123,8 +123,8 @@ def test_the_queries_on_the_page_give_its_numbers(page: AirflowServer, warehouse
         found = [connection.exec_driver_sql(query).mappings().all() for query in shown[1:]]
     elsewhere.dispose()
     summary, slowest, unread, deletes = found[:4]
-    assert len(found) == 4 + len({check.query for check in CHECKS} - {SUMMARY, UNREAD})
-    assert [len(rows) for rows in found[4:]].count(1) == 4  # the archive's four kinds say that nothing was found
+    assert len(found) == 6 + len({check.query for check in CHECKS} - {SUMMARY, UNREAD})
+    assert [len(rows) for rows in found[6:]].count(1) == 4  # the archive's four kinds say that nothing was found
     assert [(row["deletes"], row["held"], row["late"]) for row in summary] == [(1, 1, 0)]
     assert [(row["change_set_id"], row["deletes"]) for row in slowest] == [("1", 1)]
     assert [row["what"] for row in unread] == ["a change waited at Getty"]

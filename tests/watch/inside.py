@@ -94,7 +94,7 @@ def export_metrics() -> None:
     """Send every metric through the backend that this Airflow is set up for, OpenTelemetry's."""
     from opentelemetry.metrics import get_meter_provider
 
-    for what in ("loaded", "watched", "looked_up", "holdings"):
+    for what in ("loaded", "watched", "looked_up", "holdings", "purge"):
         _send(what)
     assert get_meter_provider().force_flush()  # type: ignore[attr-defined]  # the SDK's has it
 
@@ -104,10 +104,17 @@ def _send(what: str) -> None:
 
     from asset_changes.models import Counts
     from asset_changes.monitoring.monitor import MonitorResult, Reading
+    from asset_changes.warehouse.purge_counts import PurgeCount
     from asset_changes.warehouse.removals import Due, HoldingCount
     from getty_images import metrics
 
-    if what == "holdings":
+    if what == "purge":
+        ages = {"open_count": 3, "day_count": 1, "week_count": 1, "older_count": 1, "open_since": None}
+        held_back = {"held_back_count": 2, "held_back_by": {"legal": 2}, "oldest": ()}
+        counted_at = datetime(2026, 11, 28, tzinfo=UTC)
+        metrics.send_purge_counts([PurgeCount(store="dam", counted_at=counted_at, **ages, **held_back)])
+        metrics.send_purged({"deleted": 7, "failed": 1, "gone": 4})
+    elif what == "holdings":
         due = (Due(reason="deleted", count=2, since=None),)
         counted_at = datetime(2026, 11, 28, tzinfo=UTC)
         counts = HoldingCount(source="dam", held_count=9, checked_count=8, due=due, counted_at=counted_at)

@@ -18,6 +18,7 @@ from asset_changes.pipeline.load import load
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.engine import transaction
+from asset_changes.warehouse.purge_counts import count_duties
 from getty_sandbox.sandbox import Sandbox
 from sqlalchemy import text
 
@@ -259,10 +260,44 @@ def _leave_files(feed: Feed) -> None:
     feed.sql("INSERT INTO held_assets (source, asset_id, held_since) VALUES ('dam', 'p1', '2020-01-01Z')")
     feed.sql("INSERT INTO asset_states (asset_id, asset_family, channel_id, deleted_at, delete_change_set_id,"
              " delete_position, loaded_at) VALUES ('p1', 'Editorial', 3001, now(), 's', 0, now())")  # fmt: skip
+    _count_duties(feed)
+
+
+def _count_duties(feed: Feed) -> None:
+    with transaction(feed.context.warehouse) as connection:
+        count_duties(connection, stores=["dam"], reasons=["deleted"])
 
 
 def _hold_back(feed: Feed) -> None:
     feed.sql("INSERT INTO purge_holds (asset_id, owner, reason) VALUES ('p1', 'legal', 'a case')")
+    _count_duties(feed)
+
+
+def _pause_purge(feed: Feed) -> None:
+    _leave_files(feed)
+    feed.sql("UPDATE purge_plans SET mode = 'dry_run', outcome = 'listed', stores = '{\"dam\": {\"error\": null}}'")
+
+
+def _plan_again(feed: Feed) -> None:
+    feed.sql("INSERT INTO purge_plans (mode, policy_hash, outcome, ended_at, stores) VALUES"
+             " ('dry_run', 'h', 'listed', now() + interval '1 day', '{\"dam\": {\"error\": null}}')")  # fmt: skip
+
+
+def _fail_to_delete(feed: Feed) -> None:
+    _plan_purge(feed)
+    feed.sql("UPDATE purge_plans SET outcome = 'purged'")
+    for key in ("1.jpg", "1.jpg", "2.jpg"):
+        _write_receipt(feed, key, "error", error="AccessDenied {0}")
+
+
+def _write_receipt(feed: Feed, key: str, result: str, *, error: str | None = None) -> None:
+    feed.sql("INSERT INTO purges (plan_id, store, store_hash, asset_id, reason, due_since, key, planned_at, result,"
+             " is_gone, error) SELECT plan_id, 'dam', 'h', 'p1', 'deleted', now(), :key, now(), :result,"
+             " CAST(:error AS text) IS NULL, :error FROM purge_plans", key=key, result=result, error=error)  # fmt: skip
+
+
+def _delete_at_last(feed: Feed) -> None:
+    _write_receipt(feed, "1.jpg", "deleted")
 
 
 def _refuse_purge(feed: Feed) -> None:
@@ -349,6 +384,21 @@ CASES = (
         "has 1 assets whose files had to be deleted; the oldest for 25 hours",
         25 * HOURS,
         _hold_back,
+    ),
+    Case(
+        "purge_stopped",
+        _pause_purge,
+        "has listed nothing in dam for 25 hours, while 1 assets must go",
+        25 * HOURS,
+        _plan_again,
+        25 * HOURS,
+    ),
+    Case(
+        "purge_failed",
+        _fail_to_delete,
+        "could not delete 2 files of dam: AccessDenied {0}",
+        HOURS,
+        _delete_at_last,
     ),
     Case(
         "purge_waits",
@@ -441,6 +491,23 @@ def test_an_approval_waits_whether_metadata_is_kept_or_not(feed: Feed, watchdog:
     watchdog.watch(later=3 * HOURS)
     [alert] = watchdog.sent
     assert (alert.subject, alert.channel_id, alert.link) == ("An approval waits, Look up assets", None, PAGE)
+
+
+@pytest.mark.parametrize("ends", ["live again", "waived", "held back"])
+def test_what_need_not_go_is_no_failure(ends: str, feed: Feed, watchdog: Watchdog) -> None:
+    watchdog.settings = WatchSettings(unchecked_minutes=9_999, replay_hours=9_999)
+    _fail_to_delete(feed)
+    watchdog.watch(later=MINUTES)
+    assert [alert.subject for alert in watchdog.sent] == ["Files that cannot be deleted, Purge files"]
+    if ends == "live again":
+        feed.sql("INSERT INTO asset_states (asset_id, asset_family, channel_id, deleted_at, upserted_at, loaded_at)"
+                 " VALUES ('p1', 'Editorial', 3001, now(), now() + interval '1 minute', now())")  # fmt: skip
+    elif ends == "waived":
+        feed.sql("INSERT INTO purge_waivers (asset_id, reason, due_since, why) VALUES ('p1', 'deleted', now(), 'why')")
+    else:
+        feed.sql("INSERT INTO purge_holds (asset_id, owner, reason) VALUES ('p1', 'legal', 'a case')")
+    watchdog.watch(later=2 * MINUTES)
+    assert watchdog.sent[-1].is_over
 
 
 @pytest.mark.parametrize(

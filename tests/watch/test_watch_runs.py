@@ -425,13 +425,15 @@ def test_every_metric_reaches_the_backend_with_its_tags(
     airflow: Installation,
 ) -> None:
     """The metrics are those of the table, the backend is Airflow's."""
-    kinds = ("loaded", "watched", "looked_up", "holdings")
+    kinds = ("loaded", "watched", "looked_up", "holdings", "purge")
     sent = [each for what in kinds for each in airflow.run(inside.sent_metrics, what)]
     metrics = {(name, kind, tuple(tags)) for kind, name, _, tags in sent}
     assert metrics == {(each.name, each.kind, each.tags) for each in METRICS}
     assert ("counter", "asset_changes.changes_loaded", 3, {"channel_id": "3001", "outcome": "new"}) in sent
     assert ("counter", "asset_changes.assets_looked_up", 300, {"outcome": "found"}) in sent
     assert ("gauge", "asset_changes.removals_due", 2, {"source": "dam", "reason": "deleted"}) in sent
+    assert ("gauge", "asset_changes.purges_due", 3, {"store": "dam"}) in sent
+    assert ("counter", "asset_changes.purge_receipts", 7, {"outcome": "deleted"}) in sent
     alerts = {tags["condition"]: value for _, name, value, tags in sent if name == "asset_changes.alert"}
     assert alerts == {each.name: float(each.name == "silent") for each in CONDITIONS}
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from asset_changes.monitoring.settings import WatchSettings
 
 NO_CHANNEL = 0
-"""In place of a channel's id: the condition is that of *Look up assets*, whatever the channel."""
+"""In place of a channel's id: the condition is that of a DAG such as *Look up assets*, whatever the channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Condition:
     said of its end. `query` may name `:now` and every threshold without its unit. `needs_confirming` says that the
     condition is meaningless where nothing is confirmed, `needs_lookups` where Getty is never asked about assets: such a
     query may name `:lookups_per_day` and `:keeps_metadata`. Where `has_channel` is false, the query returns
-    `NO_CHANNEL` as its channel.
+    `NO_CHANNEL` as its channel, and the sentence is said of the DAG `dag_name`.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Condition:
     needs_confirming: bool = False
     needs_lookups: bool = False
     has_channel: bool = True
+    dag_name: str = "Look up assets"
 
     def check(self, context: CheckContext) -> Sequence[Row]:
         """Return a row for each channel for which it is true."""

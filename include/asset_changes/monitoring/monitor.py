@@ -24,8 +24,6 @@ from asset_changes.warehouse.migrate import check_version
 
 log = logging.getLogger(__name__)
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
-_LOOKUPS = "Look up assets"
-"""What a condition without a channel is said of: the DAG's name."""
 Key = tuple[int, str]
 """Channel and condition: what there is at most one open alert of."""
 
@@ -171,7 +169,7 @@ def _message(
     condition = _BY_NAME.get(alert.condition)
     title = condition.title if condition else alert.condition
     has_channel = alert.channel_id != NO_CHANNEL
-    name = f"Channel {alert.channel_id}" if has_channel else _LOOKUPS
+    name = f"Channel {alert.channel_id}" if has_channel else condition.dag_name if condition else "Asset changes"
     if channel:
         name += f" ({channel.channel.asset_family} {channel.channel.asset_type})"
     if finding is None or condition is None:

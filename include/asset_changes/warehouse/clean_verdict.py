@@ -6,6 +6,7 @@ the print and the CSV take them from this list.
 
 from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE
 from asset_changes.warehouse.compliance import SUMMARY, UNREAD, Check
+from asset_changes.warehouse.purge_report import PURGE_CHECKS
 from asset_changes.warehouse.removal_checks import REMOVAL_CHECKS
 
 MAY_BE_DELETE = """(r.reason <> 'no_time' OR r.asset_lifecycle IS NULL
@@ -285,5 +286,6 @@ CHECKS = (
         resolved_by="A newer message about the asset. Until then look it up at Getty.",
     ),
     *REMOVAL_CHECKS,
+    *PURGE_CHECKS,
 )
 """In the order of the page."""

@@ -5,7 +5,7 @@ anybody can run them again.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -174,8 +174,11 @@ class Reservation:
     resolved_by: str
 
 
-def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, str]:
-    """Return the queries with their values in place, to be pasted into psql; the first says where the tables are."""
+def runnable(span: Span, checks: Sequence[Check], *, schema: str, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the queries with their values in place, to be pasted into psql; the first says where the tables are.
+
+    `more` are those of other parts of the report, by name.
+    """
     reconciled_within = span.values["reconciled_within"]
     literals = {
         "since": f"timestamptz '{span.values['since']:%Y-%m-%d %H:%MZ}'",
@@ -189,6 +192,7 @@ def runnable(span: Span, checks: Sequence[Check], *, schema: str) -> dict[str, s
         "The slowest change sets": SLOWEST_SETS,
         "Spans in which the feed was not read": UNREAD,
         "Every Delete (the CSV)": DELETES,
+        **more,
     }
     queries |= {f"Check: {check.name}": check.query for check in checks if check.query not in queries.values()}
     filled = {name: _VALUE.sub(lambda found: literals[found[1]], query) for name, query in queries.items()}

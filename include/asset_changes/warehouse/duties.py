@@ -38,7 +38,9 @@ FROM (
 _RECEIVED = """(
         SELECT DISTINCT asset_id FROM deletions
         WHERE received_at >= (SELECT configured_at FROM file_stores WHERE store = :store))"""
-_ALL = text(f"{_DUTIES.format(listed='', candidates=_RECEIVED)} ORDER BY due_since, asset_id LIMIT :most")
+DUTIES_OF_STORE = _DUTIES.format(listed="", candidates=_RECEIVED)
+"""What must go from `:store` for one of `:reasons`."""
+_ALL = text(f"{DUTIES_OF_STORE} ORDER BY due_since, asset_id LIMIT :most")
 _OF_ASSETS = text(
     _DUTIES.format(
         listed="AND asset_id = ANY (CAST(:asset_ids AS text[]))", candidates="unnest(CAST(:asset_ids AS text[]))"

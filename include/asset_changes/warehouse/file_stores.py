@@ -1,4 +1,4 @@
-"""The table `file_stores`: since when each store is configured, and which run deletes from it.
+"""The table `file_stores`: since when each store is configured, or until when it was, and which run deletes from it.
 
 As with lookups, the right to delete is a lease, a row with an end: no lock is kept while a store is waited for.
 """
@@ -15,8 +15,11 @@ LEASE = timedelta(minutes=10)
 
 _REGISTER = text("""
     INSERT INTO file_stores AS known (store, uri, store_hash) VALUES (:store, :uri, :store_hash)
-    ON CONFLICT (store) DO UPDATE SET uri = excluded.uri, store_hash = excluded.store_hash
-    WHERE (known.uri, known.store_hash) <> (excluded.uri, excluded.store_hash)""")
+    ON CONFLICT (store) DO UPDATE SET uri = excluded.uri, store_hash = excluded.store_hash, unconfigured_at = NULL
+    WHERE (known.uri, known.store_hash) <> (excluded.uri, excluded.store_hash) OR known.unconfigured_at IS NOT NULL""")
+_END = text("""
+    UPDATE file_stores SET unconfigured_at = clock_timestamp()
+    WHERE unconfigured_at IS NULL AND store <> ALL (CAST(:stores AS text[]))""")
 # The same holder is a task that is tried again: what it was before is dead.
 _TAKE = text("""
     UPDATE file_stores SET lease_id = :lease_id, leased_by = :holder, leased_until = clock_timestamp() + :lease,
@@ -61,7 +64,8 @@ class StoreLeaseLost(Exception):
 
 
 def register(connection: Connection, stores: Mapping[str, tuple[str, str]]) -> None:
-    """Keep which stores are configured, each name with its address and hash, and since when."""
+    """Keep which stores are configured, each name with its address and hash, and since when; the others no longer."""
+    connection.execute(_END, {"stores": sorted(stores)})
     for store, (uri, store_hash) in sorted(stores.items()):
         connection.execute(_REGISTER, {"store": store, "uri": uri, "store_hash": store_hash})
 

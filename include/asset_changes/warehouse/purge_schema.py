@@ -44,6 +44,7 @@ file_stores = Table(
     column("uri", Text, nullable=False),
     column("store_hash", Text, nullable=False),
     time_column("configured_at", nullable=False),
+    time_column("unconfigured_at"),
     column("lease_id", Text),
     column("leased_by", Text),
     time_column("leased_until"),
@@ -136,4 +137,17 @@ purge_waivers = Table(
     time_column("waived_at", nullable=False),
     column("waived_by", Text),
     comment="Insert only: duties to remove that a person ended, and why. A later Delete is a new duty.",
+)
+
+purge_counts = Table(
+    "purge_counts",
+    metadata,
+    column("store", ID, primary_key=True),
+    *(column(name, BigInteger, nullable=False) for name in ("open_count", "day_count", "week_count", "older_count")),
+    time_column("open_since"),
+    column("held_back_count", BigInteger, nullable=False),
+    column("held_back_by", JSONB, nullable=False),
+    column("oldest", JSONB, nullable=False),
+    time_column("counted_at", nullable=False),
+    comment="Per store that is configured how many assets still must go from it, by age, as last counted.",
 )

@@ -144,6 +144,7 @@ removal_evidence = _view(
     "approved_by",
     "waived_at",
     "waived_by",
+    "is_live_again",
     "held_back_by",
     comment="From each Delete to each place of its asset: received, removed from the warehouse, gone from the store.",
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,8 +14,18 @@ from asset_changes.settings import Settings
 from asset_changes.warehouse.channel_health import read_channel_health
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Span, compliance, deletes
+from asset_changes.warehouse.purge_report import file_report, files
+from asset_changes.warehouse.purge_status import (
+    PAGE_FILES,
+    all_plan_files,
+    first_plan_files,
+    newest_plans,
+    plan_receipts,
+    plan_status,
+    story_of_asset,
+)
 from asset_changes.warehouse.removals import holding_counts, removals, removals_page
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import Connection
@@ -23,7 +34,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from getty_images.status import PREFIX, pages
 from getty_images.status.airflow_runs import without_dag
-from getty_images.status.csv_files import removal_lines, report_lines
+from getty_images.status.csv_files import file_lines, plan_lines, removal_lines, report_lines, story_lines
 from getty_images.status.warehouse_session import DOWNLOAD_SECONDS, PageUnavailable, reading
 
 NAME = "Asset changes"
@@ -85,8 +96,8 @@ def compliance_page(here: Here, span: AskedSpan) -> Response:
     """The compliance report of a span of days."""
     with reading() as (connection, settings):
         span = with_readers(connection, span, settings)
-        report = compliance(connection, span, CHECKS)
-    return pages.compliance(here, span=span, report=report, schema=settings.schema, now=datetime.now(UTC))
+        report, found = compliance(connection, span, CHECKS), file_report(connection, span)
+    return pages.compliance(here, span=span, report=report, files=found, schema=settings.schema, now=datetime.now(UTC))
 
 
 def with_readers(connection: Connection, span: Span, settings: Settings) -> Span:
@@ -110,7 +121,15 @@ def compliance_csv(span: AskedSpan, given: Download) -> Response:
     """The verdict on a span of days and all that speaks against it, then every Delete, one line each."""
     connection, settings = given
     report = compliance(connection, with_readers(connection, span, settings), CHECKS)
-    return _csv(report_lines(report, deletes(connection, span)), f"deletes_{span.first}_{span.last}.csv")
+    found = file_report(connection, span)
+    return _csv(report_lines(report, found, deletes(connection, span)), f"deletes_{span.first}_{span.last}.csv")
+
+
+@app.get("/files.csv")
+def files_csv(span: AskedSpan, given: Download) -> Response:
+    """Every Delete of the span in each store that it concerns, one line each, open ones first."""
+    connection, _ = given
+    return _csv(file_lines(files(connection, span)), f"files_{span.first}_{span.last}.csv")
 
 
 Name = Annotated[str, Query(pattern="^[A-Za-z0-9_.-]{0,255}$")]
@@ -136,6 +155,52 @@ def removals_csv(given: Download, source: Name = "", reason: Reason = "") -> Res
     connection, _ = given
     name = "_".join(filter(None, ("removals", source, reason, f"{datetime.now(UTC):%Y-%m-%d}")))
     return _csv(removal_lines(removals(connection, source=source or None, reason=reason or None)), f"{name}.csv")
+
+
+PlanId = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+@app.get("/plans")
+def plans_list(here: Here) -> Response:
+    """The newest plans to delete files."""
+    with reading() as (connection, _):
+        found = newest_plans(connection)
+    return pages.plans(here, plans=found, now=datetime.now(UTC))
+
+
+@app.get("/plans/{plan_id}.csv")
+def plan_csv(given: Download, plan_id: PlanId) -> Response:
+    """All files of a plan, one line per version."""
+    connection, _ = given
+    if plan_status(connection, plan_id) is None:
+        raise HTTPException(404, f"There is no plan {plan_id}.")
+    return _csv(plan_lines(all_plan_files(connection, plan_id)), f"plan_{plan_id}.csv")
+
+
+@app.get("/plans/{plan_id}")
+def plan_page(here: Here, plan_id: PlanId) -> Response:
+    """One plan: its stores, its limits, who approved it, its first files and what became of them."""
+    with reading() as (connection, _):
+        plan = plan_status(connection, plan_id)
+        if plan is None:
+            raise HTTPException(404, f"There is no plan {plan_id}.")
+        files, receipts = first_plan_files(connection, plan_id), plan_receipts(connection, plan_id)
+    return pages.plan(here, plan=plan, files=files, receipts=receipts, now=datetime.now(UTC))
+
+
+@app.get("/receipts")
+def receipts_page(here: Here, asset_id: AssetId = "") -> Response:
+    """What happened to an asset, from Getty's word to each store."""
+    with reading() as (connection, _):
+        story = list(islice(story_of_asset(connection, asset_id), PAGE_FILES + 1)) if asset_id else []
+    return pages.receipts(here, asset_id=asset_id, story=story, now=datetime.now(UTC))
+
+
+@app.get("/receipts.csv")
+def receipts_csv(given: Download, asset_id: AssetId) -> Response:
+    """The same, one line per step."""
+    connection, _ = given
+    return _csv(story_lines(story_of_asset(connection, asset_id), asset_id=asset_id), "receipts.csv")
 
 
 def _csv(lines: Iterator[str], name: str) -> Response:

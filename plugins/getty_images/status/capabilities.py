@@ -1,13 +1,14 @@
 """What is on: one line per capability, with its state, its cost in calls a day, and the next step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from asset_changes.getty_api.lookup import MAX_IDS
 from asset_changes.settings import Settings
 from asset_changes.warehouse.holdings import SourceStatus
 from asset_changes.warehouse.lookup_status import LookupStatus
+from asset_changes.warehouse.purge_status import PurgeStatus
 
 from getty_images.status.airflow_runs import DagStatus
 from getty_images.status.problems import Link
@@ -18,6 +19,10 @@ _LOOKUP = Link(path=f"dags/{LOOKUP_DAG}", name="Look up assets")
 LOOKUP_RUNS = Link(path=f"dags/{LOOKUP_DAG}/runs", name="The runs of Look up assets")
 HOLDINGS_DAG = "asset_changes_holdings"
 _HOLDINGS = Link(path=f"dags/{HOLDINGS_DAG}", name="Import holdings")
+PURGE_DAG = "asset_changes_purge"
+_PURGE = Link(path=f"dags/{PURGE_DAG}", name="Purge files")
+PURGE_RUNS = Link(path=f"dags/{PURGE_DAG}/runs", name="The runs of Purge files")
+_PURGE_PANEL = Link(path="#purge", name="Purge")
 _PANEL = Link(path="#lookups", name="Lookups")
 _HOLDINGS_PANEL = Link(path="#holdings", name="Holdings")
 _IMPORT_ERRORS = Link(path="dags?search=asset_changes", name="The DAGs")
@@ -37,6 +42,8 @@ class Facts:
     holdings: tuple[SourceStatus, ...] = ()
     waiting_count: int = 0
     """Reconciliations that wait for an approval."""
+    purge: PurgeStatus = field(default_factory=PurgeStatus)
+    purge_dag: DagStatus = field(default_factory=DagStatus)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +60,7 @@ class Capability:
 
 def what_is_on(facts: Facts) -> tuple[Capability, ...]:
     """Return all lines."""
-    return (_feed(facts), _metadata(facts), _holdings(facts), _reconciliation(facts))
+    return (_feed(facts), _metadata(facts), _holdings(facts), _reconciliation(facts), _purge(facts))
 
 
 def _feed(facts: Facts) -> Capability:
@@ -153,3 +160,32 @@ def _reconciliation(facts: Facts) -> Capability:
         next_step = "Read what was found, then approve or reject it:"
         return line(state="waits for an approval", cost=cost, next_step=next_step, link=_HOLDINGS_PANEL)
     return line(state=f"on, {every}", is_on=True, cost=cost)
+
+
+def _purge(facts: Facts) -> Capability:
+    settings, dag, purge = facts.settings, facts.purge_dag, facts.purge
+    line = partial(Capability, name="Purge", is_on=False, cost="no calls")
+    if not settings.file_stores:
+        return line(
+            state="no store of files",
+            next_step="Set ASSET_CHANGES_FILE_STORES, to have the files of what Getty deleted listed, then deleted.",
+        )
+    # A listing before the delete, and one after it.
+    listings = sum(len(each.keys) for each in settings.file_stores) * (1 if settings.purge == "dry_run" else 2)
+    line = partial(line, cost=f"{listings} listing{'' if listings == 1 else 's'} per asset to purge, none of Getty")
+    is_on, mode = settings.purge == "on", "on" if settings.purge == "on" else "dry run, nothing is deleted"
+    if dag.is_missing:
+        next_step = "Check the import errors on Airflow's home page."
+        return line(state="its DAG is missing", next_step=next_step, link=_IMPORT_ERRORS)
+    if dag.is_paused:
+        next_step = "Unpause Purge files." if is_on else "Unpause Purge files: a dry run only lists, for a week."
+        return line(state=f"paused ({mode})", next_step=next_step, link=_PURGE)
+    if purge.waiting:
+        next_step = "Read the plan, then approve or reject it:"
+        return line(state="waits for an approval", next_step=next_step, link=_PURGE_PANEL)
+    if dag.failure or any(each.error for each in purge.stores):
+        return line(state=f"{mode}, with problems", next_step="Read what is said below:", link=_PURGE_PANEL)
+    if not is_on:
+        next_step = "Read its plans for a week, then set ASSET_CHANGES_PURGE=on; the first plan asks for approval."
+        return line(state=mode, next_step=next_step, link=_PURGE_PANEL)
+    return line(state="on", is_on=True)

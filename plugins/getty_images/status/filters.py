@@ -28,6 +28,22 @@ OUTCOMES = {
     "expired": "nobody answered in time, its verdicts do not count",
     "void": "given up, its verdicts do not count",
 }
+PLAN_OUTCOMES = {
+    "listed": "listed only, nothing is deleted",
+    "ready": "being carried out",
+    "waiting": "waits for an approval",
+    "approved": "approved, being carried out",
+    "refused": "refused, nothing was deleted",
+    "expired": "expired, no more of it is deleted",
+    "purged": "carried out",
+}
+RESULTS = {
+    "deleted": "deleted",
+    "missing": "it was gone already",
+    "changed": "another file has its place, and was left",
+    "error": "not deleted",
+    "nothing_found": "nothing was found",
+}
 
 
 def span(value: timedelta | None) -> str:
@@ -95,3 +111,24 @@ def removal_reason(code: str) -> str:
 def outcome(code: str | None) -> str:
     """Return in words what came of a reconciliation."""
     return "Getty is being asked" if code is None else OUTCOMES[code]
+
+
+def plan_outcome(code: str | None) -> str:
+    """Return in words what came of a plan."""
+    return "not listed to its end" if code is None else PLAN_OUTCOMES[code]
+
+
+def result(code: str) -> str:
+    """Return in words what a receipt says."""
+    return RESULTS[code]
+
+
+def size(value: int | None) -> str:
+    """Return a number of bytes in its largest unit."""
+    if value is None:
+        return "–"
+    number, units = float(value), iter(("bytes", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while number >= 999.5 and unit != "TB":
+        number, unit = number / 1000, next(units)
+    return f"{value:,} bytes" if unit == "bytes" else f"{number:.3g} {unit}"

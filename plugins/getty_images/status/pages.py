@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from asset_changes.monitoring.purge_conditions import PURGE_CONDITIONS
 from asset_changes.monitoring.settings import WatchSettings
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
 from asset_changes.warehouse.lookup_status import MOST_COUNTED, LookupStatus, lookup_status
+from asset_changes.warehouse.purge_report import FILE_QUERIES, FileReport
+from asset_changes.warehouse.purge_status import (
+    NEWEST_PLANS,
+    PAGE_FILES,
+    RECEIPT_DAYS,
+    PlanStatus,
+    PurgeStatus,
+    purge_status,
+)
 from asset_changes.warehouse.removals import CHECKED_DAYS, PAGE_ROWS, REASONS, HoldingCount
 from asset_changes.warehouse.status import ChannelStatus, channel_statuses
 from fastapi.responses import HTMLResponse, Response
@@ -18,12 +28,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from getty_images.status import filters
 from getty_images.status.airflow_runs import problems_of, runs_since, status_of
-from getty_images.status.capabilities import LOOKUP_DAG, LOOKUP_RUNS, Facts, what_is_on
+from getty_images.status.capabilities import LOOKUP_DAG, LOOKUP_RUNS, PURGE_DAG, PURGE_RUNS, Facts, what_is_on
 from getty_images.status.chart import HEIGHT, HOUR, LIFECYCLES, WIDTH, Picture, draw
 from getty_images.status.holdings_panel import Panel, holdings_panel
 from getty_images.status.problems import State, Summary, problem_of_alert, summarize
 from getty_images.status.warehouse_session import PageUnavailable, reading
 
+_PURGE_ALERTS = frozenset(condition.name for condition in PURGE_CONDITIONS)
 _ORDER = (State.BROKEN, State.VANISHED, State.BEHIND, State.UP_TO_DATE, State.RETIRED)
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -56,6 +67,9 @@ _templates.filters.update(
     path_part=filters.path_part,
     removal_reason=filters.removal_reason,
     outcome=filters.outcome,
+    plan_outcome=filters.plan_outcome,
+    result=filters.result,
+    size=filters.size,
 )
 _templates.globals.update(width=WIDTH, height=HEIGHT, lifecycles=LIFECYCLES)
 
@@ -101,6 +115,7 @@ def overview(
         statuses = channel_statuses(connection, since=since)
         lookups = lookup_status(connection, now=now) if dag_id is None else None
         panel = holdings_panel(connection) if dag_id is None else Panel()
+        purge = purge_status(connection) if dag_id is None else PurgeStatus()
     if dag_id is not None:
         statuses = tuple(status for status in statuses if status.dag_id == dag_id)
     known = problems_of([status.dag_id for status in statuses if not status.health.retired_at])
@@ -118,8 +133,10 @@ def overview(
     return _page(
         "overview.html",
         place,
-        **_whole_installation(lookups, statuses, settings, panel, now=now),
+        **_whole_installation(lookups, statuses, settings, panel, purge, now=now),
         panel=panel,
+        purge=purge,
+        receipt_days=RECEIPT_DAYS,
         checked_days=CHECKED_DAYS,
         settings=settings,
         most_counted=MOST_COUNTED,
@@ -141,14 +158,15 @@ def _whole_installation(
     statuses: tuple[ChannelStatus, ...],
     settings: Settings,
     panel: Panel,
+    purge: PurgeStatus,
     *,
     now: datetime,
 ) -> dict[str, Any]:
     """Return what the page says of no single channel: what is on, and how the lookups are."""
     if lookups is None:
-        return {"capabilities": (), "lookups": None, "lookup_problems": ()}
+        return {"capabilities": (), "lookups": None, "lookup_problems": (), "purge_problems": ()}
     read = [status for status in statuses if not status.health.retired_at]
-    dag = status_of(LOOKUP_DAG)
+    dag, purge_dag = status_of(LOOKUP_DAG), status_of(PURGE_DAG)
     facts = Facts(
         settings=settings,
         channel_count=len(read),
@@ -158,17 +176,25 @@ def _whole_installation(
         lookup_dag=dag,
         holdings=panel.sources,
         waiting_count=len(panel.waiting),
+        purge=purge,
+        purge_dag=purge_dag,
     )
+    purge_alerts = [each for each in lookups.alerts if each.condition in _PURGE_ALERTS]
     problems = [dag.failure] if dag.failure else []
-    problems += [problem_of_alert(alert, start=LOOKUP_RUNS) for alert in lookups.alerts]
+    problems += [problem_of_alert(each, start=LOOKUP_RUNS) for each in lookups.alerts if each not in purge_alerts]
+    purge_problems = [purge_dag.failure] if purge_dag.failure else []
+    purge_problems += [problem_of_alert(each, start=PURGE_RUNS) for each in purge_alerts]
     return {
         "capabilities": what_is_on(facts),
         "lookups": lookups if (settings.metadata or settings.reconcile_days) and lookups.has_begun else None,
         "lookup_problems": [replace(problem, is_breaking=False) for problem in problems],
+        "purge_problems": [replace(problem, is_breaking=False) for problem in purge_problems],
     }
 
 
-def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now: datetime) -> Response:
+def compliance(
+    place: PageUrls, *, span: Span, report: Report, files: FileReport, schema: str, now: datetime
+) -> Response:
     """Return the compliance report."""
     return _page(
         "compliance.html",
@@ -176,7 +202,8 @@ def compliance(place: PageUrls, *, span: Span, report: Report, schema: str, now:
         replace(place, theme=""),
         span=span,
         report=report,
-        queries=runnable(span, CHECKS, schema=schema),
+        files=files,
+        queries=runnable(span, CHECKS, schema=schema, more=FILE_QUERIES),
         checked_days=CHECKED_DAYS,
         now=now,
     )
@@ -203,6 +230,37 @@ def removals(
         reason=reason,
         now=now,
     )
+
+
+def plans(place: PageUrls, *, plans: tuple[PlanStatus, ...], now: datetime) -> Response:
+    """Return the list of the newest plans to delete files."""
+    return _page("plans.html", place, plans=plans, most=NEWEST_PLANS, now=now)
+
+
+def plan(
+    place: PageUrls,
+    *,
+    plan: PlanStatus,
+    files: list[dict[str, Any]],
+    receipts: list[dict[str, Any]],
+    now: datetime,
+) -> Response:
+    """Return one plan; `files` are one more than it shows where there are more."""
+    return _page(
+        "plan.html",
+        place,
+        plan=plan,
+        files=files[:PAGE_FILES],
+        has_more=len(files) > PAGE_FILES,
+        receipts=receipts,
+        is_over=bool(plan.is_expired),
+        now=now,
+    )
+
+
+def receipts(place: PageUrls, *, asset_id: str, story: list[dict[str, Any]], now: datetime) -> Response:
+    """Return what happened to an asset and its files."""
+    return _page("receipts.html", place, asset_id=asset_id, story=story, most=PAGE_FILES, now=now)
 
 
 def obstacle(place: PageUrls, error: PageUnavailable, *, status: int) -> Response:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -16,11 +17,12 @@ from asset_changes.removal.stores.store import FileStore
 from asset_changes.settings import Settings
 from asset_changes.warehouse import purge_plans
 from asset_changes.warehouse.engine import in_transaction, transaction
+from asset_changes.warehouse.purge_counts import count_duties
 from asset_changes.warehouse.purge_plans import Plan
 from sqlalchemy import Connection, Engine
 
-from getty_images import assets
-from getty_images.resources import warehouse_of
+from getty_images import assets, metrics
+from getty_images.resources import status_page, warehouse_of
 from getty_images.stores import stores_of
 from getty_images.tasks.sigterm import stop_on_sigterm
 
@@ -61,10 +63,12 @@ def question(context: Mapping[str, Any]) -> str | None:
         f"| {name} | {each['assets']} | {each['files']} | {each['bytes']:,} | {each['held_back']} |"
         for name, each in made.stores.items()
     )
+    page = status_page()
+    where = f"[the plan]({page}/plans/{made.plan_id})" if page else f"page Asset changes, All plans, {made.plan_id}"
     return (
         f"{made.brake}\n\n| store | assets | files | bytes | held back |\n| --- | --- | --- | --- | --- |\n{rows}\n\n"
         f"Plan {made.plan_id}, list {str(made.list_hash)[:12]}, valid until {made.expires_at:%Y-%m-%d %H:%M} UTC. Its "
-        "files are in the table `purge_plan_files`. **Approve**: exactly these versions are deleted, for good, unless "
+        f"files: {where}. **Approve**: exactly these versions are deleted, for good, unless "
         "their asset is live again or held back by then. **Reject**: nothing is deleted; the next run plans anew."
     )
 
@@ -107,8 +111,12 @@ def purge(context: Mapping[str, Any]) -> dict[str, Any]:
             raise AirflowSkipException(f"{error}. The next run does what it leaves.") from error
         assets.add_table_lineage(engine.url, tables=_TABLES)
     counts = asdict(done)
+    metrics.send_purged(counts)
     if done.deleted:
         assets.announce_purged(context, {name: counts[name] for name in ("plan_id", "gone", "deleted", "failed")})
+    with _warehouse() as engine:
+        names = [each.name for each in settings.file_stores]
+        in_transaction(engine, partial(count_duties, stores=names, reasons=settings.purge_reasons))
     counts["problems"] = [each[:150] for each in (*problems, *done.problems)[:_SHOWN_PROBLEMS]]
     return counts
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, cast
 
 from airflow.sdk import Context
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from asset_changes import channel_registry
 from asset_changes.channel_registry import ChannelEntry
@@ -20,13 +19,13 @@ from asset_changes.pipeline.archive_check import compare_all_channels
 from asset_changes.settings import Settings
 from asset_changes.warehouse.clock import WarehouseClock
 from asset_changes.warehouse.engine import in_transaction, transaction
-from asset_changes.warehouse.removals import HoldingCount, count_holdings
+from asset_changes.warehouse.purge_counts import count_duties
+from asset_changes.warehouse.removals import count_holdings
 from sqlalchemy import Engine, inspect
 
 from getty_images import metrics, watchdog_health
 from getty_images.notifier import VARIABLE, FeedAlert, NotifierChoice
-from getty_images.resources import archive_of, channel_variable, warehouse_of
-from getty_images.status import PREFIX
+from getty_images.resources import archive_of, channel_variable, status_page, warehouse_of
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,7 @@ log = logging.getLogger(__name__)
 def watch(context: Mapping[str, Any]) -> dict[str, int]:
     """Check all channels, notify of what is new and what is over, and send the metrics."""
     choice = NotifierChoice.from_environment()
-    root = conf.get("api", "base_url", fallback="")
-    page = f"{root.rstrip('/')}{PREFIX}" if root else None  # None where Airflow does not know its own address
+    page = status_page()
     if choice is None:
         log.info("No notifier is named in %s: alerts are in this log, the table and the metrics alone.", VARIABLE)
     notify = _sender(choice, context) if choice else None
@@ -53,7 +51,7 @@ def watch(context: Mapping[str, Any]) -> dict[str, int]:
         watchdog_health.end(notify=notify, page=page)
     except NotificationFailed as error:
         failures.append(str(error))
-    metrics.send_holdings(_count_holdings())
+    _count_removals()
     if failures:
         raise NotificationFailed(" ".join(failures))
     return {"channels": len(watched.channels), "open": len(watched.open), "notified": watched.notified}
@@ -81,10 +79,14 @@ def _watch_once(notify: Callable[[Alert], None] | None, page: str | None) -> Mon
         )
 
 
-def _count_holdings() -> tuple[HoldingCount, ...]:
-    """Count the holdings again: what the feed deleted since the last time must be removed."""
-    with warehouse_of(Settings.from_environment()) as engine:
-        return in_transaction(engine, count_holdings)
+def _count_removals() -> None:
+    """Count again what must be removed, and what must go from the stores: the feed deleted more since the last time."""
+    settings = Settings.from_environment()
+    stores = [each.name for each in settings.file_stores]
+    with warehouse_of(settings) as engine:
+        metrics.send_holdings(in_transaction(engine, count_holdings))
+        count = partial(count_duties, stores=stores, reasons=settings.purge_reasons)
+        metrics.send_purge_counts(in_transaction(engine, count))
 
 
 def _is_new(engine: Engine) -> bool:

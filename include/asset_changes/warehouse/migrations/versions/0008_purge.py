@@ -11,6 +11,7 @@ CREATE TABLE file_stores (
     uri text NOT NULL,
     store_hash text NOT NULL,
     configured_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    unconfigured_at timestamptz,
     lease_id text,
     leased_by text,
     leased_until timestamptz,
@@ -102,6 +103,9 @@ CREATE TABLE purges (
 );
 CREATE INDEX purges_asset_id ON purges (asset_id, store);
 CREATE INDEX purges_plan_id ON purges (plan_id, store, asset_id);
+CREATE INDEX purges_removed_at ON purges (removed_at) INCLUDE (store, plan_id, asset_id, result, is_gone);
+CREATE INDEX purges_failed ON purges (removed_at) WHERE result = 'error';
+CREATE INDEX deletions_asset_id ON deletions (asset_id);
 
 CREATE TABLE purge_holds (
     asset_id text COLLATE "C" NOT NULL,
@@ -126,6 +130,19 @@ CREATE TABLE purge_waivers (
     waived_by text
 );
 CREATE INDEX purge_waivers_asset_id ON purge_waivers (asset_id);
+
+CREATE TABLE purge_counts (
+    store text COLLATE "C" PRIMARY KEY,
+    open_count bigint NOT NULL,
+    day_count bigint NOT NULL,
+    week_count bigint NOT NULL,
+    older_count bigint NOT NULL,
+    open_since timestamptz,
+    held_back_count bigint NOT NULL,
+    held_back_by jsonb NOT NULL,
+    oldest jsonb NOT NULL,
+    counted_at timestamptz NOT NULL
+);
 
 REVOKE UPDATE ON purge_plan_files FROM CURRENT_USER;
 REVOKE UPDATE, DELETE ON purges, purge_waivers FROM CURRENT_USER;
@@ -171,13 +188,16 @@ FROM removal_duties
 WHERE gone_at IS NULL AND waived_at IS NULL;
 """
 
-# Gone from a store after a Delete: whichever Delete the receipt answers, all versions were gone after this one.
+# Gone from a store after a Delete: whichever Delete the receipt answers, all versions were gone after this one. What
+# no list of a store names is looked for there too, if its Delete came after the store was configured.
 _EVIDENCE = """
 CREATE VIEW removal_evidence AS
 SELECT d.asset_id, d.channel_id, d.change_set_id, d.position, d.deleted_at, d.received_at, d.applied_at,
        place.store, receipts.planned_at, receipts.gone_at, coalesce(receipts.removed_count, 0) AS removed_count,
        coalesce(receipts.failed_count, 0) AS failed_count, receipts.plan_id, receipts.approved_by,
        waiver.waived_at, waiver.waived_by,
+       EXISTS (SELECT FROM asset_states AS s WHERE s.asset_id = d.asset_id AND s.upserted_at > s.deleted_at
+       ) AS is_live_again,
        (SELECT string_agg(o.owner, ', ' ORDER BY o.owner) FROM purge_holds AS o
         WHERE o.asset_id = d.asset_id AND o.released_at IS NULL AND (o.until IS NULL OR o.until > now())
        ) AS held_back_by
@@ -186,7 +206,10 @@ LEFT JOIN LATERAL (
     SELECT h.source AS store FROM held_assets AS h
     WHERE h.asset_id = d.asset_id AND (h.held_until IS NULL OR h.held_until >= d.deleted_at)
     UNION
-    SELECT p.store FROM purges AS p WHERE p.asset_id = d.asset_id AND p.removed_at >= d.applied_at) AS place ON true
+    SELECT p.store FROM purges AS p WHERE p.asset_id = d.asset_id AND p.removed_at >= d.applied_at
+    UNION
+    SELECT f.store FROM file_stores AS f WHERE f.unconfigured_at IS NULL AND d.received_at >= f.configured_at
+) AS place ON true
 LEFT JOIN LATERAL (
     SELECT min(p.planned_at) AS planned_at, min(p.removed_at) FILTER (WHERE p.is_gone) AS gone_at,
            count(*) FILTER (WHERE p.result = 'deleted') AS removed_count,

@@ -232,6 +232,17 @@ def test_a_purge_approved_in_the_browser_deletes_what_it_lists(stack: RunningSta
     wait_until(lambda: purging.cdn_cursor(stack) == newest, what="the example of a CDN", seconds=60)
 
 
+def test_the_report_counts_the_files_that_a_listing_misses(
+    stack: RunningStack, browser: Browser, login: Any, purged: Purged
+) -> None:
+    with looking(browser, stack, login) as page:
+        page.goto(f"{stack.address}/asset-changes/compliance")
+        line = page.locator("[data-table=files] tbody tr", has_text="example")
+        assert number(line.locator("[data-label=Deleted]")) == len(purged.before - purged.after)
+        [gone] = stack.rows("SELECT count(DISTINCT asset_id) AS n FROM purges WHERE is_gone")
+        assert number(line.locator("[data-label=Gone]")) == gone["n"]
+
+
 def test_only_an_approver_answers_and_only_once(stack: RunningStack, purged: Purged) -> None:
     assert purged.refused == 403
     assert purging.answer(stack, purged.run_id, user="bea") == 409

@@ -18,6 +18,7 @@ help: ## Show the targets and the variables of `make run`
 	@echo "    UNTIL_CAUGHT_UP=1    end with status 0 once every channel is caught up"
 	@echo "    LOGIN=1              ask for a login; the password is printed"
 	@echo "    CONFIRM=1            against a real account: confirm, that is, consume the change sets"
+	@echo "    ASSET_CHANGES_...=   any setting, for this start: ASSET_CHANGES_PURGE=on deletes files"
 	@echo "    SANDBOX_OPTIONS=...  flags for the sandbox, see: $(BIN)/python -m getty_sandbox --help"
 
 run: $(VENV)/installed ## Set everything up, start it, and keep the warehouse in step until Ctrl-C

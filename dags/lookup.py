@@ -91,7 +91,12 @@ def lookup() -> None:
 
         return lookup.look_up(context)
 
-    judge = JudgeTask(task_id="judge", subject=SUBJECT, outlets=[removals_alias()])
+    judge = JudgeTask(
+        task_id="judge",
+        subject=SUBJECT,
+        outlets=[removals_alias()],
+        doc_md="Count the answers of a reconciliation; ask a person first where they exceed a limit.",
+    )
     look_up(enqueue()) >> judge
 
 

@@ -10,6 +10,7 @@ from local_stack.errors import StackError
 from local_stack.holdings import follow_import
 from local_stack.lookups import look_up
 from local_stack.options import Options
+from local_stack.purge import start_purge
 from local_stack.screen import Screen
 from local_stack.stack import Stack, running_stack
 from local_stack.sync import catch_up, finish_runs, stay_up
@@ -36,6 +37,8 @@ def main() -> int:
                 look_up(stack, screen)
             if stack.imports_example:
                 follow_import(stack, screen)
+            if stack.has_example_files and not options.until_caught_up:
+                start_purge(stack, screen)
             findings = stack.warehouse.findings(confirms=stack.confirms)
             screen.summary(channels, stack.warehouse.live_assets(), findings)
             _print_addresses(stack, screen)

@@ -1,5 +1,6 @@
 """What the stack asks of Airflow, over its REST API."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ PREFIX = "asset_changes_"
 DISCOVERY = "asset_changes_discovery"
 LOOKUP = "asset_changes_lookup"
 HOLDINGS = "asset_changes_holdings"
+PURGE = "asset_changes_purge"
+HOLD = "asset_changes_hold"
 CHANNELS_VARIABLE = "asset_changes_channels"
 TIMEOUT = 30.0
 ACTIVE = ("queued", "running")
@@ -87,9 +90,10 @@ class AirflowApi:
         """Switch a DAG on."""
         self._request("PATCH", f"dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str) -> str:
-        """Start a run now; its id."""
-        return str(self._request("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None})["dag_run_id"])
+    def trigger(self, dag_id: str, form: Mapping[str, Any] | None = None) -> str:
+        """Start a run now, with what is filled into its form; its id."""
+        body = {"logical_date": None, "conf": dict(form or {})}
+        return str(self._request("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         return str(self._request("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])

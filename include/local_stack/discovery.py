@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local_stack.airflow_api import DISCOVERY, LOOKUP
+from local_stack.airflow_api import DISCOVERY, LOOKUP, PURGE
 from local_stack.airflow_settings import PREFERENCES
 from local_stack.connections import GETTY, Connection
 from local_stack.errors import StackError
@@ -34,8 +34,8 @@ def discover(stack: Stack, screen: Screen) -> None:
 
 
 def switch_on(stack: Stack) -> None:
-    """Unpause the DAGs, but not the lookups: they cost calls, and begin once the channels are caught up."""
-    for dag_id in sorted(stack.airflow.dag_ids() - {LOOKUP}):
+    """Unpause the DAGs, but not those that cost calls or delete files: where Getty is the sandbox, they begin later."""
+    for dag_id in sorted(stack.airflow.dag_ids() - {LOOKUP, PURGE}):
         stack.airflow.unpause(dag_id)
 
 

@@ -107,6 +107,11 @@ ORDER BY condition, channel_id
 """
 LIVE = "SELECT channel_id, count(*) FROM {schema}.assets GROUP BY channel_id"
 HELD = "SELECT count(*) FROM {schema}.held_assets WHERE source = :source AND held_until IS NULL"
+# One that must go, while nobody has held anything back.
+TO_HOLD = """
+SELECT min(asset_id) AS asset_id FROM {schema}.assets_to_remove
+WHERE source = :source AND NOT EXISTS (SELECT FROM {schema}.purge_holds)
+"""
 # What is not found waits for the next reconciliation, which may be tomorrow: no run before then gets further with it.
 LOOKUPS = """
 SELECT (SELECT count(*) FROM {schema}.assets) AS live,
@@ -143,6 +148,11 @@ class Warehouse:
     def held_assets(self, source: str) -> int:
         """The number of assets that the newest list of a source says are held."""
         return int(self._rows(HELD, source=source)[0]["count"])
+
+    def asset_to_hold(self, source: str) -> str | None:
+        """An asset of this source that must go; none where somebody has held one back before."""
+        found: str | None = self._rows(TO_HOLD, source=source)[0]["asset_id"]
+        return found
 
     def findings(self, *, confirms: bool) -> list[str]:
         """Open alerts and, if we confirm, confirmations by another consumer."""

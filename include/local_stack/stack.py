@@ -16,6 +16,7 @@ from local_stack.airflow_settings import airflow_environment, fixed_settings, pa
 from local_stack.commands import AIRFLOW, write_commands
 from local_stack.connections import GETTY, WAREHOUSE, Connection, postgres_connection, sandbox_connection
 from local_stack.errors import StackError
+from local_stack.example_files import name_example_files, write_example_files
 from local_stack.example_list import name_example_list, write_example_list
 from local_stack.failures import Failures
 from local_stack.options import Options
@@ -41,6 +42,7 @@ class Stack:
     confirms: bool
     looks_up: bool
     imports_example: bool
+    has_example_files: bool
     secrets: Secrets
     failures: Failures
 
@@ -91,6 +93,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
     _decide_confirmation(options, environment, screen)
     looks_up = decide_lookups(environment)
     imports_example = sandbox is not None and name_example_list(state.example_list, environment)
+    has_example_files = imports_example and name_example_files(state.example_files, environment)
     warehouse_url = _connect_warehouse(environment, postgres)
     environment |= _our_archive(state, environment)
     settings = read_settings(environment)
@@ -106,6 +109,8 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         _start_sandbox(sandbox, options, state, services, screen)
         if imports_example:
             write_example_list(state.example_list, sandbox)
+        if has_example_files:
+            write_example_files(state.example_files, state.example_list)
     _start_airflow(airflow, services, screen)
     failures = Failures(airflow, logs=state.airflow_home / "logs", since=started_at)
     return Stack(
@@ -119,6 +124,7 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         settings.confirm,
         looks_up and settings.metadata,
         imports_example,
+        has_example_files,
         secrets,
         failures,
     )

@@ -39,6 +39,7 @@ class StateDir:
         self.airflow_home = path / "airflow"
         self.archive = path / "archive"
         self.commands = path / "bin"
+        self.example_files = path / "files"
         self.example_list = path / "holdings.csv.gz"
         self.logs = path / "logs"
         self.postgres = path / "postgres"

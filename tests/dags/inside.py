@@ -63,7 +63,7 @@ def bag(*files: str) -> Any:
 
 def test_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, str]:
     """Run a DAG; return the state and the id of the run."""
-    names = ("discovery", "hold", "holdings", "lookup", "purge", "replay")
+    names = ("discovery", "example_cdn", "hold", "holdings", "lookup", "purge", "replay")
     files = {f"asset_changes_{name}": f"{name}.py" for name in names}
     run = bag(files.get(dag_id, "channels.py")).dags[dag_id].test(run_conf=conf)
     return str(run.state), run.run_id

@@ -93,7 +93,12 @@ def test_a_channel_runs_by_plain_cron_one_run_at_a_time(channel: dict[str, Any],
 def test_what_costs_or_deletes_waits_for_a_decision(dags: dict[str, Any]) -> None:
     """They are paused in a new installation: lookups cost calls, a purge deletes files."""
     paused = {dag_id for dag_id, each in dags.items() if each["is_paused_upon_creation"]}
-    assert paused == {"asset_changes_lookup", "asset_changes_purge", "asset_changes_example_downstream"}
+    assert paused == {
+        "asset_changes_lookup",
+        "asset_changes_purge",
+        "asset_changes_example_downstream",
+        "asset_changes_example_cdn",
+    }
 
 
 def test_all_channels_have_the_schedule_of_the_environment(airflow: Installation) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from getty_sandbox import Sandbox
-from sqlalchemy import URL, Engine, text
+from sqlalchemy import URL, Connection, Engine, text
 
 from tests.dags.installation import GETTY, WAREHOUSE, Installation, Run, getty_connection, warehouse_connection
 from tests.dags.test_runs import CHANNEL, ENTRY, change, rows
@@ -150,3 +150,36 @@ def test_a_form_without_a_reason_is_refused(connected: Installation, warehouse: 
     assert run.tasks["decide"] == ("failed", 1)
     assert run.lines("The run gives no reason to hold")
     assert rows(warehouse, "SELECT count(*) FROM purge_holds") == [(0,)]
+
+
+def test_a_cdn_follows_the_receipts_past_its_cursor(connected: Installation, warehouse: Engine) -> None:
+    """What was found missing counts, what is still there does not; a store may be slower than another."""
+
+    def follow() -> dict[str, Any]:
+        run = connected.test_dag("asset_changes_example_cdn")
+        assert run.state == "success"
+        return counts(run, "invalidate")
+
+    def write(connection: Connection, store: str, *results: str) -> None:
+        for number, result in enumerate(results):
+            connection.execute(
+                text(
+                    "INSERT INTO purges (plan_id, store, store_hash, asset_id, reason, due_since, key, planned_at,"
+                    " result, is_gone) VALUES (1, :store, 'h', '9', 'deleted', now(), :key, now(), :result, true)"
+                ),
+                {"store": store, "key": f"images/{number // 2}.jpg", "result": result},
+            )
+
+    connected.test_dag(PURGE)
+    assert follow() == {"paths": 0, "cursors": {}}
+    with warehouse.connect() as dam, warehouse.connect() as attic:
+        write(dam, "dam", "deleted", "deleted", "missing", "error", "changed")
+        dam.commit()
+        assert follow() == {"paths": 2, "cursors": {"dam": 3}}
+        write(attic, "attic", "deleted")
+        write(dam, "dam", "deleted")
+        dam.commit()
+        assert follow() == {"paths": 1, "cursors": {"dam": 7}}
+        attic.commit()
+        assert follow() == {"paths": 1, "cursors": {"dam": 7, "attic": 6}}
+    assert follow()["paths"] == 0

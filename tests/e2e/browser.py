@@ -66,10 +66,11 @@ class RunningStack:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """The stack, as `make run LOGIN=1` starts it."""
+    """The stack, as `make run LOGIN=1 ASSET_CHANGES_PURGE=on ASSET_CHANGES_APPROVERS=admin` starts it."""
     state_dir, port = tmp_path_factory.mktemp("browser") / "state", str(free_port())
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
     wanted = {"STATE_DIR": str(state_dir), "PORT": port, "LOGIN": "1", "SANDBOX_OPTIONS": SANDBOX_OPTIONS}
+    wanted |= {"ASSET_CHANGES_PURGE": "on", "ASSET_CHANGES_APPROVERS": "admin"}
     output = state_dir.with_suffix(".log")
     with output.open("wb") as file:
         process = subprocess.Popen(

@@ -8,7 +8,9 @@ import pytest
 import requests
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
+from tests.e2e import purging
 from tests.e2e.browser import RunningStack, browser, login, looking, stack
+from tests.e2e.purging import Purged
 from tests.waiting import wait_until
 
 __all__ = ["browser", "login", "stack"]
@@ -183,11 +185,78 @@ def test_the_report_and_its_csv_count_every_delete(stack: RunningStack, browser:
         # Clean or not: the watchdog may not have compared the archive yet.
         expect(page.get_by_text(re.compile(f"{row['n']:,} Deletes were (applied within 1 h|received)"))).to_be_visible()
         with page.expect_download() as download:
-            page.get_by_role("link", name="CSV").click()
+            page.get_by_role("link", name="CSV, one line per Delete").click()
         lines = csv.DictReader(download.value.path().read_text().splitlines())
         assert [line["record"] for line in lines].count("delete") == row["n"]
         page.emulate_media(media="print")
         expect(page.get_by_role("button", name="Show")).to_be_hidden()
+
+
+@pytest.fixture(scope="module")
+def purged(stack: RunningStack, browser: Browser, login: Any) -> Purged:
+    """A purge of many files that waited for a person, who read the question and clicked Approve."""
+    purging.delete_many(stack)
+    before, run_id = purging.files(stack), purging.ask(stack)
+    refused = purging.answer(stack, run_id, user="bea")
+    with looking(browser, stack, login, viewport={"width": 1400, "height": 1000}) as page:
+        page.goto(f"{stack.address}/")
+        page.get_by_role("button", name="Browse").click()
+        page.get_by_role("menuitem", name="Required Actions").click()
+        page.get_by_role("link", name="These files would be deleted for good").click()
+        expect(page.get_by_text("It is the first plan that deletes")).to_be_visible()
+        page.get_by_role("button", name="Approve").click()
+        assert purging.end_of(stack, purging.PURGE, run_id) == "success"
+    return Purged(before=before, after=purging.files(stack), run_id=run_id, refused=refused)
+
+
+def test_a_purge_approved_in_the_browser_deletes_what_it_lists(stack: RunningStack, purged: Purged) -> None:
+    """Receipts, warehouse and a listing of its own agree: what is called gone is gone, all else is there."""
+    receipts = stack.rows("SELECT asset_id, key, result, is_gone, approved_by FROM purges")
+    deleted = [each["key"] for each in receipts if each["result"] == "deleted"]
+    gone = {each["asset_id"] for each in receipts if each["is_gone"]}
+    assert purged.before - purged.after == {*deleted}
+    assert len(deleted) == len({*deleted}) > 80
+    assert {each["approved_by"] for each in receipts} == {"admin"}
+    assert {each for each in purged.before if purging.asset_of(each) not in gone} == purged.after
+    [held_back] = stack.rows("SELECT asset_id FROM purge_holds")
+    live = {each["asset_id"] for each in stack.rows("SELECT asset_id FROM assets")}
+    assets_before, assets_after = ({*map(purging.asset_of, found)} for found in (purged.before, purged.after))
+    assert held_back["asset_id"] in assets_after
+    assert assets_before & live <= assets_after
+    assert stack.rows("SELECT asset_id, held_back_by FROM assets_to_remove") == [held_back | {"held_back_by": "legal"}]
+    # An asset that was deleted twice is in it twice, each time with all its receipts.
+    evidence = stack.rows("SELECT DISTINCT asset_id, removed_count FROM removal_evidence WHERE gone_at IS NOT NULL")
+    assert {each["asset_id"] for each in evidence} == gone
+    assert sum(each["removed_count"] for each in evidence) == len(deleted)
+    newest = stack.rows("SELECT max(receipt_id) AS n FROM purges WHERE result = 'deleted'")[0]["n"]
+    wait_until(lambda: purging.cdn_cursor(stack) == newest, what="the example of a CDN", seconds=60)
+
+
+def test_the_report_counts_the_files_that_a_listing_misses(
+    stack: RunningStack, browser: Browser, login: Any, purged: Purged
+) -> None:
+    with looking(browser, stack, login) as page:
+        page.goto(f"{stack.address}/asset-changes/compliance")
+        line = page.locator("[data-table=files] tbody tr", has_text="example")
+        assert number(line.locator("[data-label=Deleted]")) == len(purged.before - purged.after)
+        [gone] = stack.rows("SELECT count(DISTINCT asset_id) AS n FROM purges WHERE is_gone")
+        assert number(line.locator("[data-label=Gone]")) == gone["n"]
+
+
+def test_only_an_approver_answers_and_only_once(stack: RunningStack, purged: Purged) -> None:
+    assert purged.refused == 403
+    assert purging.answer(stack, purged.run_id, user="bea") == 409
+    assert purging.answer(stack, purged.run_id, user="admin") == 409
+
+
+@pytest.mark.parametrize("task_id", ["purge", "approve"])
+def test_what_is_cleared_does_nothing_again(stack: RunningStack, purged: Purged, task_id: str) -> None:
+    """The plan in the warehouse decides, not the old answer."""
+    [receipts] = stack.rows("SELECT count(*) AS n FROM purges")
+    purging.clear(stack, purged.run_id, task_id)
+    assert purging.end_of(stack, purging.PURGE, purged.run_id) == "success"
+    assert stack.rows("SELECT count(*) AS n FROM purges") == [receipts]
+    assert purging.files(stack) == purged.after
 
 
 def test_a_broken_channel_comes_first_with_its_next_step(stack: RunningStack, browser: Browser, login: Any) -> None:

@@ -2,14 +2,10 @@
 
 import re
 import shlex
-import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from os import environ, killpg
 from pathlib import Path
 
 import pytest
@@ -17,15 +13,12 @@ import yaml
 from getty_sandbox import __main__ as getty_sandbox
 from local_stack.connections import GETTY, WAREHOUSE, Connection
 from local_stack.options import Options
-from local_stack.postgres import EmbeddedPostgres
-from local_stack.services import marked_processes
-from local_stack.stack import free_port
 
+from tests.e2e.reader import IS_UP, TIMEOUT_SECONDS, Reader, Shows
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/tour.md")
-TIMEOUT_SECONDS = 240.0
 _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`((?:make|docker|pip|airflow|psql|python|export|\.local/bin/\S+) [^`\n]*)`")
 
@@ -41,14 +34,6 @@ def commands(page: str) -> list[str]:
         elif language == "sql":
             found += [re.sub(r";\s+--.*", ";", line) for line in lines if line]
     return found + _INLINE.findall(_FENCED.sub("", text))
-
-
-@dataclass(frozen=True)
-class Shows:
-    """A command that is run; what it prints matches, at once or, where that takes a while, when asked again."""
-
-    pattern: str
-    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +99,7 @@ def is_a_package(command: str) -> None:
 
 TARGET = Elsewhere("It is a target of its own, which takes minutes or deletes this environment.", is_a_target)
 ACCOUNT = Elsewhere("It needs an account with Getty.", is_understood)
+AGAIN = Shows(IS_UP)
 LOADED = r"\(\d+ rows?\)"
 REPLAY = (
     r'.local/bin/airflow dags trigger asset_changes_replay --conf "{\"replay_from\": \"$(date -u +%F)T00:00:00Z\", '
@@ -126,7 +112,7 @@ STARTED = r"asset_changes_\w+"
 
 # In the order of the tour: what one command does, the next ones see.
 CHECKS: dict[str, Shows | Elsewhere] = {
-    "make run": Shows(r"It stays up, and in step, until Ctrl-C", again=True),
+    "make run": Shows(IS_UP, again=True),
     '.local/bin/psql -c "SELECT asset_type, count(*) AS live FROM getty_images.assets GROUP BY 1"': Shows(
         r"Film +\| +\d+\n +Image +\| +\d+"
     ),
@@ -169,6 +155,26 @@ CHECKS: dict[str, Shows | Elsewhere] = {
     ),
     f'{PSQL} -c "SELECT asset_id, verdict, as_of FROM getty_images.availability_checks JOIN getty_images.held_assets USING (asset_id)"': Shows(  # noqa: E501
         r"\d+ \| not_in_catalogue \| ", again=True
+    ),
+    f"""{PSQL} -c "SELECT plan_id, mode, outcome, asset_count, file_count, stores->'example'->>'held_back' AS held_back FROM getty_images.purge_plans ORDER BY 1 LIMIT 1\"""": Shows(  # noqa: E501
+        r"dry_run \| listed +\| +[1-9]\d+ \| +[1-9]\d+ \| 1\n", again=True
+    ),
+    f'{PSQL} -c "SELECT key, size, reason, due_since FROM getty_images.purge_plan_files WHERE key IS NOT NULL ORDER BY plan_id, chunk, line LIMIT 3"': Shows(  # noqa: E501
+        r"GettyImages-\d+\S* +\| +\d+ \| deleted"
+    ),
+    r""".local/bin/sandbox delete $(ls .local/files/images | sed -n 's/^GettyImages-\(50.*\)\.jpg$/\1/p' | head -60)""": Shows(  # noqa: E501
+        r'"done":\s*"delete"'
+    ),
+    "make run ASSET_CHANGES_PURGE=on": AGAIN,
+    ".local/bin/airflow dags trigger asset_changes_purge": Shows(STARTED),
+    f'{PSQL} -c "SELECT result, is_gone, count(*), min(approved_by) AS approved_by FROM getty_images.purges GROUP BY 1, 2"': Shows(  # noqa: E501
+        r"deleted +\| t +\| +9\d \| \w+\n", again=True, before=Reader.approves
+    ),
+    f'{PSQL} -c "SELECT asset_id, reason, due_since, held_back_by FROM getty_images.assets_to_remove"': Shows(
+        r"deleted +\| [^|]+\| legal\n\(1 row\)", again=True
+    ),
+    f'ls .local/files/*/GettyImages-$({PSQL} -tAc "SELECT asset_id FROM getty_images.purge_holds")*': Shows(
+        r"files/(images|films)/GettyImages-\S+\n$"
     ),
     f".local/bin/kill-task & {TRIGGER}; wait": Shows(r"Killed process \d+, a task that was running"),
     '.local/bin/psql -c "SELECT count(*) AS sets, count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed FROM getty_images.change_sets"': Shows(  # noqa: E501
@@ -229,64 +235,15 @@ def test_a_command_that_is_not_run_here_would_work(command: str) -> None:
     check.check(command)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Somebody who types what the pages say, with a stack of their own in place of `.local`."""
-
-    state_dir: Path
-
-    def types(self, command: str) -> str:
-        """What comes back from a shell in this checkout; a command that fails is a failure here."""
-        if command.endswith(";"):
-            command = f".local/bin/psql -c {shlex.quote(command)}"
-        done = subprocess.run(
-            ["/bin/sh", "-c", command.replace(".local/", f"{self.state_dir}/")],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def sees(self, command: str, check: Shows) -> bool:
-        """Whether what comes back is what the page shows; where it may still come, it is typed again."""
-        output = self.types(command)
-        found = re.search(check.pattern, output)
-        assert found or check.again, f"{command} printed {output!r}"
-        return bool(found)
-
-
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """A reader whose `make run` is up, which ends by Ctrl-C and leaves no process."""
-    state_dir = tmp_path_factory.mktemp("readme") / "state"
-    inherited = {name: value for name, value in environ.items() if not name.startswith(("AIRFLOW", "ASSET_"))}
-    given = {"STATE_DIR": str(state_dir), "PORT": str(free_port()), "SANDBOX_OPTIONS": "--changes-per-channel 3000"}
-    output = state_dir.with_suffix(".log")
-    with output.open("wb") as file:
-        make = subprocess.Popen(
-            [shutil.which("make") or "make", "run"], cwd=PROJECT, env=inherited | given, stdout=file, stderr=file,
-            start_new_session=True,
-        )  # fmt: skip
+    reader = Reader(state_dir=tmp_path_factory.mktemp("readme") / "state")
     try:
-        shown = CHECKS["make run"]
-        assert isinstance(shown, Shows)
-
-        def is_shown() -> bool:
-            assert make.poll() is None, output.read_text()
-            return bool(re.search(shown.pattern, output.read_text()))
-
-        wait_until(is_shown, what="what make run shows", seconds=600, pause=0.5, details=output.read_text)
-        yield Reader(state_dir)
+        reader.starts("make run")
+        yield reader
     finally:
-        with suppress(ProcessLookupError):
-            killpg(make.pid, signal.SIGINT)  # as a terminal does
-        make.wait(timeout=120)
-        left = marked_processes(state_dir)
-        EmbeddedPostgres(state_dir / "postgres").remove()
-        assert left == []
+        reader.leaves()
 
 
 @pytest.mark.e2e
@@ -294,6 +251,9 @@ def test_the_commands_show_what_the_pages_say(reader: Reader) -> None:
     for command in commands("docs/tour.md") + commands("README.md"):
         check = CHECKS.get(command)
         if command == "make run" or not isinstance(check, Shows):
+            continue
+        if check is AGAIN:
+            reader.starts(command)
             continue
         wait_until(
             partial(reader.sees, command, check), what=f"what {command} shows", seconds=TIMEOUT_SECONDS, pause=1,

@@ -1,8 +1,10 @@
 """Small doubles of what a stack is made of."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from local_stack.airflow_api import Try
 from local_stack.screen import Screen
@@ -32,6 +34,7 @@ class Airflow:
     triggered: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     dags: set[str] = field(default_factory=set)
+    forms: list[dict[str, Any]] = field(default_factory=list)
     unpaused: list[str] = field(default_factory=list)
 
     def active_runs(self, dag_id: str) -> dict[str, datetime | None]:
@@ -46,8 +49,9 @@ class Airflow:
             return False
         return True
 
-    def trigger(self, dag_id: str) -> str:
+    def trigger(self, dag_id: str, form: Mapping[str, Any] | None = None) -> str:
         self.triggered.append(dag_id)
+        self.forms.append(dict(form or {}))
         return "manual__1"
 
     def dag_ids(self) -> set[str]:

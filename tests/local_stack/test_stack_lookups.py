@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from local_stack import lookups
-from local_stack.airflow_api import LOOKUP, Try
+from local_stack.airflow_api import LOOKUP, PURGE, Try
 from local_stack.connections import GETTY
 from local_stack.discovery import switch_on
 from local_stack.lookups import look_up
@@ -51,7 +51,7 @@ def test_a_rate_that_is_set_is_kept() -> None:
 
 def test_lookups_are_paused_until_the_channels_caught_up() -> None:
     """Nothing that the sandbox says of an asset before then would be its last word."""
-    airflow = Airflow(dags={FEED, LOOKUP}, due=[True, False], states=["success", "success"])
+    airflow = Airflow(dags={FEED, LOOKUP, PURGE}, due=[True, False], states=["success", "success"])
     switch_on(stack(airflow))
     assert airflow.unpaused == [FEED]
     look_up(looking_up(airflow), CapturedScreen())

@@ -76,7 +76,7 @@ def test_nothing_goes_without_a_dry_run(company: Company) -> None:
 def test_the_first_plan_waits_and_the_next_does_not(company: Company) -> None:
     plan = company.plan(is_approved=False)
     assert plan.outcome == "waiting"
-    assert plan.brake == "It is the first plan that deletes under these settings."
+    assert plan.brake == "It is the first plan that deletes from dam under these settings."
     with pytest.raises(PurgeRefused, match="waits for approval"):
         company.purge(plan)
     assert company.approve(plan)
@@ -85,6 +85,20 @@ def test_the_first_plan_waits_and_the_next_does_not(company: Company) -> None:
     plan = company.plan(is_approved=False)
     assert (plan.outcome, plan.brake) == ("ready", None)
     assert company.purge(plan).gone == 1
+
+
+def test_the_first_plan_of_each_store_waits(quiet_context: ChannelContext) -> None:
+    """What a person approved of one store says nothing of another."""
+    company = Company(quiet_context, {"dam": MemoryStore("dam"), "print": MemoryStore("print")})
+    company.holds("1")
+    company.holds("1", source="print")
+    company.changes("Delete", "1")
+    both, company.context = company.context, replace(company.context, only_store="dam")
+    company.purge()
+    company.context = both
+    plan = company.plan(is_approved=False)
+    assert (plan.outcome, company.stores["print"].has("1")) == ("waiting", True)
+    assert plan.brake == "It is the first plan that deletes from print under these settings."
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,12 @@ def on_nth(n: int, act: Callable[[], object]) -> Callable[[], None]:
     return hook
 
 
+def execute(company: Company, statement: str) -> None:
+    """Execute a statement in a transaction of its own."""
+    with transaction(company.warehouse) as connection:
+        connection.execute(text(statement))
+
+
 def die() -> None:
     """Die."""
     raise Killed
@@ -242,6 +248,29 @@ def test_a_run_that_lost_its_store_deletes_no_more(company: Company) -> None:
     done = company.purge(plan)
     assert (done.deleted, done.is_done) == (0, False)
     assert company.store.has("1")
+
+
+def test_a_hold_in_the_middle_of_many_files_counts(company: Company) -> None:
+    """And what was deleted before it has its receipts."""
+    for n in range(1500):
+        company.store.put("1", key=f"renditions/1/{n}.jpg")
+    plan = company.plan()
+    hold = "INSERT INTO purge_holds (asset_id, owner, reason) VALUES ('1', 'legal', 'a case')"
+    company.store.after_delete = on_nth(1, lambda: execute(company, hold))
+    assert company.purge(plan).deleted == 1001
+    assert len(company.store.files["1"]) == 501
+    assert company.rows("SELECT count(*) FROM purges WHERE asset_id = '1' AND NOT is_gone") == [(1000,)]
+
+
+def test_a_store_lost_in_the_middle_gives_receipts(company: Company) -> None:
+    for n in range(1500):
+        company.store.put("1", key=f"renditions/1/{n}.jpg")
+    plan = company.plan()
+    take_over = "UPDATE file_stores SET lease_id = 'another'"
+    company.store.after_delete = on_nth(1, lambda: execute(company, take_over))
+    done = company.purge(plan)
+    assert (done.deleted, done.gone, done.is_done) == (1000, 0, False)
+    assert company.rows("SELECT result, is_gone, count(*) FROM purges GROUP BY 1, 2") == [("deleted", False, 1000)]
 
 
 def test_a_cleared_old_run_deletes_nothing(company: Company) -> None:

@@ -10,7 +10,7 @@ from asset_changes.pipeline.context import ChannelContext
 from asset_changes.removal.plan import make_plan
 from asset_changes.removal.policy import StoreEntry
 from asset_changes.removal.purge import PurgeRunning
-from asset_changes.warehouse import file_stores
+from asset_changes.warehouse import duties, file_stores
 from asset_changes.warehouse.engine import transaction
 from sqlalchemy import text
 
@@ -76,7 +76,7 @@ def test_nothing_goes_without_a_dry_run(company: Company) -> None:
 def test_the_first_plan_waits_and_the_next_does_not(company: Company) -> None:
     plan = company.plan(is_approved=False)
     assert plan.outcome == "waiting"
-    assert plan.brake == "It is the first plan that deletes under these settings."
+    assert plan.brake == "It is the first plan that deletes from dam under these settings."
     with pytest.raises(PurgeRefused, match="waits for approval"):
         company.purge(plan)
     assert company.approve(plan)
@@ -85,6 +85,20 @@ def test_the_first_plan_waits_and_the_next_does_not(company: Company) -> None:
     plan = company.plan(is_approved=False)
     assert (plan.outcome, plan.brake) == ("ready", None)
     assert company.purge(plan).gone == 1
+
+
+def test_the_first_plan_of_each_store_waits(quiet_context: ChannelContext) -> None:
+    """What a person approved of one store says nothing of another."""
+    company = Company(quiet_context, {"dam": MemoryStore("dam"), "print": MemoryStore("print")})
+    company.holds("1")
+    company.holds("1", source="print")
+    company.changes("Delete", "1")
+    both, company.context = company.context, replace(company.context, only_store="dam")
+    company.purge()
+    company.context = both
+    plan = company.plan(is_approved=False)
+    assert (plan.outcome, company.stores["print"].has("1")) == ("waiting", True)
+    assert plan.brake == "It is the first plan that deletes from print under these settings."
 
 
 @pytest.mark.parametrize(
@@ -289,6 +303,14 @@ def test_a_delete_without_a_time_waits_for_a_person(company: Company) -> None:
     assert company.rows("SELECT stores -> 'dam' ->> 'unsure' FROM purge_plans WHERE mode = 'on'") == [("1",)]
 
 
+def test_what_is_held_back_takes_no_room_in_a_plan(company: Company) -> None:
+    company.decide("hold", "1")
+    company.changes("Delete", "3", minute=9)
+    with transaction(company.warehouse) as connection:
+        found = duties.duties_of_store(connection, "dam", reasons=("deleted",), most=2)
+    assert [each.asset_id for each in found] == ["2", "3"]
+
+
 def test_an_id_that_no_store_may_be_asked_for_is_counted(company: Company) -> None:
     company.lists("../x")
     company.changes("Delete", "../x")
@@ -348,6 +370,40 @@ def test_the_evidence_leads_from_the_delete_to_each_store(company: Company) -> N
         "SELECT asset_id, store, received_at < applied_at, gone_at > applied_at, removed_count, failed_count,"
         " approved_by, held_back_by FROM removal_evidence ORDER BY asset_id"
     ) == [("1", "dam", True, True, 1, 0, "bea", None), ("2", "dam", True, None, 0, 0, None, "legal")]
+
+
+@pytest.mark.parametrize(
+    ("change", "open_again"),
+    [
+        ("UPDATE file_stores SET store_hash = 'more templates'", ["1", "2", "4"]),
+        ("UPDATE held_assets SET held_since = now() WHERE asset_id = '2'", ["2"]),
+        ("UPDATE asset_states SET upserted_at = now() WHERE asset_id = '2'", []),
+        ("UPDATE deletions SET applied_at = now(), is_rebuilt = true", []),
+    ],
+    ids=["other templates", "listed anew", "live again", "rebuilt"],
+)
+def test_the_evidence_ends_where_the_receipt_does(change: str, open_again: list[str], company: Company) -> None:
+    company.dry_run()
+    company.changes("Delete", "4", minute=6, received_at=datetime.now(UTC))  # which no list names
+    company.purge()
+    gone = "SELECT asset_id FROM removal_evidence WHERE gone_at IS NULL ORDER BY asset_id"
+    assert company.rows(gone) == []
+    with transaction(company.warehouse) as connection:
+        connection.execute(text(change))
+    assert [row[0] for row in company.rows(gone)] == open_again
+
+
+def test_a_waived_verdict_waives_no_delete(company: Company) -> None:
+    with transaction(company.warehouse) as connection:
+        connection.execute(
+            text(
+                "INSERT INTO purge_waivers (asset_id, reason, due_since, why)"
+                " SELECT asset_id, CASE asset_id WHEN '1' THEN 'not_licensed' ELSE 'deleted' END, deleted_at, 'a case'"
+                " FROM deletions"
+            )
+        )
+    waived = "SELECT asset_id FROM removal_evidence WHERE waived_at IS NOT NULL"
+    assert company.rows(waived) == [("2",)]
 
 
 def test_what_must_go_is_found_by_its_keys(company: Company) -> None:

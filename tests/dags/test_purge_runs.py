@@ -84,7 +84,7 @@ def test_the_first_purge_is_approved_by_a_person(connected: Installation, wareho
     connected.test_dag(PURGE)
     connected.test_dag(HOLD, {"asset_ids": ["2"], "action": "hold", "reason": "case 7", "owner": "legal"})
     run, question = connected.test_dag_with_answer(PURGE, "Approve", name="bea", **ON)
-    assert "It is the first plan that deletes under these settings." in question
+    assert "It is the first plan that deletes from dam under these settings." in question
     assert "| dam | 1 | 1 | 1 | 1 |" in question
     assert run.state == "success"
     assert left(files) == ["2.jpg", "3.jpg", "4.jpg"]

@@ -95,7 +95,7 @@ def test_a_plan_that_waits_leads_to_its_answer(page: AirflowServer, company: Com
     for path in ("", f"plans/{plan.plan_id}"):
         html = page.get(path).text
         assert f"plan {plan.plan_id} would delete 2 files of 2 assets (20 bytes)" in words(html)
-        assert "It is the first plan that deletes under these settings." in words(html)
+        assert "It is the first plan that deletes from dam under these settings." in words(html)
         assert "/dags/asset_changes_purge/required_actions" in html
     company.approve(plan)
     html = page.get(f"plans/{plan.plan_id}").text

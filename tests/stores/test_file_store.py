@@ -1,6 +1,7 @@
 """A folder as a store: it lists what the templates name, deletes only what it listed, and follows no link."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_a_folder_lists_whole_keys_of_the_asset(root: Path) -> None:
     (image,) = (file for file in found["123"] if file.key == "images/123.jpg")
     info = (root / "images/123.jpg").stat()
     assert (image.size, image.version_id, image.is_delete_marker) == (7, None, False)
-    assert image.identity == f"{info.st_dev}:{info.st_ino}:{info.st_mtime_ns}"
+    assert image.identity == f"{info.st_dev}:{info.st_ino}:{info.st_mtime_ns}:{info.st_ctime_ns}"
     assert image.modified_at.timestamp() == pytest.approx(info.st_mtime)
     assert keys_of(store, "123-001") == ["GettyImages-123-001.jpg", "images/123-001.jpg"]
 
@@ -124,6 +125,18 @@ def test_a_file_stored_again_since_the_listing_stays(root: Path) -> None:
     }
     assert (root / "images/123.jpg").exists()
     assert written.exists()
+
+
+def test_a_copy_with_the_old_time_is_another_file(root: Path) -> None:
+    """As `rsync --inplace -t` and `cp -p` write it: the same inode, and the time that it had."""
+    store, written = store_of(root, "images/{asset_id}.jpg"), root / "images/123.jpg"
+    listed, info = store.list_files(["123"])["123"], written.stat()
+    time.sleep(0.02)  # a kernel counts a file's times in ticks
+    written.write_bytes(b"another")
+    os.utime(written, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert (written.stat().st_ino, written.stat().st_mtime_ns) == (info.st_ino, info.st_mtime_ns)
+    assert results_of(store.delete(listed)) == {"images/123.jpg": "changed"}
+    assert written.read_bytes() == b"another"
 
 
 def test_a_link_is_left_to_a_person(root: Path, tmp_path: Path) -> None:
@@ -273,7 +286,7 @@ def test_a_key_that_no_template_names_is_left(root: Path, key: str) -> None:
     write(root / "images/x.jpg")
     store = store_of(root, "images/{asset_id}.jpg", "renditions/{asset_id}/**")
     info = (root / key).stat()
-    identity = f"{info.st_dev}:{info.st_ino}:{info.st_mtime_ns}"
+    identity = f"{info.st_dev}:{info.st_ino}:{info.st_mtime_ns}:{info.st_ctime_ns}"
     forged = replace(store.list_files(["123"])["123"][0], key=key, identity=identity)
     assert [each.error for each in store.delete([forged])] == ["No key template of the store names it."]
     assert (root / key).exists()

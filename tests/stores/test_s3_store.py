@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from asset_changes.errors import StoreRefused, StoreUnavailable
-from asset_changes.removal.stores.s3_store import BucketStore
+from asset_changes.removal.stores.s3_store import CALLS_AT_ONCE, BucketStore
 from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile
 from asset_changes.removal.stores.template import parse_templates
 from botocore.config import Config
@@ -320,9 +320,18 @@ FILE = StoredFile(
 
 @pytest.mark.parametrize(("answer", "code"), [(SLOW_DOWN, "SlowDown"), (DENIED, "AccessDenied")])
 def test_a_delete_that_fails_whole_is_a_result_of_each(answering: Any, answer: tuple[int, str], code: str) -> None:
-    done = at(answering, answer).delete([FILE, replace(FILE, version_id="null", identity="e")])
+    store = at(answering, answer)
+    done = store.delete([FILE]) + store.delete([replace(FILE, version_id="null", identity="e")])
     assert [each.result for each in done] == ["error", "error"]
     assert all(code in str(each.error) for each in done)
+
+
+def test_a_bucket_that_went_silent_is_asked_no_more(answering: Any) -> None:
+    """It could answer again when the run has lost its lease, and a hold counts."""
+    many = [replace(FILE, key=f"renditions/123/{n}.jpg", version_id="null", identity="e") for n in range(40)]
+    done = at(answering, SLOW_DOWN).delete([*many, FILE])
+    assert {each.result for each in done} == {"error"}
+    assert sum("Not tried" in str(each.error) for each in done) >= 41 - CALLS_AT_ONCE
 
 
 def test_a_key_that_xml_cannot_name_is_deleted_alone(answering: Any) -> None:

@@ -1,7 +1,7 @@
 """Planning: list the files of all that must go, and say whether a person must look before any of them is deleted."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -94,8 +94,8 @@ class _Planning:
             with transaction(warehouse) as connection:
                 file_stores.mark_error(connection, name, error=counts[name].error)
         with transaction(warehouse) as connection:
-            has_purged = purge_plans.has_purged(connection, policy_hash=self._context.policy_hash)
-            brake = _brake(counts, max_files=self._context.max_files, is_first=not has_purged)
+            allowed = purge_plans.allowed_stores(connection, policy_hash=self._context.policy_hash)
+            brake = _brake(counts, max_files=self._context.max_files, allowed=allowed)
             purge_plans.end_plan(
                 connection,
                 self._plan_id,
@@ -174,11 +174,12 @@ class _Planning:
         )
 
 
-def _brake(counts: dict[str, StoreCounts], *, max_files: int, is_first: bool) -> str | None:
+def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collection[str]) -> str | None:
     """Return why a person must approve the plan first, in sentences, or None where no limit is exceeded."""
     files, why = sum(each.files for each in counts.values()), []
-    if is_first and files:
-        why.append("It is the first plan that deletes under these settings.")
+    first = [name for name, each in counts.items() if each.files and name not in allowed]
+    if first:
+        why.append(f"It is the first plan that deletes from {', '.join(first)} under these settings.")
     for name, each in counts.items():
         if each.held_count and each.assets > MOST_PURGED_SHARE * each.held_count:
             why.append(

@@ -1,14 +1,14 @@
 """Deleting what a plan lists, chunk by chunk, with a receipt for each file.
 
-Per chunk: list the versions, then look at the assets and their holds, then delete only versions that were listed before
-that look and are in the plan. So what is stored again meanwhile stays. No transaction is open while a store is waited
-for. Killed at any point, nothing is wrong: what was deleted without a receipt is found missing when the plan is
-continued, and gets its receipt then.
+Per chunk: list the versions, then, a thousand files at a time, look at the assets and their holds, and delete only
+versions that were listed before that look and are in the plan. So what is stored again meanwhile stays. No transaction
+is open while a store is waited for. Killed at any point, nothing is wrong: what was deleted without a receipt is found
+missing when the plan is continued, and gets its receipt then.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -26,6 +26,9 @@ from asset_changes.warehouse.purge_plans import ListHash, Plan, PlannedFile
 from asset_changes.warehouse.purges import Receipt
 
 log = logging.getLogger(__name__)
+
+FILES_AT_ONCE = 1000
+"""So many files are deleted after one look at their assets: far fewer than the lease of the store lasts for."""
 
 
 class PurgeRunning(Exception):
@@ -168,17 +171,33 @@ class _StorePurge:
             store.close()
 
     def _purge_chunk(self, store: FileStore, planned: Sequence[PlannedFile]) -> None:
-        """List, look, delete, list again, write the receipts; the order is the safety of it."""
-        before = store.list_files({each.asset_id for each in planned})
-        going = self._look(planned)
-        pairs = [(file, each) for file in going for each in before.get(file.asset_id, ()) if _is_same(file, each)]
-        results = store.delete([each for _, each in pairs]) if pairs else []
-        deleted = {file.line: result for (file, _), result in zip(pairs, results, strict=True)}
+        """List, look, delete, list again, write the receipts; the order is the safety of it.
+
+        Of many files a part is deleted at a time, with a look and a lease of its own. Whatever ends it early, what was
+        deleted has its receipts.
+        """
+        found = store.list_files({each.asset_id for each in planned})
+        before = {(id_, each.key, each.version_id): each for id_, files in found.items() for each in files}
+        going: list[PlannedFile] = []
+        results: dict[int, DeleteResult] = {}
+        error: AssetChangesError | StoreLeaseLost | None = None
+        for start in range(0, len(planned), FILES_AT_ONCE):
+            try:
+                part = self._look(planned[start : start + FILES_AT_ONCE])
+            except (PurgeRefused, StoreLeaseLost) as refused:
+                error = refused
+                break
+            going += part
+            there = [(file, before.get((file.asset_id, str(file.key), file.version_id))) for file in part]
+            pairs = [(file, each) for file, each in there if each is not None and _is_same(file, each)]
+            deleted = store.delete([each for _, each in pairs]) if pairs else []
+            results |= {file.line: result for (file, _), result in zip(pairs, deleted, strict=True)}
         # What was not there is asked about again too: only a listing after the look is proof.
-        after, error = _list_again(store, {file.asset_id for file in going})
-        gone = {file.asset_id for file in going if after is not None and not after.get(file.asset_id)}
+        asset_ids = {file.asset_id for file in going}
+        after, failed = _list_again(store, asset_ids)
+        gone = {asset_id for asset_id in asset_ids if after is not None and not after.get(asset_id)}
         receipts = [
-            _receipt(file, deleted.get(file.line), before.get(file.asset_id, ()), is_gone=file.asset_id in gone)
+            _receipt(file, results.get(file.line), before, is_gone=file.asset_id in gone)
             for file in going
             if file.key or file.asset_id in gone
         ]
@@ -191,8 +210,9 @@ class _StorePurge:
 
         in_transaction(self._context.warehouse, write)
         self._count(receipts, gone=len(gone))
-        if error is not None:
-            raise error
+        self._done.left += len({each.asset_id for each in planned} - asset_ids) if error is None else 0
+        if error or failed:
+            raise error or failed  # type: ignore[misc]
 
     def _look(self, planned: Sequence[PlannedFile]) -> list[PlannedFile]:
         """Return which files may go at this instant: their duty is still the one that was planned, nobody holds it."""
@@ -202,13 +222,8 @@ class _StorePurge:
             if purge_plans.plan_of(connection, self._plan.plan_id).is_expired:
                 raise PurgeRefused(f"Plan {self._plan.plan_id} has expired: the rest of it is not deleted.")
             now = duties.duties_of_assets(connection, self._name, asset_ids=asset_ids, reasons=self._context.reasons)
-        may_go = {
-            asset_id
-            for asset_id, duty in now.items()
-            if duty.may_go and any(duty.is_answer_to(each.duty) for each in planned if each.asset_id == asset_id)
-        }
-        self._done.left += len(asset_ids) - len(may_go)
-        return [each for each in planned if each.asset_id in may_go]
+        asked = [(each, now.get(each.asset_id)) for each in planned]
+        return [each for each, duty in asked if duty is not None and duty.may_go and duty.is_answer_to(each.duty)]
 
     def _count(self, receipts: Sequence[Receipt], *, gone: int) -> None:
         self._done.gone += gone
@@ -222,13 +237,8 @@ class _StorePurge:
 
 
 def _is_same(planned: PlannedFile, found: StoredFile) -> bool:
-    """Whether a listed version is the one that was planned, and not another with its name."""
-    return (planned.key, planned.version_id, planned.is_delete_marker, planned.identity) == (
-        found.key,
-        found.version_id,
-        found.is_delete_marker,
-        found.identity,
-    )
+    """Whether what is listed under its key and version is what was planned, and nothing that took its place."""
+    return (planned.is_delete_marker, planned.identity) == (found.is_delete_marker, found.identity)
 
 
 def _list_again(
@@ -243,14 +253,20 @@ def _list_again(
         return None, error
 
 
-def _receipt(file: PlannedFile, result: DeleteResult | None, listed: Sequence[StoredFile], *, is_gone: bool) -> Receipt:
+def _receipt(
+    file: PlannedFile,
+    result: DeleteResult | None,
+    listed: Mapping[tuple[str, str, str | None], StoredFile],
+    *,
+    is_gone: bool,
+) -> Receipt:
     if result is not None:
         return Receipt(
             file=file, result=result.result, error=result.error, request_id=result.request_id, is_gone=is_gone
         )
     if file.key is None:
         return Receipt(file=file, result="nothing_found", is_gone=is_gone)
-    if any((file.key, file.version_id) == (each.key, each.version_id) for each in listed):
+    if (file.asset_id, file.key, file.version_id) in listed:
         return Receipt(file=file, result="changed", is_gone=is_gone)
     # By somebody else, or by a run that was killed before its receipt.
     return Receipt(file=file, result="missing", is_gone=is_gone)

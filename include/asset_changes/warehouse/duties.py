@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 MOST_ASSETS = 100_000
-"""So many assets of a store are in one plan, those that are due longest; the others come in the next."""
+"""So many assets of a store are in one plan, those that may go and are due longest; the others come in the next."""
 
 # Slots: {listed}, a condition; {candidates}, the assets that no list of the store need name. A Delete without a time
 # of its own is no last word against an upsert that was received later: whichever came first is not known.
@@ -40,7 +40,7 @@ _RECEIVED = """(
         WHERE received_at >= (SELECT configured_at FROM file_stores WHERE store = :store))"""
 DUTIES_OF_STORE = _DUTIES.format(listed="", candidates=_RECEIVED)
 """What must go from `:store` for one of `:reasons`."""
-_ALL = text(f"{DUTIES_OF_STORE} ORDER BY due_since, asset_id LIMIT :most")
+_ALL = text(f"{DUTIES_OF_STORE} ORDER BY is_held_back, is_unsure, due_since, asset_id LIMIT :most")
 _OF_ASSETS = text(
     _DUTIES.format(
         listed="AND asset_id = ANY (CAST(:asset_ids AS text[]))", candidates="unnest(CAST(:asset_ids AS text[]))"
@@ -75,9 +75,14 @@ class Duty:
         return (self.reason, self.due_since) == (other.reason, other.due_since)
 
 
-def duties_of_store(connection: Connection, store: str, *, reasons: Collection[str]) -> list[Duty]:
-    """Return what must go from a store, due longest first: what its list names, and what Getty deleted since then."""
-    values = {"store": store, "reasons": [*reasons], "most": MOST_ASSETS}
+def duties_of_store(
+    connection: Connection, store: str, *, reasons: Collection[str], most: int = MOST_ASSETS
+) -> list[Duty]:
+    """Return what must go from a store: what its list names, and what Getty deleted since the store is configured.
+
+    First what may go, due longest first: what a person holds back takes no room from it.
+    """
+    values = {"store": store, "reasons": [*reasons], "most": most}
     return [Duty(**row._mapping) for row in connection.execute(_ALL, values)]
 
 

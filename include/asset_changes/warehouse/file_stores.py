@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 LEASE = timedelta(minutes=10)
-"""Longer than one chunk takes with all its tries; each chunk renews it."""
+"""Longer than the files that are deleted at once take with all their tries; each look at their assets renews it."""
 
 _REGISTER = text("""
     INSERT INTO file_stores AS known (store, uri, store_hash) VALUES (:store, :uri, :store_hash)
@@ -26,8 +26,10 @@ _TAKE = text("""
         deleting_since = NULL
     WHERE store = :store AND (lease_id IS NULL OR leased_until < clock_timestamp() OR leased_by = :holder)""")
 _HOLDER = text("SELECT leased_by, leased_until FROM file_stores WHERE store = :store")
+# A chunk begins once, however often it is looked at: a hold waits for its end, when all its receipts are there.
 _RENEW = text("""
-    UPDATE file_stores SET leased_until = clock_timestamp() + :lease, deleting_since = clock_timestamp()
+    UPDATE file_stores SET leased_until = clock_timestamp() + :lease,
+        deleting_since = coalesce(deleting_since, clock_timestamp())
     WHERE store = :store AND lease_id = :lease_id""")
 _END_CHUNK = text("UPDATE file_stores SET deleting_since = NULL WHERE store = :store AND lease_id = :lease_id")
 # The lock waits for a run that looks at the assets right now: whoever looks later sees what was committed before this.
@@ -81,9 +83,10 @@ def take_lease(connection: Connection, store: str, *, holder: str) -> StoreLease
 
 
 def begin_chunk(connection: Connection, lease: StoreLease) -> None:
-    """Renew the lease and lock the store's row for this transaction, or raise StoreLeaseLost.
+    """Begin a chunk or continue it: renew the lease and lock the store's row for this transaction.
 
-    What is read after it in the transaction is what a hold that waits for the chunk can rely on.
+    Raise StoreLeaseLost where another run has the store. What is read after it in the transaction is what a hold that
+    waits for the chunk can rely on.
     """
     values = {"store": lease.store, "lease_id": lease.lease_id, "lease": LEASE}
     if not connection.execute(_RENEW, values).rowcount:

@@ -111,7 +111,7 @@ MEANINGS = {
     "held_until": "When an import found that the newest list lacks it; empty while it is held",
     "hour": "The hour, UTC",
     "how_can_i_use_it": "Getty's summary of the allowed use",
-    "identity": "What must be unchanged when the file is deleted: its inode and time, or its version or ETag",
+    "identity": "What must be unchanged when the file is deleted: its inode and times, or its version or ETag",
     "import_id": "Number of the import",
     "is_ai_editable": "Whether Getty's own AI tools may change it",
     "is_caught_up": "Whether the last answer was empty and every set before it is confirmed",

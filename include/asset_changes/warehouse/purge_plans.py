@@ -49,9 +49,10 @@ _OPEN = text(
 _COVERED = text("""
     SELECT DISTINCT store FROM purge_plans CROSS JOIN LATERAL jsonb_each(stores) AS each (store, counts)
     WHERE policy_hash = :policy_hash AND ended_at > clock_timestamp() - :lasting AND counts ->> 'error' IS NULL""")
-_HAS_PURGED = text("""
-    SELECT EXISTS (SELECT FROM purge_plans WHERE policy_hash = :policy_hash AND mode = 'on' AND file_count > 0
-                   AND outcome IN ('approved', 'purged'))""")
+_ALLOWED = text("""
+    SELECT DISTINCT store FROM purge_plans CROSS JOIN LATERAL jsonb_each(stores) AS each (store, counts)
+    WHERE policy_hash = :policy_hash AND mode = 'on' AND outcome IN ('approved', 'purged')
+      AND (counts ->> 'files')::bigint > 0""")
 _DECIDE = text("""
     UPDATE purge_plans SET outcome = :outcome, approved_by = :name,
         approved_at = CASE WHEN :outcome = 'approved' THEN clock_timestamp() END
@@ -179,9 +180,9 @@ def listed_stores(connection: Connection, *, policy_hash: str) -> set[str]:
     return set(connection.scalars(_COVERED, {"policy_hash": policy_hash, "lasting": timedelta(days=DRY_RUN_DAYS)}))
 
 
-def has_purged(connection: Connection, *, policy_hash: str) -> bool:
-    """Whether a plan with files was approved or carried out before under these settings."""
-    return bool(connection.scalar(_HAS_PURGED, {"policy_hash": policy_hash}))
+def allowed_stores(connection: Connection, *, policy_hash: str) -> set[str]:
+    """Return the stores of which a plan with files was approved, or carried out after that, under these settings."""
+    return set(connection.scalars(_ALLOWED, {"policy_hash": policy_hash}))
 
 
 def decide(connection: Connection, plan_id: int, *, list_hash: str, is_approved: bool, name: str) -> bool:

@@ -54,19 +54,17 @@ class FolderStore:
         """Return the files of these assets; symbolic links too, which `delete` leaves to a person."""
         if reason := next(filter(None, map(refusal_of, asset_ids)), None):
             raise StoreRefused(f"The store {self.name!r} is not asked: {reason}")
-        found: dict[str, list[StoredFile]] = {}
+        found: dict[str, dict[StoredFile, None]] = {}  # in order; templates may share a file
         for template in self._templates:
             place = f"{template.folder}/".lstrip("/")
             with self._open(template.folder) as folder:
                 if folder is None:
                     continue
                 for asset_id, parts in _first_parts(folder, template, asset_ids):
-                    files = found.get(asset_id, [])
-                    files += [each for each in _walk(folder, parts, place) if each not in files]
-                    if files:
-                        found[asset_id] = files
+                    for file in _walk(folder, parts, place):
+                        found.setdefault(asset_id, {})[file] = None
         self.check()  # had the share gone meanwhile, its files would seem to be
-        return found
+        return {asset_id: list(files) for asset_id, files in found.items()}
 
     def delete(self, files: Sequence[StoredFile]) -> list[DeleteResult]:
         """Delete each file if it is still the one that was listed; return one result for each, never raise."""
@@ -242,7 +240,8 @@ def _parent(file: StoredFile) -> str:
 
 
 def _identity(info: os.stat_result) -> str:
-    return f"{info.st_dev}:{info.st_ino}:{info.st_mtime_ns}"
+    """Return what no other file has: a download may set mtime as it was, and get the inode of the deleted one."""
+    return f"{info.st_dev}:{info.st_ino}:{info.st_mtime_ns}:{info.st_ctime_ns}"
 
 
 def _sync(folder: int) -> None:

@@ -31,6 +31,7 @@ _PASSING_CODES = {
 }
 _MISSING_CODES = {"NoSuchKey", "NoSuchVersion"}
 _UNVERSIONED = "null"
+_NOT_TRIED = "Not tried: the store did not answer for another file. The next run tries again."
 _NOT_IN_XML = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")  # one such key has the call for a thousand refused
 
 
@@ -44,6 +45,7 @@ class BucketStore:
         self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._templates = templates
+        self._is_silent = False  # while files are deleted: a call got no answer
 
     def check(self) -> None:
         """Raise StoreRefused where the bucket cannot be listed by version, or a template's folder has nothing in it."""
@@ -76,9 +78,11 @@ class BucketStore:
 
         Delete markers come last, and stay over a version that could not be deleted: it would come to light again.
         The `null` version, all that a bucket without versions has, is not one content: what is stored again has the
-        same id. So it is looked at once more, alone, right before it is deleted.
+        same id. So it is looked at once more, alone, right before it is deleted. Once the store does not answer,
+        nothing more is tried: it could answer when the run has lost its right to delete.
         """
         results: dict[int, DeleteResult] = {}
+        self._is_silent = False
         for is_marker in (False, True):
             kept = {files[n].key for n, each in results.items() if each.result in ("error", "changed")}
             together: list[int] = []
@@ -147,6 +151,8 @@ class BucketStore:
         )
 
     def _delete_alone(self, file: StoredFile) -> DeleteResult:
+        if self._is_silent:
+            return DeleteResult(file=file, result="error", error=_NOT_TRIED)
         try:
             if file.version_id in (None, _UNVERSIONED):
                 of_key = [each for each in self._versions(file.key) if each.key == file.key]
@@ -163,15 +169,19 @@ class BucketStore:
         except StoreRefused as error:
             return DeleteResult(file=file, result="error", error=str(error))
         except _ERRORS as error:
+            self._is_silent |= _is_passing(error)
             return _failed(file, error)
         return DeleteResult(file=file, result="deleted", request_id=answer["ResponseMetadata"].get("RequestId"))
 
     def _delete_together(self, files: Sequence[StoredFile]) -> Iterable[DeleteResult]:
         """Delete versions with one call; an error of one key comes within an answer of status 200."""
+        if self._is_silent:
+            return [DeleteResult(file=file, result="error", error=_NOT_TRIED) for file in files]
         objects = [{"Key": self._prefix + file.key, "VersionId": file.version_id} for file in files]
         try:
             answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects})
         except _ERRORS as error:
+            self._is_silent |= _is_passing(error)
             return [_failed(file, error) for file in files]
         request_id = answer["ResponseMetadata"].get("RequestId")
         deleted = {(each["Key"], each.get("VersionId")) for each in answer.get("Deleted", ())}

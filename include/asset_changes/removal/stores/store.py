@@ -21,7 +21,7 @@ class StoredFile:
     size: int
     modified_at: datetime
     identity: str
-    """What must be unchanged when it is deleted: a file's device, inode, mtime_ns; an object's version id or ETag."""
+    """What must be unchanged when it is deleted: a file's device, inode, times; an object's version id or ETag."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,8 +188,10 @@ FROM removal_duties
 WHERE gone_at IS NULL AND waived_at IS NULL;
 """
 
-# Gone from a store after a Delete: whichever Delete the receipt answers, all versions were gone after this one. What
-# no list of a store names is looked for there too, if its Delete came after the store was configured.
+# Gone from a store after a Delete: whichever Delete the receipt answers, all versions were gone after this one. While
+# the Delete is the last word (a row of asset_states), only what counts for its duty: under today's templates, and since
+# a list named the asset anew. Of a row that a replay made anew, when it was applied is that of the rebuild. What no
+# list of a store names is looked for there too, if its Delete came after the store was configured.
 _EVIDENCE = """
 CREATE VIEW removal_evidence AS
 SELECT d.asset_id, d.channel_id, d.change_set_id, d.position, d.deleted_at, d.received_at, d.applied_at,
@@ -202,24 +204,32 @@ SELECT d.asset_id, d.channel_id, d.change_set_id, d.position, d.deleted_at, d.re
         WHERE o.asset_id = d.asset_id AND o.released_at IS NULL AND (o.until IS NULL OR o.until > now())
        ) AS held_back_by
 FROM deletions AS d
+LEFT JOIN asset_states AS last ON last.asset_id = d.asset_id AND last.delete_change_set_id = d.change_set_id
+    AND last.delete_position = d.position AND (last.upserted_at IS NULL OR last.upserted_at <= last.deleted_at)
+CROSS JOIN LATERAL (SELECT
+    CASE WHEN d.is_rebuilt THEN d.received_at ELSE d.applied_at END AS since) AS known
 LEFT JOIN LATERAL (
     SELECT h.source AS store FROM held_assets AS h
     WHERE h.asset_id = d.asset_id AND (h.held_until IS NULL OR h.held_until >= d.deleted_at)
     UNION
-    SELECT p.store FROM purges AS p WHERE p.asset_id = d.asset_id AND p.removed_at >= d.applied_at
+    SELECT p.store FROM purges AS p WHERE p.asset_id = d.asset_id AND p.removed_at >= known.since
     UNION
     SELECT f.store FROM file_stores AS f WHERE f.unconfigured_at IS NULL AND d.received_at >= f.configured_at
 ) AS place ON true
 LEFT JOIN LATERAL (
-    SELECT min(p.planned_at) AS planned_at, min(p.removed_at) FILTER (WHERE p.is_gone) AS gone_at,
+    SELECT min(p.planned_at) AS planned_at,
+           min(p.removed_at) FILTER (WHERE p.is_gone AND (last.asset_id IS NULL OR p.store_hash = f.store_hash
+               AND p.removed_at >= coalesce(h.held_since, p.removed_at))) AS gone_at,
            count(*) FILTER (WHERE p.result = 'deleted') AS removed_count,
            count(*) FILTER (WHERE p.result = 'error') AS failed_count,
            max(p.plan_id) AS plan_id, max(p.approved_by) AS approved_by
-    FROM purges AS p
-    WHERE p.asset_id = d.asset_id AND p.store = place.store AND p.removed_at >= d.applied_at) AS receipts ON true
+    FROM purges AS p LEFT JOIN file_stores AS f USING (store)
+    LEFT JOIN held_assets AS h ON h.source = p.store AND h.asset_id = p.asset_id
+    WHERE p.asset_id = d.asset_id AND p.store = place.store AND p.removed_at >= known.since) AS receipts ON true
 LEFT JOIN LATERAL (
     SELECT w.waived_at, w.waived_by FROM purge_waivers AS w
-    WHERE w.asset_id = d.asset_id AND (w.source IS NULL OR w.source = place.store) AND w.waived_at >= d.applied_at
+    WHERE w.asset_id = d.asset_id AND (w.source IS NULL OR w.source = place.store)
+      AND w.reason = 'deleted' AND w.due_since >= d.deleted_at
     ORDER BY w.waived_at LIMIT 1) AS waiver ON true;
 """
 

@@ -1,10 +1,13 @@
 """Runs of the real holdings DAG, as Airflow runs it, against a real warehouse."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 from sqlalchemy import URL, Engine
 
 from tests.dags import inside
@@ -43,6 +46,34 @@ def test_a_run_imports_each_list(connected: Installation, warehouse: Engine) -> 
     assert held_counts(warehouse) == [("archive", 1), ("dam", 40)]
     assert run.lines("Imported holdings: source=dam held=40 new=40 changed=0 ended=0 unchanged=0 unreadable=0")
     assert rows(warehouse, "SELECT DISTINCT dag_id, run_id FROM holding_imports") == [(HOLDINGS, run.run_id)]
+
+
+def test_a_list_in_a_bucket_is_imported(connected: Installation, warehouse: Engine) -> None:
+    """As S3 Inventory writes it: compressed, without a header, the keys encoded."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        s3 = boto3.client(
+            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+        )
+        s3.create_bucket(Bucket="inventory")
+        lines = "".join(f'"media","images/2026%2F11/GettyImages-{each}.jpg","20"\n' for each in range(100, 103))
+        s3.put_object(Bucket="inventory", Key="data/list.csv.gz", Body=gzip.compress(lines.encode()))
+        extra = {"endpoint_url": url, "region_name": "us-east-1"}
+        aws = {"conn_type": "aws", "login": "made-up", "password": "made-up", "extra": extra}
+        run = connected.test_dag(
+            HOLDINGS,
+            {"source": "inventory", "uri": "s3://aws_lists@inventory/data/list.csv.gz", "column": "2"},
+            AIRFLOW_CONN_AWS_LISTS=json.dumps(aws),
+        )
+    finally:
+        server.stop()
+    assert run.state == "success", run.log
+    assert held_counts(warehouse) == [("inventory", 3)]
+    assert rows(warehouse, "SELECT location FROM held_assets WHERE asset_id = '100'") == [
+        ("images/2026%2F11/GettyImages-100.jpg",)
+    ]
 
 
 def test_a_refused_list_stops_no_other(connected: Installation, warehouse: Engine, tmp_path: Path) -> None:

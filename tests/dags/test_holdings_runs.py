@@ -44,6 +44,7 @@ def test_a_run_imports_each_list(connected: Installation, warehouse: Engine) -> 
     run = connected.test_dag(HOLDINGS)
     assert run.state == "success"
     assert held_counts(warehouse) == [("archive", 1), ("dam", 40)]
+    assert run.lines("Lists to import: dam, archive")
     assert run.lines("Imported holdings: source=dam held=40 new=40 changed=0 ended=0 unchanged=0 unreadable=0")
     assert rows(warehouse, "SELECT DISTINCT dag_id, run_id FROM holding_imports") == [(HOLDINGS, run.run_id)]
 

@@ -68,6 +68,9 @@ def test_by_default_nothing_is_deleted(connected: Installation, warehouse: Engin
     run = connected.test_dag(PURGE)
     assert set(run.states().values()) == {"success"}
     assert run.lines("Planned what would be deleted: plan=1 assets=2 files=2 bytes=3 held_back=0")
+    assert run.lines("Plan 1 asks nobody: listed")
+    assert run.lines("Plan 1 was only listed: nothing is deleted")
+    assert run.lines("Plan 1: deleted=0 failed=0")
     assert len(left(files)) == 4
     assert rows(warehouse, "SELECT mode, outcome FROM purge_plans") == [("dry_run", "listed")]
 

@@ -57,8 +57,9 @@ REMOVAL_CHECKS = (
         column="count",
         says="{count:,} assets that you hold must be removed, because {what}.",
         unknown="It is not known how many assets that you hold must be removed: they were not counted within a day.",
-        resolved_by="A New or Update of the asset that is newer. A shorter list of holdings does not end it. If they "
-        "were not counted: a green run of asset_changes_watch.",
+        resolved_by="A receipt that its files are gone from the store of that name, a waiver (asset_changes_hold), or "
+        "a newer New or Update. A shorter list does not end it. If they were not counted: a green run of "
+        "asset_changes_watch.",
     ),
     Check(
         name="reconciliation_braked",

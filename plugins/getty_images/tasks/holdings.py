@@ -1,5 +1,6 @@
 """What the tasks of the holdings DAG do: find the lists, then bring each of them into the warehouse."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, cast
@@ -20,6 +21,8 @@ from upath import UPath
 from getty_images import assets
 from getty_images.resources import warehouse_of
 
+log = logging.getLogger(__name__)
+
 _APPLICATION = "asset_changes holdings"  # as pg_stat_activity shows the tasks
 _TABLES = ("held_assets", "holding_imports")
 _COUNTS = ("new_held_count", "changed_count", "ended_count", "unchanged_count", "unreadable_count", "held_count")
@@ -31,6 +34,7 @@ def find_lists(context: Mapping[str, Any]) -> list[dict[str, Any]]:
     chosen = _chosen(configured, context["params"])
     if not chosen:
         raise AirflowSkipException("No list of holdings is configured (ASSET_CHANGES_HOLDINGS): nothing is imported.")
+    log.info("Lists to import: %s", ", ".join(each.source for each in chosen))
     return [asdict(each) for each in chosen]
 
 

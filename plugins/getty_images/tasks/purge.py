@@ -1,5 +1,6 @@
 """What the tasks of the purge DAG do: plan, have it approved where that is needed, delete, and say what is left."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from getty_images import assets, metrics
 from getty_images.resources import status_page, warehouse_of
 from getty_images.stores import stores_of
 from getty_images.tasks.sigterm import stop_on_sigterm
+
+log = logging.getLogger(__name__)
 
 _APPLICATION = "asset_changes purge"  # as pg_stat_activity shows the tasks
 _TABLES = ("purge_plans", "purge_plan_files", "purges")
@@ -58,6 +61,7 @@ def question(context: Mapping[str, Any]) -> str | None:
     with _warehouse() as engine:
         made = _plan_of_run(engine, context)
     if made.outcome != "waiting" or made.is_expired:
+        log.info("Plan %d asks nobody: %s", made.plan_id, made.outcome)
         return None
     rows = "\n".join(
         f"| {name} | {each['assets']} | {each['files']} | {each['bytes']:,} | {each['held_back']} |"
@@ -98,6 +102,7 @@ def purge(context: Mapping[str, Any]) -> dict[str, Any]:
     settings, planned = Settings.from_environment(), _planned(context)
     problems = [*planned["problems"]]
     if planned["mode"] == "dry_run" or settings.purge != "on":
+        log.info("Plan %s was only listed: nothing is deleted", planned["plan_id"])
         return {"plan_id": planned["plan_id"], "deleted": 0, "failed": 0, "problems": problems}
     with _warehouse() as engine, stores_of(settings) as stores, stop_on_sigterm() as signals:
         try:
@@ -129,6 +134,7 @@ def check(context: Mapping[str, Any]) -> None:
         wrong.append(f"{done['failed']} files could not be deleted: see the errors in their receipts")
     if wrong:
         raise PurgeIncomplete(f"Plan {done.get('plan_id')}: {'; '.join(wrong)}.")
+    log.info("Plan %s: deleted=%s failed=%s", done.get("plan_id"), done.get("deleted"), done.get("failed"))
 
 
 def _warehouse() -> AbstractContextManager[Engine]:

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from asset_changes.clock import in_words
-from asset_changes.warehouse.removals import HoldingCount, holding_counts, reconciled_at
+from asset_changes.warehouse.reconciliations import reconciled_at
+from asset_changes.warehouse.removals import HoldingCount, holding_counts
 
 SLOWEST = 10
 

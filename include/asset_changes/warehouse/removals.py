@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.warehouse.availability import AVAILABLE
+
 REASONS = ("deleted", "not_in_catalogue", "not_licensed")
 """Why something must be removed, as the view `assets_to_remove` names it."""
 CHECKED_DAYS = 30
@@ -20,7 +22,7 @@ PAGE_ROWS = 100
 # Everything that the view can name is among these, which are few: looking at them first saves joining every held asset.
 # The view alone decides.
 _DELETED = "SELECT asset_id FROM asset_states WHERE deleted_at IS NOT NULL"
-_GONE = "SELECT asset_id FROM availability WHERE verdict <> 'available'"
+_GONE = f"SELECT asset_id FROM availability WHERE verdict <> '{AVAILABLE}'"
 _CANDIDATES = {"deleted": _DELETED, "not_in_catalogue": _GONE, "not_licensed": _GONE}
 _ANY_CANDIDATE = f"{_DELETED} UNION ALL {_GONE}"
 

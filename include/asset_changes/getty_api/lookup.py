@@ -184,10 +184,12 @@ class LookupClient:
             document = None
             if response.status_code == HTTPStatus.NOT_FOUND:
                 document = _document_of_404(response)
-                if not says_none_found(document) and kind in self._answered:
-                    # The address is right, so this is a cut answer or the page of a proxy.
-                    raise ApiUnavailable(f"Getty does not know {path} any more (404, {responses.detail(response)}).")
                 if not says_none_found(document):
+                    if kind in self._answered:
+                        # The address is right, so this is a cut answer or the page of a proxy.
+                        raise ApiUnavailable(
+                            f"Getty does not know {path} any more (404, {responses.detail(response)})."
+                        )
                     raise ConfigurationError(
                         f"{self._api_url} does not know {path} (404, {responses.detail(response)}): correct the host "
                         f"of connection {session.name!r}; {_EFFECT}."

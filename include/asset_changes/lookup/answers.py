@@ -11,12 +11,11 @@ from asset_changes.lookup.metadata import MetadataRow
 from asset_changes.warehouse import asset_metadata, availability, lookup_queue, reconciliations
 from asset_changes.warehouse.asset_metadata import LiveAsset
 from asset_changes.warehouse.availability import AVAILABLE, NOT_IN_CATALOGUE, NOT_LICENSED, Verdict
-from asset_changes.warehouse.lookup_queue import AskedWith, QueuedAsset
+from asset_changes.warehouse.lookup_queue import CHANGE, AskedWith, QueuedAsset
 from asset_changes.warehouse.reconciliations import Round, RoundCounts
 
 LAST_WITH_TOKEN, LAST_QUESTION = 2, 4
 """What is asked without a token is not limited to what the account has licensed."""
-CHANGE = "change"
 
 
 @dataclass(frozen=True, kw_only=True)

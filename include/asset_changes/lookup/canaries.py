@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from asset_changes.errors import CanariesNotFound
 from asset_changes.getty_api.lookup import MAX_IDS, has_lookup, is_video
+from asset_changes.lookup.answers import LAST_QUESTION, LAST_WITH_TOKEN, asked_as
 from asset_changes.lookup.context import LookupSource
 from asset_changes.warehouse.canaries import Canary
 
@@ -22,15 +23,12 @@ def check_canaries(source: LookupSource, canaries: Mapping[int, Sequence[Canary]
     }
     missing = {channel_id: some for channel_id, some in usable.items() if some}
     channel_count = len(missing)
-    for with_token in (True, False):
-        for is_other_type in (False, True):
-            asked = [each for some in missing.values() for each in some]
-            found = _found(source, asked, is_other_type=is_other_type, with_token=with_token)
-            missing = {
-                channel_id: some
-                for channel_id, some in missing.items()
-                if found.isdisjoint(each.asset_id for each in some)
-            }
+    for question in range(1, LAST_QUESTION + 1):
+        asked = [each for some in missing.values() for each in some]
+        found = _found(source, asked, question=question)
+        missing = {
+            channel_id: some for channel_id, some in missing.items() if found.isdisjoint(each.asset_id for each in some)
+        }
     if missing:
         named = "; ".join(
             f"channel {channel_id}: {', '.join(each.asset_id for each in some)}" for channel_id, some in missing.items()
@@ -42,16 +40,16 @@ def check_canaries(source: LookupSource, canaries: Mapping[int, Sequence[Canary]
     log.info("Getty finds the newest live assets of all %d channels with connection %s.", channel_count, conn_id)
 
 
-def _found(source: LookupSource, asked: Sequence[Canary], *, is_other_type: bool, with_token: bool) -> set[str]:
+def _found(source: LookupSource, asked: Sequence[Canary], *, question: int) -> set[str]:
     found: set[str] = set()
     for videos in (False, True):
-        ids = [each.asset_id for each in asked if (is_video(each.asset_type) != is_other_type) == videos]
+        ids = [each.asset_id for each in asked if is_video(asked_as(each.asset_type, question)) == videos]
         for start in range(0, len(ids), MAX_IDS):
             answer = source.look_up(
                 ids[start : start + MAX_IDS],
                 asset_type="Video" if videos else "Image",
                 ids_only=True,
-                with_token=with_token,
+                with_token=question <= LAST_WITH_TOKEN,
             )
             found |= answer.found.keys()
     return found

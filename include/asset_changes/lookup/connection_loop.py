@@ -33,7 +33,7 @@ from asset_changes.lookup.metadata import MetadataRow, read_metadata
 from asset_changes.warehouse import canaries, lookup_connections, lookup_queue, reconciliations
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.lookup_connections import Holder, Lease, LeaseLost
-from asset_changes.warehouse.lookup_queue import RECHECK, AskedWith
+from asset_changes.warehouse.lookup_queue import ASKED, CHANGE, RECHECK, AskedWith
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,11 @@ class ConnectionLoop:
 
     def _ask_what_is_due(self, source: LookupSource) -> bool:
         """Ask until nothing is due; return whether that is so, and not only the time over."""
-        reasons = ["asked", *(["change"] if self._context.metadata else []), *([RECHECK] if self._writer.round else [])]
+        reasons = [ASKED]
+        if self._context.metadata:
+            reasons.append(CHANGE)
+        if self._round_id is not None:
+            reasons.append(RECHECK)
         read = partial(
             lookup_queue.next_assets,
             asked_with=self._asked_with,
@@ -165,11 +169,9 @@ class ConnectionLoop:
             row_count=MAX_IDS * CHUNKS_READ_AT_ONCE,
         )
         is_done = False
-        while not self._is_over():
+        while not is_done and not self._is_over():
             assets = in_transaction(self._context.warehouse, read)
-            if not assets:
-                is_done = True
-                break
+            is_done = not assets
             read_at = self._context.monotonic()
             for chunk in chunks_of(assets, size=MAX_IDS):
                 if self._is_over() or self._context.monotonic() - read_at > FRESH_SECONDS:
@@ -213,7 +215,8 @@ class ConnectionLoop:
 
     def _end(self, error: AssetChangesError) -> NoReturn:
         if isinstance(error, TerminalError):
-            self._mark_failed(error)
+            work = partial(lookup_connections.mark_failed, lease=self._lease, error=str(error))
+            in_transaction(self._context.warehouse, work)
         raise error
 
     def _ask(self, source: LookupSource, chunk: Chunk) -> None:
@@ -233,9 +236,8 @@ class ConnectionLoop:
         except UnreadableLookup:
             raise
         except TerminalError as error:
-            if chunk.has_token and not isinstance(error, RequestRefused):
-                self._end(error)
-            self._postpone(chunk)  # the next run begins with others
+            if isinstance(error, RequestRefused) or not chunk.has_token:
+                self._postpone(chunk)  # the next run begins with others
             if chunk.has_token:
                 self._end(error)
             log.warning("%s What was not found with a token has no verdict before that; the rest is asked.", error)
@@ -303,10 +305,6 @@ class ConnectionLoop:
             if monotonic() - renewed_at >= _RENEW_SECONDS:
                 in_transaction(self._context.warehouse, partial(lookup_connections.renew_lease, lease=self._lease))
                 renewed_at = monotonic()
-
-    def _mark_failed(self, error: AssetChangesError) -> None:
-        work = partial(lookup_connections.mark_failed, lease=self._lease, error=str(error))
-        in_transaction(self._context.warehouse, work)
 
     def _report(self) -> None:
         """Write the story of the loop in one line, and of the reconciliation in another."""

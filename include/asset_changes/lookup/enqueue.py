@@ -13,7 +13,8 @@ from functools import partial
 from sqlalchemy import Connection, Engine
 
 from asset_changes.clock import Clock, system_clock
-from asset_changes.warehouse import lookup_connections, lookup_queue, rechecks, reconciliations
+from asset_changes.warehouse import daily, lookup_connections, lookup_queue, rechecks, reconciliations
+from asset_changes.warehouse.daily import DAILY_SLICE, SWEEP
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.migrate import check_version
 
@@ -118,13 +119,13 @@ def _sweep(warehouse: Engine, scope: Scope, slice_size: int) -> int:
     an upgraded warehouse, one that Getty did not find and finds again, those of a queue that was emptied.
     """
     with transaction(warehouse) as connection:
-        if not lookup_queue.is_sweep_due(connection):
+        if not daily.is_due(connection, SWEEP):
             return 0
     enqueue_missing = partial(
         lookup_queue.enqueue_missing, slice_size=slice_size, language=scope.language, of_all=not scope.held_only
     )
     queued = _walk(warehouse, enqueue_missing)
-    in_transaction(warehouse, lookup_queue.mark_swept)
+    in_transaction(warehouse, partial(daily.mark_done, name=SWEEP))
     return queued
 
 
@@ -142,7 +143,7 @@ def _walk(warehouse: Engine, enqueue_slice: Callable[..., tuple[int, str | None]
 def _reconcile(warehouse: Engine, scope: Scope, not_asked_since: datetime | None, slice_size: int) -> int:
     """Enqueue what is to be asked again, then open a round for each connection that has some; return how many."""
     with transaction(warehouse) as connection:
-        is_due = scope.reconcile_days > 0 and rechecks.is_slice_due(connection)
+        is_due = scope.reconcile_days > 0 and daily.is_due(connection, DAILY_SLICE)
     if not is_due and not_asked_since is None:
         return 0
     of_all = not scope.held_only
@@ -192,4 +193,4 @@ def _open_rounds(connection: Connection, *, scope: Scope, not_asked_since: datet
         if not_asked_since is not None or lookup_queue.has_rechecks(connection, channel_ids):
             reconciliations.open_round(connection, conn_id, channel_ids=channel_ids, not_asked_since=not_asked_since)
     if is_slice:
-        rechecks.mark_slice(connection)
+        daily.mark_done(connection, DAILY_SLICE)

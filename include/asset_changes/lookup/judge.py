@@ -103,11 +103,7 @@ def _is_over(each: Round, now: datetime) -> bool:
 def _wait(warehouse: Engine, each: Round) -> Round:
     def wait(connection: Connection) -> Round:
         reconciliations.wait_for_approval(connection, each.reconciliation_id)
-        return next(
-            found
-            for found in reconciliations.undecided(connection)
-            if found.reconciliation_id == each.reconciliation_id
-        )
+        return reconciliations.find_round(connection, each.reconciliation_id)
 
     log.warning("%s Its verdicts wait for approval.", explain(each))
     return in_transaction(warehouse, wait)

@@ -3,7 +3,7 @@
 from asset_changes.monitoring.condition import Condition
 from asset_changes.monitoring.lookup_conditions import LOOKUP_CONDITIONS
 from asset_changes.monitoring.purge_conditions import PURGE_CONDITIONS
-from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE, UNREAD_KEPT
+from asset_changes.warehouse.channel_health import IS_POSSIBLE_LOSS, REPLAY_DUE_SINCE
 from asset_changes.warehouse.clean_verdict import MAY_BE_DELETE
 
 # Ids that Getty counts up one by one, for the account or for each channel: then a number that nobody here has seen was
@@ -59,7 +59,7 @@ _GAP = f"""
            floor(max(extract(epoch FROM unread_to - unread_from)) / 86400)::int AS days,
            to_char((max(unread_to) + interval '1 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS until
     FROM feed_gaps
-    WHERE reconciled_at IS NULL AND unread_to - unread_from > interval '{UNREAD_KEPT.days} days'
+    WHERE reconciled_at IS NULL AND {IS_POSSIBLE_LOSS}
     GROUP BY channel_id"""
 
 _FINDINGS = """

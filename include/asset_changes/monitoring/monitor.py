@@ -86,23 +86,16 @@ def watch(
         alerts.raise_alerts(connection, list(findings.values()))
         known = alerts.open_alerts(connection)
     notified = cleared = 0
-    still_open: set[Key] = set()
     for alert in known:
         finding = findings.get(alert.key)
         grown = finding is not None and alert.has_grown(finding, times=settings.again_times)
         message = _message(alert, finding, channels.get(alert.channel_id), now=now, page=page, grown=grown)
-        if finding is not None:
-            still_open.add(alert.key)
-            log.warning("%s", message.text.replace("\n", ". "))
-        is_due = grown or (alert.notified_at is None) == (finding is not None)
-        sender = notify if is_due else None
         try:
-            _notify(warehouse, alert, finding, message, sender)
+            notified += _notify(warehouse, alert, finding, message, notify, grown=grown)
+            cleared += finding is None
         except NotificationFailed as error:
             failures.append(str(error))
-            continue
-        notified += sender is not None
-        cleared += finding is None
+    still_open = findings.keys() & {alert.key for alert in known}
     log.info("Watched: channels=%d open=%d notified=%d cleared=%d", len(channels), len(still_open), notified, cleared)
     return MonitorResult(
         channels=tuple(channels),
@@ -131,9 +124,18 @@ def _notify(
     alert: OpenAlert,
     finding: Finding | None,
     message: Alert,
-    sender: Callable[[Alert], None] | None,
-) -> None:
-    """Send a message, where there is a sender, then write down that it was sent or that the alert is over."""
+    notify: Callable[[Alert], None] | None,
+    *,
+    grown: bool,
+) -> bool:
+    """Log an alert that is open and send its message if that is due, then write down what was sent or is over.
+
+    Return whether it was sent.
+    """
+    if finding is not None:
+        log.warning("%s", message.text.replace("\n", ". "))
+    is_due = grown or (alert.notified_at is None) == (finding is not None)
+    sender = notify if is_due else None
     if sender is not None:
         deliver(message, sender)
     with transaction(warehouse) as connection:
@@ -141,6 +143,7 @@ def _notify(
             alerts.mark_cleared(connection, alert)
         elif sender is not None:
             alerts.mark_notified(connection, alert, count=finding.count)
+    return sender is not None
 
 
 def _findings(context: CheckContext) -> dict[Key, Finding]:

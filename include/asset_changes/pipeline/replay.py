@@ -148,8 +148,7 @@ def _load(
     """
     ledger.lock_channel(connection, preparing.channel)
     rows = ledger.lookup_many(connection, preparing.channel.channel_id, [each.ref.change_set_id for each in group.sets])
-    loaded: dict[str, Ready] = {}
-    due: dict[str, Ready] = {}
+    compared: dict[str, Ready] = {}
     sets: list[KnownSet] = []
     total = Replayed()
     for each in group.sets:
@@ -158,38 +157,49 @@ def _load(
         ready = _under_lock(connection, preparing, each, row)
         if ready is None:
             continue
-        ref, prepared, changes = ready.ref, ready.prepared, ready.prepared.counts.changes
-        before = row.counts.changes if row else 0
-        total += Replayed(sets=1, changes=changes)
-        if row is not None and row.loaded_at is not None:
-            # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
-            is_rebuild = group.is_rebuild or row.is_rebuilt or row.content_hash == prepared.content_hash
-            loaded[change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=is_rebuild, loaded_count=before))
-            continue
-        is_first = _load_due(connection, ready, row, last=last)
-        if is_first:
+        changes = ready.prepared.counts.changes
+        total += Replayed(sets=1, changes=changes, rebuilt=int(row is None))
+        if not _is_loaded(row) and _load_due(connection, ready, row, last=last):
             is_due = row is not None or change_set_id in expected
             total += Replayed(changed=changes, waited=changes if is_due else 0)
         else:
-            due[change_set_id] = ready
-            sets.append(KnownSet(ref=ref, prepared=prepared, is_rebuild=row is None, loaded_count=before))
-        total += Replayed(rebuilt=int(row is None))
+            compared[change_set_id] = ready
+            sets.append(_known_set(ready, row, is_rebuild=group.is_rebuild))
     done = load_again(connection, sets, wait=already_archived)
     is_due = any(each.ref.change_set_id in expected for each in sets)
     total += Replayed(changed=done.rows, waited=done.rows if is_due else 0)
-    for change_set_id in sorted(done.differing & due.keys()):
+    loaded = {change_set_id for change_set_id in compared if _is_loaded(rows.get(change_set_id))}
+    for change_set_id in sorted(done.differing & compared.keys() - loaded):
         # It is marked as loaded, so it is read anew here: nobody may take an old reading for a whole load.
-        ready, row = due[change_set_id], rows.get(change_set_id)
-        before = row.counts.changes if row else 0
+        ready, before = compared[change_set_id], _loaded_count(rows.get(change_set_id))
         rows_written = reread(connection, ready.ref, ready.prepared, wait=already_archived, loaded_count=before)
         total += Replayed(changed=rows_written, waited=rows_written)
-    for change_set_id in sorted(loaded.keys() - done.differing):
+    for change_set_id in sorted(loaded - done.differing):
         is_changed = change_set_id in done.change_set_ids
-        _update_ledger(connection, rows[change_set_id], loaded[change_set_id], is_changed=is_changed)
+        _update_ledger(connection, rows[change_set_id], compared[change_set_id], is_changed=is_changed)
     if note is not None:
         note(connection, total)
-    return total, [loaded[change_set_id] for change_set_id in sorted(done.differing & loaded.keys())]
+    return total, [compared[change_set_id] for change_set_id in sorted(done.differing & loaded)]
+
+
+def _is_loaded(row: LedgerRow | None) -> bool:
+    return row is not None and row.loaded_at is not None
+
+
+def _loaded_count(row: LedgerRow | None) -> int:
+    return row.counts.changes if row else 0
+
+
+def _known_set(ready: Ready, row: LedgerRow | None, *, is_rebuild: bool) -> KnownSet:
+    """Return a set as it is compared with the tables."""
+    if row is None:
+        is_rebuild = True
+    elif row.loaded_at is None:
+        is_rebuild = False
+    else:
+        # Read as before, it can only lack rows that were lost; a rebuild may have had a part of it.
+        is_rebuild = is_rebuild or row.is_rebuilt or row.content_hash == ready.prepared.content_hash
+    return KnownSet(ref=ready.ref, prepared=ready.prepared, is_rebuild=is_rebuild, loaded_count=_loaded_count(row))
 
 
 def _update_ledger(connection: Connection, row: LedgerRow, ready: Ready, *, is_changed: bool) -> None:

@@ -12,6 +12,8 @@ FRESH = timedelta(minutes=15)
 """How long an empty answer proves that nothing waits: three runs at the usual schedule."""
 UNREAD_KEPT = timedelta(days=14)
 """How long Getty keeps notifications that nobody reads (its Asset Changes guide)."""
+IS_POSSIBLE_LOSS = f"unread_to - unread_from > interval '{UNREAD_KEPT.days} days'"
+"""Of a row of `feed_gaps`: Deletes that came meanwhile may never have arrived."""
 REPLAY_DUE_SINCE = """coalesce(replayed_at, discovered_at, (
     SELECT min(loaded_at) FROM change_sets WHERE change_sets.channel_id = channel_health.channel_id))"""
 """Of a row of `channel_health`: since when its next nightly replay is due; no discovery may have seen the channel."""

@@ -4,7 +4,7 @@ Each is judged by what was received in the span, not by what was loaded. Whoever
 the print and the CSV take them from this list.
 """
 
-from asset_changes.warehouse.channel_health import REPLAY_DUE_SINCE
+from asset_changes.warehouse.channel_health import IS_POSSIBLE_LOSS, REPLAY_DUE_SINCE, UNREAD_KEPT
 from asset_changes.warehouse.compliance import SUMMARY, UNREAD, Check
 from asset_changes.warehouse.purge_report import PURGE_CHECKS
 from asset_changes.warehouse.removal_checks import REMOVAL_CHECKS
@@ -67,13 +67,14 @@ WHERE dismissed_at IS NULL AND {MAY_BE_DELETE}
 GROUP BY channel_id ORDER BY channel_id
 """.strip()
 
-POSSIBLE_LOSS = """
+POSSIBLE_LOSS = f"""
 SELECT channel_id, unread_to - unread_from AS took FROM feed_gaps
-WHERE reconciled_at IS NULL AND unread_to - unread_from > interval '14 days'
+WHERE reconciled_at IS NULL AND {IS_POSSIBLE_LOSS}
   AND unread_to > :since AND unread_from < :until
 UNION ALL
 SELECT channel_id, now() - unread_since FROM channel_health
-WHERE retired_at IS NULL AND now() - unread_since > interval '14 days' AND unread_since < :until AND now() > :since
+WHERE retired_at IS NULL AND now() - unread_since > interval '{UNREAD_KEPT.days} days'
+  AND unread_since < :until AND now() > :since
 """.strip()
 
 # Airflow knows which DAGs are paused or missing, the warehouse does not: they are handed in.

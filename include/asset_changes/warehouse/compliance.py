@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from asset_changes.clock import in_words
-from asset_changes.warehouse.removals import HoldingCount, holding_counts, reconciled_at
+from asset_changes.warehouse.channel_health import IS_POSSIBLE_LOSS
+from asset_changes.warehouse.reconciliations import reconciled_at
+from asset_changes.warehouse.removals import HoldingCount, holding_counts
 
 SLOWEST = 10
 
@@ -77,7 +79,7 @@ LIMIT {SLOWEST}
 # A span counts as unread where nobody asked Getty (`feed_gaps`), and from when the next change was made, or from the
 # last time of the set before it, whichever is later. A channel that Getty no longer lists counts at once, until a
 # person has taken note of it.
-UNREAD = """
+UNREAD = f"""
 WITH times AS (
     SELECT channel_id, change_set_id, fetched_at, oldest_change_at, rebuilt_at IS NOT NULL AS is_rebuilt,
            coalesce(loaded_at, now()) AS loaded_at, coalesce(confirmed_at, now()) AS confirmed_at,
@@ -110,7 +112,7 @@ WITH times AS (
     FROM channel_health WHERE retired_at IS NOT NULL
 )
 SELECT channel_id, change_set_id, what, unread_from, unread_to, unread_to - unread_from AS took, reconciled_at,
-       what = 'nobody asked Getty' AND unread_to - unread_from > interval '14 days' AS is_possible_loss
+       what = 'nobody asked Getty' AND {IS_POSSIBLE_LOSS} AS is_possible_loss
 FROM spans
 WHERE unread_to - unread_from > CASE WHEN counts_at_once THEN interval '0' ELSE :within END
   AND unread_to > :since AND unread_from < :until

@@ -12,17 +12,19 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.warehouse import daily
 from asset_changes.warehouse.asset_metadata import IS_LIVE, UpsertRegister
-from asset_changes.warehouse.availability import IS_OF_REGISTER
+from asset_changes.warehouse.availability import AVAILABLE, IS_OF_REGISTER
+from asset_changes.warehouse.daily import SWEEP
 
 LONGEST_WAIT = timedelta(days=1)
 """However long Getty says that its answer stays the same."""
 
-CHANGES_CONSUMER, SWEEP_CONSUMER = "lookups", "lookup_sweep"
+CHANGES_CONSUMER = "lookups"
 NO_CHANNEL = 0
 """The channel of assets that the company holds and that no channel has named."""
-RECHECK = "recheck"
-"""The reason of what is asked in a reconciliation alone."""
+ASKED, CHANGE, RECHECK = "asked", "change", "recheck"
+"""Why an asset is asked about, in the order of the queue: a person wants it, it changed, it is its turn in a round."""
 
 # Slot: {asset}, whose asset it is.
 IS_HELD = "EXISTS (SELECT FROM held_assets AS h WHERE h.asset_id = {asset}.asset_id AND h.held_until IS NULL)"
@@ -62,7 +64,7 @@ _ENQUEUE_CHANGED = text(f"""
         SELECT DISTINCT asset_id FROM asset_changes JOIN sets USING (fetched_at, channel_id, change_set_id)),
     added AS ({
     _ENQUEUE.format(
-        reason="'change'",
+        reason=f"'{CHANGE}'",
         not_before=_WHEN_CHANGED,
         source=f'''
         SELECT s.* FROM changed JOIN asset_states AS s USING (asset_id) LEFT JOIN asset_metadata AS m USING (asset_id)
@@ -74,7 +76,7 @@ _ENQUEUE_CHANGED = text(f"""
     SELECT (SELECT max(channel_seq) FROM sets) AS channel_seq, (SELECT count(*) FROM added) AS row_count""")
 _ENQUEUE_ASKED = text(
     _ENQUEUE.format(
-        reason="'asked'",
+        reason=f"'{ASKED}'",
         not_before="now()",
         source=f"""
         SELECT asset_id, channel_id, asset_type FROM asset_states WHERE asset_id = ANY (:asset_ids) AND {IS_LIVE}
@@ -91,7 +93,7 @@ _ENQUEUE_MISSING = text(f"""
         SELECT * FROM asset_states WHERE asset_id > :after ORDER BY asset_id LIMIT :slice),
     added AS ({
     _ENQUEUE.format(
-        reason="'change'",
+        reason=f"'{CHANGE}'",
         not_before=_WHEN_CHANGED,
         source=f'''
         SELECT * FROM slice WHERE {IS_LIVE}
@@ -99,18 +101,12 @@ _ENQUEUE_MISSING = text(f"""
                             AND m.as_of >= slice.upserted_at AND m.language = :language)
             AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)
             AND NOT EXISTS (SELECT FROM availability AS a WHERE a.asset_id = slice.asset_id
-                            AND a.verdict <> 'available' AND {IS_OF_REGISTER.format(state="slice")})
+                            AND a.verdict <> '{AVAILABLE}' AND {IS_OF_REGISTER.format(state="slice")})
             AND (:of_all OR {IS_HELD.format(asset="slice")})''',
         conflict="NOTHING",
     )
 })
     SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
-_IS_SWEEP_DUE = text("""
-    SELECT NOT EXISTS (SELECT FROM consumers WHERE name = :name AND read_at > now() - interval '1 day')""")
-_LET_SWEEP = text("DELETE FROM consumers WHERE name = :name")
-_MARK_SWEPT = text("""
-    INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
-    ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
 
 # What no channel has named is asked with one connection after the other. What another connection did not find, as
 # before a channel's moved, says nothing about this one.
@@ -175,7 +171,7 @@ class QueuedAsset:
     asset_type: str | None
     generation: int
     register: UpsertRegister | None
-    reason: str = "change"
+    reason: str = CHANGE
     question: int = 1
 
 
@@ -196,7 +192,7 @@ class AskedWith:
 def start_reading(connection: Connection) -> None:
     """Give each channel that has no cursor one at its end; what lies before it is left to a sweep that is due then."""
     if connection.execute(_START, {"name": CHANGES_CONSUMER}).rowcount:
-        connection.execute(_LET_SWEEP, {"name": SWEEP_CONSUMER})
+        daily.make_due(connection, SWEEP)
 
 
 def channels_behind(connection: Connection) -> list[int]:
@@ -223,11 +219,6 @@ def enqueue_asked(connection: Connection, asset_ids: Collection[str]) -> int:
     return connection.execute(_ENQUEUE_ASKED, {"asset_ids": [*asset_ids]}).rowcount
 
 
-def is_sweep_due(connection: Connection) -> bool:
-    """Say whether all live assets were last looked through more than a day ago."""
-    return bool(connection.scalar(_IS_SWEEP_DUE, {"name": SWEEP_CONSUMER}))
-
-
 def enqueue_missing(
     connection: Connection, *, after: str, slice_size: int, language: str, of_all: bool = True
 ) -> tuple[int, str | None]:
@@ -238,11 +229,6 @@ def enqueue_missing(
     values = {"after": after, "slice": slice_size, "language": language, "of_all": of_all}
     done = connection.execute(_ENQUEUE_MISSING, values).one()
     return done.row_count, done.last_id
-
-
-def mark_swept(connection: Connection) -> None:
-    """Keep that all live assets were looked through."""
-    connection.execute(_MARK_SWEPT, {"name": SWEEP_CONSUMER})
 
 
 def next_assets(
@@ -260,28 +246,26 @@ def next_assets(
         "first_conn_id": asked_with.conn_ids[0],
         "row_count": row_count,
     }
-    rows = connection.execute(_NEXT, values).all()
-    found = [
-        QueuedAsset(
+    to_ask: list[QueuedAsset] = []
+    ended: list[QueuedAsset] = []
+    for row in connection.execute(_NEXT, values):
+        register = UpsertRegister(
+            upserted_at=row.upserted_at,
+            change_set_id=row.upsert_change_set_id,
+            position=row.upsert_position,
+            channel_id=row.channel_id,
+        )
+        asset = QueuedAsset(
             asset_id=row.asset_id,
             asset_type=row.asset_type,
             generation=row.generation,
             reason=row.reason,
             question=row.question,
-            register=None
-            if row.is_held_alone
-            else UpsertRegister(
-                upserted_at=row.upserted_at,
-                change_set_id=row.upsert_change_set_id,
-                position=row.upsert_position,
-                channel_id=row.channel_id,
-            ),
+            register=None if row.is_held_alone else register,
         )
-        for row in rows
-    ]
-    is_asked = [row.is_live or row.is_held_alone for row in rows]
-    remove(connection, [asset for asset, is_kept in zip(found, is_asked, strict=True) if not is_kept])
-    return [asset for asset, is_kept in zip(found, is_asked, strict=True) if is_kept]
+        (to_ask if row.is_live or row.is_held_alone else ended).append(asset)
+    remove(connection, ended)
+    return to_ask
 
 
 def remove(connection: Connection, assets: Sequence[QueuedAsset]) -> None:

@@ -11,9 +11,8 @@ from sqlalchemy import Connection, text
 
 from asset_changes.warehouse.asset_metadata import IS_LIVE
 from asset_changes.warehouse.availability import AVAILABLE, DAY_APART
-from asset_changes.warehouse.lookup_queue import IS_HELD, NO_CHANNEL, RECHECK
+from asset_changes.warehouse.lookup_queue import CHANGE, IS_HELD, NO_CHANNEL, RECHECK
 
-SLICE_CONSUMER = "reconciliation"
 LEAST_PER_DAY = 1_000
 """Ten calls: so a small catalogue is asked whole every day, and one missing asset is no large share of a slice."""
 
@@ -33,7 +32,7 @@ _ENQUEUE = f"""
     ORDER BY source.asset_id
     ON CONFLICT (asset_id) DO UPDATE SET reason = '{RECHECK}', not_before = now()
     WHERE queued.reason = '{RECHECK}' AND queued.tries = 0 AND queued.not_before > now()
-       OR queued.reason = 'change' AND NOT :with_metadata
+       OR queued.reason = '{CHANGE}' AND NOT :with_metadata
     RETURNING 1"""
 
 # Slots: {{live}}, whether live assets are looked through too.
@@ -96,11 +95,7 @@ _ENQUEUE_SECOND_LOOKS = text(
     )
 )
 _COUNT = text("SELECT count(*) FROM availability")
-_IS_DUE = text("SELECT NOT EXISTS (SELECT FROM consumers WHERE name = :name AND read_at > now() - interval '1 day')")
 _IS_ANY_HELD = text("SELECT EXISTS (SELECT FROM held_assets WHERE held_until IS NULL)")
-_MARK = text("""
-    INSERT INTO consumers (name, channel_id, channel_seq, read_at) VALUES (:name, 0, 0, now())
-    ON CONFLICT (name, channel_id) DO UPDATE SET read_at = excluded.read_at""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,13 +155,3 @@ def is_any_held(connection: Connection) -> bool:
 def count_per_day(connection: Connection, *, days: float) -> int:
     """Return how many assets must be asked in a day, so that all of them are within so many days."""
     return max(LEAST_PER_DAY, ceil((connection.scalar(_COUNT) or 0) / days))
-
-
-def is_slice_due(connection: Connection) -> bool:
-    """Say whether the last slice of a day was enqueued more than a day ago."""
-    return bool(connection.scalar(_IS_DUE, {"name": SLICE_CONSUMER}))
-
-
-def mark_slice(connection: Connection) -> None:
-    """Keep that the slice of a day was enqueued."""
-    connection.execute(_MARK, {"name": SLICE_CONSUMER})

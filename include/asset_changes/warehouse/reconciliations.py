@@ -15,6 +15,8 @@ MOST_GONE_SHARE = 0.02
 """A round that says of a larger share, for the first time, that it is gone waits for approval."""
 APPROVAL = timedelta(hours=72)
 """How long a round waits for its approval."""
+LAST_DECIDED = 3
+"""So many decided rounds are shown next to those that are not decided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,26 @@ class RoundCounts:
         return self.first_gone_count > MOST_GONE_SHARE * self.first_asked_count
 
 
+@dataclass(frozen=True, kw_only=True)
+class Round(RoundCounts):
+    """A row of the table; `dag_id` and `run_id` are the run in which a person is asked."""
+
+    reconciliation_id: int
+    conn_id: str
+    not_asked_since: datetime | None
+    started_at: datetime
+    asked_at: datetime | None
+    decided_at: datetime | None
+    outcome: str | None
+    checks_hash: str | None
+    expires_at: datetime | None
+    approved_by: str | None
+    dag_id: str | None
+    run_id: str | None
+
+
 _COUNTS = tuple(each.name for each in fields(RoundCounts))
-_DESCRIPTION = "reconciliation_id, conn_id, not_asked_since, asked_at, outcome, checks_hash, expires_at, run_id"
-_COLUMNS = ", ".join((_DESCRIPTION, *_COUNTS))
+_COLUMNS = ", ".join(each.name for each in fields(Round))
 _OPEN = text("""
     INSERT INTO reconciliations AS open (conn_id, channel_ids, not_asked_since, started_at)
     VALUES (:conn_id, :channel_ids, :not_asked_since, clock_timestamp())
@@ -64,6 +83,14 @@ _MARK_ASKED = text("""
 _UNDECIDED = text(f"""
     SELECT {_COLUMNS} FROM reconciliations WHERE decided_at IS NULL AND asked_at IS NOT NULL
     ORDER BY reconciliation_id""")
+_LATEST = text(f"""
+    SELECT {_COLUMNS} FROM reconciliations
+    WHERE decided_at IS NULL OR reconciliation_id IN (
+        SELECT reconciliation_id FROM reconciliations WHERE decided_at IS NOT NULL
+        ORDER BY reconciliation_id DESC LIMIT {LAST_DECIDED})
+    ORDER BY decided_at IS NOT NULL, reconciliation_id DESC""")
+RECONCILED_AT = "SELECT max(decided_at) FROM reconciliations WHERE outcome IN ('counted', 'approved')"
+"""When the verdicts of a round last counted."""
 _CHECKS = text("""
     SELECT asset_id, verdict FROM availability_checks WHERE reconciliation_id = :reconciliation_id
     ORDER BY asset_id, check_id""")
@@ -87,20 +114,6 @@ _MARK_DECIDED = text("""
 _RECONCILE_GAPS = text("""
     UPDATE feed_gaps SET reconciled_at = clock_timestamp()
     WHERE reconciled_at IS NULL AND channel_id = ANY (:channel_ids) AND unread_to <= :not_asked_since""")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round(RoundCounts):
-    """A row of the table; `run_id` is the run in which a person is asked."""
-
-    reconciliation_id: int
-    conn_id: str
-    not_asked_since: datetime | None
-    asked_at: datetime | None
-    outcome: str | None
-    checks_hash: str | None
-    expires_at: datetime | None
-    run_id: str | None
 
 
 def open_round(
@@ -151,6 +164,17 @@ def mark_asked(connection: Connection, reconciliation_id: int) -> None:
 def undecided(connection: Connection) -> list[Round]:
     """Return the rounds in which everything was asked, and whose checks do not count yet."""
     return [Round(**row._mapping) for row in connection.execute(_UNDECIDED)]
+
+
+def latest_rounds(connection: Connection) -> tuple[Round, ...]:
+    """Return the rounds that are not decided, open ones too, then those that were decided last."""
+    return tuple(Round(**row._mapping) for row in connection.execute(_LATEST))
+
+
+def reconciled_at(connection: Connection) -> datetime | None:
+    """Return when the verdicts of a round last counted."""
+    decided_at: datetime | None = connection.scalar(text(RECONCILED_AT))
+    return decided_at
 
 
 def checks_hash(connection: Connection, reconciliation_id: int) -> str:

@@ -4,6 +4,7 @@ Where no list of holdings was ever imported and Getty was never asked, none of t
 """
 
 from asset_changes.warehouse.compliance import Check
+from asset_changes.warehouse.reconciliations import RECONCILED_AT
 
 _COUNTED_WITHIN = "interval '1 day'"
 
@@ -40,11 +41,10 @@ WHERE started_at < :until AND outcome IN ('waiting', 'refused', 'expired', 'void
         AND later.outcome IN ('counted', 'approved')))
 """.strip()
 
-OVERDUE = """
+OVERDUE = f"""
 SELECT 0 AS channel_id, CAST(NULL AS integer) AS count
 FROM (
-    SELECT coalesce((SELECT max(decided_at) FROM reconciliations WHERE outcome IN ('counted', 'approved')),
-                    min(ended_at)) AS since
+    SELECT coalesce(({RECONCILED_AT}), min(ended_at)) AS since
     FROM holding_imports WHERE refused_why IS NULL
 ) AS last
 WHERE since < least(now(), :until) - CAST(:reconciled_within AS interval)

@@ -1,4 +1,4 @@
-"""What must be removed, listed and counted, and how far Getty was asked: what page, report and watchdog read.
+"""What must be removed, listed and counted: what page, report and watchdog read.
 
 Counting looks at every held asset. So it is done now and then, into `holding_counts`, and whoever only shows the
 numbers reads them there, with their time.
@@ -11,18 +11,18 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.warehouse.availability import AVAILABLE
+
 REASONS = ("deleted", "not_in_catalogue", "not_licensed")
 """Why something must be removed, as the view `assets_to_remove` names it."""
 CHECKED_DAYS = 30
 """What was asked about within so many days counts as checked."""
 PAGE_ROWS = 100
-LAST_DECIDED = 3
-"""So many decided reconciliations are shown next to those that are not decided."""
 
 # Everything that the view can name is among these, which are few: looking at them first saves joining every held asset.
 # The view alone decides.
 _DELETED = "SELECT asset_id FROM asset_states WHERE deleted_at IS NOT NULL"
-_GONE = "SELECT asset_id FROM availability WHERE verdict <> 'available'"
+_GONE = f"SELECT asset_id FROM availability WHERE verdict <> '{AVAILABLE}'"
 _CANDIDATES = {"deleted": _DELETED, "not_in_catalogue": _GONE, "not_licensed": _GONE}
 _ANY_CANDIDATE = f"{_DELETED} UNION ALL {_GONE}"
 
@@ -65,17 +65,6 @@ _LIST = """
     WHERE {after}
     ORDER BY source, asset_id"""
 
-_RECONCILIATIONS = text(f"""
-    SELECT reconciliation_id, conn_id, not_asked_since, started_at, asked_at, decided_at, outcome, asked_count,
-           available_count, not_licensed_count, not_in_catalogue_count, first_asked_count, first_gone_count, expires_at,
-           approved_by, dag_id, run_id
-    FROM reconciliations
-    WHERE decided_at IS NULL OR reconciliation_id IN (
-        SELECT reconciliation_id FROM reconciliations WHERE decided_at IS NOT NULL
-        ORDER BY reconciliation_id DESC LIMIT {LAST_DECIDED})
-    ORDER BY decided_at IS NOT NULL, reconciliation_id DESC""")
-_RECONCILED_AT = text("SELECT max(decided_at) FROM reconciliations WHERE outcome IN ('counted', 'approved')")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
@@ -100,34 +89,6 @@ class HoldingCount:
     def due_count(self) -> int:
         """How many assets must be removed, for whatever reason."""
         return sum(each.count for each in self.due)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reconciliation:
-    """A row of `reconciliations`: a round in which Getty was asked whether assets may still be held."""
-
-    reconciliation_id: int
-    conn_id: str
-    not_asked_since: datetime | None
-    started_at: datetime
-    asked_at: datetime | None
-    decided_at: datetime | None
-    outcome: str | None
-    asked_count: int
-    available_count: int
-    not_licensed_count: int
-    not_in_catalogue_count: int
-    first_asked_count: int
-    first_gone_count: int
-    expires_at: datetime | None
-    approved_by: str | None
-    dag_id: str | None
-    run_id: str | None
-
-    @property
-    def gone_count(self) -> int:
-        """Of how many assets Getty said that they are gone."""
-        return self.not_licensed_count + self.not_in_catalogue_count
 
 
 def count_holdings(connection: Connection) -> tuple[HoldingCount, ...]:
@@ -188,14 +149,3 @@ def _listing(
         begins = "(source, asset_id) > (:after_source, :after_id)"
         values["after_source"], values["after_id"] = after
     return _LIST.format(conditions=" AND ".join(conditions), after=begins), values
-
-
-def reconciliations(connection: Connection) -> tuple[Reconciliation, ...]:
-    """Return the reconciliations that are not decided, then those that were decided last."""
-    return tuple(Reconciliation(**row) for row in connection.execute(_RECONCILIATIONS).mappings())
-
-
-def reconciled_at(connection: Connection) -> datetime | None:
-    """Return when the verdicts of a reconciliation last counted."""
-    decided_at: datetime | None = connection.scalar(_RECONCILED_AT)
-    return decided_at

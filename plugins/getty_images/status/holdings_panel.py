@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from asset_changes.warehouse.holdings import SourceStatus, source_statuses
-from asset_changes.warehouse.removals import HoldingCount, Reconciliation, holding_counts, reconciliations
+from asset_changes.warehouse.reconciliations import Round, latest_rounds
+from asset_changes.warehouse.removals import HoldingCount, holding_counts
 from sqlalchemy import Connection
 
 
@@ -13,10 +14,10 @@ class Panel:
 
     sources: tuple[SourceStatus, ...] = ()
     counts: tuple[HoldingCount, ...] = ()
-    reconciliations: tuple[Reconciliation, ...] = ()
+    reconciliations: tuple[Round, ...] = ()
 
     @property
-    def waiting(self) -> tuple[Reconciliation, ...]:
+    def waiting(self) -> tuple[Round, ...]:
         """The reconciliations that wait for an approval."""
         return tuple(each for each in self.reconciliations if each.outcome == "waiting")
 
@@ -32,5 +33,5 @@ def holdings_panel(connection: Connection) -> Panel:
     return Panel(
         sources=source_statuses(connection),
         counts=holding_counts(connection),
-        reconciliations=reconciliations(connection),
+        reconciliations=latest_rounds(connection),
     )

@@ -116,20 +116,18 @@ def judge(context: Mapping[str, Any]) -> str | None:
     either: a second run that waits would be the last one that the DAG may have, and nothing would be looked up.
     """
     with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
-        judged = judging.judge(engine, clock=WarehouseClock(engine))
-        is_asked = any(_is_asked_elsewhere(context, each) for each in judged.waiting)
-        mine = () if is_asked else judged.waiting
+        waiting = judging.judge(engine, clock=WarehouseClock(engine)).waiting
+        if not waiting or any(_is_asked_elsewhere(context, each) for each in waiting):
+            return None
 
         def ask(connection: Connection) -> None:
-            for each in mine:
+            for each in waiting:
                 reconciliations.ask_in(
                     connection, each.reconciliation_id, dag_id=context["dag"].dag_id, run_id=context["run_id"]
                 )
 
         in_transaction(engine, ask)
-    if not mine:
-        return None
-    listed = "\n".join(f"* {judging.explain(each)}" for each in mine)
+    listed = "\n".join(f"* {judging.explain(each)}" for each in waiting)
     return (
         f"{listed}\n\nCompare with what Getty and your account say before you answer: a token of another agreement "
         "looks like this. **Approve**: the verdicts count, and what was said twice, a day apart, must be removed. "

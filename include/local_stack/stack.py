@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import URL
@@ -45,6 +45,8 @@ class Stack:
     has_example_files: bool
     secrets: Secrets
     failures: Failures
+    switched_on: set[str] = field(default_factory=set)
+    """The DAGs that this start has unpaused."""
 
     @property
     def address(self) -> str:

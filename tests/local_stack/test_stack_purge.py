@@ -12,10 +12,10 @@ from asset_changes.settings import Settings
 from getty_sandbox import Sandbox
 from local_stack import progress, purge
 from local_stack.airflow_api import HOLD, PURGE
-from local_stack.discovery import switch_on
 from local_stack.example_files import SETTING, name_example_files, write_example_files
 from local_stack.example_list import write_example_list
 from local_stack.purge import start_purge
+from local_stack.sync import switch_on
 
 from tests.local_stack.doubles import Airflow, CapturedScreen
 from tests.local_stack.test_discovery import stack

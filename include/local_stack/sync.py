@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from local_stack.airflow_api import LOOKUP, PURGE
+from local_stack.airflow_api import ACTIVE, LOOKUP, PURGE
 from local_stack.errors import StackError
 from local_stack.progress import Channel
 from local_stack.screen import Screen
@@ -78,6 +78,15 @@ def finish_runs(stack: Stack, seconds: float = FINISH_SECONDS) -> list[Channel]:
             break
         time.sleep(0.3)
     return stack.warehouse.channels()
+
+
+def wait_for_run(stack: Stack, dag_id: str, run_id: str) -> str:
+    """Wait for the end of a run, or until nothing has happened in five minutes; return its state."""
+    stall_timeout = StallTimeout()
+    while (state := stack.airflow.run_state(dag_id, run_id)) in ACTIVE and not stall_timeout.is_over(state):
+        stack.services.check()
+        time.sleep(POLL_SECONDS)
+    return state
 
 
 def stay_up(stack: Stack) -> None:

@@ -283,10 +283,18 @@ def dags_page(dags: Mapping[str, "DAG"]) -> str:
     return "\n".join(lines)
 
 
+_PURGED = "asset_changes_files_purged"
+
+
 def _schedule(dag: "DAG") -> str:
     timetable: Any = dag.timetable
     if hasattr(timetable, "expression"):
         return f"`{timetable.expression}` (UTC)"
+    if timetable.asset_condition is None:
+        return "when a person triggers it"
+    assets = {asset.name for asset in timetable.asset_condition.objects}
+    if _PURGED in assets:
+        return f"when the asset `{_PURGED}` is updated"
     return "when one of the channels' assets is updated"
 
 

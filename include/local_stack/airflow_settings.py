@@ -33,7 +33,7 @@ PREFERENCES = (
     Setting("core", "executor", "LocalExecutor", "tasks are forks of the scheduler: nothing else to run"),
     Setting("core", "parallelism", "8", "two tasks for each of four channels; 32 idle workers eat memory"),
     Setting("core", "load_examples", "False", "the home page shows this project alone"),
-    Setting("core", "dags_are_paused_at_creation", "False", "a channel found today starts by itself"),
+    Setting("core", "dags_are_paused_at_creation", "True", "no run before discovery has made the tables"),
     Setting("core", "test_connection", "Enabled", "the connection form's Test button works"),
     Setting("core", "hostname_callable", "platform.node", "no name look-up per task: slow on some laptops"),
     Setting("core", "min_serialized_dag_update_interval", "5", "what discovery changed shows at once"),

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local_stack.airflow_api import DISCOVERY, LOOKUP, PURGE
+from local_stack.airflow_api import DISCOVERY
 from local_stack.airflow_settings import PREFERENCES
 from local_stack.connections import GETTY, Connection
 from local_stack.errors import StackError
@@ -13,7 +13,7 @@ from local_stack.preflight import CORRECT_GETTY, silent_addresses
 from local_stack.screen import Screen
 from local_stack.services import wait_until
 from local_stack.stack import Stack, start_triggerer
-from local_stack.sync import POLL_SECONDS, StallTimeout
+from local_stack.sync import POLL_SECONDS, StallTimeout, switch_on
 
 DAG_SECONDS = 120.0
 DUE_SECONDS = 15.0
@@ -31,12 +31,6 @@ def discover(stack: Stack, screen: Screen) -> None:
     _touch_channels_file(stack)
     _wait_for_dags(stack, lambda: {channel.dag_id for channel in stack.warehouse.channels()})
     switch_on(stack)
-
-
-def switch_on(stack: Stack) -> None:
-    """Unpause the DAGs, but not those that cost calls or delete files: where Getty is the sandbox, they begin later."""
-    for dag_id in sorted(stack.airflow.dag_ids() - {LOOKUP, PURGE}):
-        stack.airflow.unpause(dag_id)
 
 
 def run_to_follow(stack: Stack, *, due_seconds: float = DUE_SECONDS) -> str:

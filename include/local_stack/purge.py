@@ -1,12 +1,10 @@
 """The purge of the example's files: one asset is held back, then Airflow may list what must go."""
 
-import time
-
-from local_stack.airflow_api import ACTIVE, HOLD, PURGE
+from local_stack.airflow_api import HOLD, PURGE
 from local_stack.example_list import SOURCE
 from local_stack.screen import Screen
 from local_stack.stack import Stack
-from local_stack.sync import POLL_SECONDS, StallTimeout
+from local_stack.sync import wait_for_run
 
 OWNER = "legal"
 
@@ -19,10 +17,7 @@ def start_purge(stack: Stack, screen: Screen) -> None:
     if asset_id := stack.warehouse.asset_to_hold(SOURCE):
         form = {"asset_ids": [asset_id], "action": "hold", "reason": "An example: a case in court", "owner": OWNER}
         run_id = stack.airflow.trigger(HOLD, form)
-        stall_timeout = StallTimeout()
-        while (state := stack.airflow.run_state(HOLD, run_id)) in ACTIVE and not stall_timeout.is_over(state):
-            stack.services.check()
-            time.sleep(POLL_SECONDS)
+        state = wait_for_run(stack, HOLD, run_id)
         if state != "success":
             screen.say(f"The example's hold is {state}, so the purge stays paused. {stack.failures.reason(run_id)}")
             return

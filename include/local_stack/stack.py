@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import URL
@@ -28,7 +28,7 @@ from local_stack.services import Services, marked_processes, stop_left_behind, w
 from local_stack.state import Secrets, StateDir, write_private
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stack:
     """A stack that is up."""
 
@@ -45,6 +45,8 @@ class Stack:
     has_example_files: bool
     secrets: Secrets
     failures: Failures
+    switched_on: set[str] = field(default_factory=set)
+    """The DAGs that this start has unpaused."""
 
     @property
     def address(self) -> str:
@@ -76,13 +78,7 @@ def running_stack(options: Options, screen: Screen) -> Iterator[Stack]:
 def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack) -> Stack:
     """Start everything, and register in `ending` how to stop it."""
     started_at = datetime.now(UTC)
-    screen.say(f"Starting PostgreSQL (data in {state.path}) ...")
-    postgres = EmbeddedPostgres(state.postgres)
-    if not postgres.home.is_relative_to(state.path):
-        screen.say(f"PostgreSQL's account cannot get into {state.path}: its data is in {postgres.home}.")
-    ending.callback(postgres.stop)
-    postgres.start()
-    ending.enter_context(attribute_to_postgres(postgres))
+    postgres = _start_postgres(state, screen, ending)
     secrets = state.secrets()
     write_private(password_file(state), f'{{"admin": "{secrets.admin_password}"}}\n')
 
@@ -112,22 +108,33 @@ def _start(options: Options, state: StateDir, screen: Screen, ending: ExitStack)
         if has_example_files:
             write_example_files(state.example_files, state.example_list)
     _start_airflow(airflow, services, screen)
-    failures = Failures(airflow, logs=state.airflow_home / "logs", since=started_at)
     return Stack(
-        started_at,
-        options,
-        state,
-        services,
-        airflow,
-        warehouse,
-        sandbox,
-        settings.confirm,
-        looks_up and settings.metadata,
-        imports_example,
-        has_example_files,
-        secrets,
-        failures,
+        started_at=started_at,
+        options=options,
+        state=state,
+        services=services,
+        airflow=airflow,
+        warehouse=warehouse,
+        sandbox=sandbox,
+        confirms=settings.confirm,
+        looks_up=looks_up and settings.metadata,
+        imports_example=imports_example,
+        has_example_files=has_example_files,
+        secrets=secrets,
+        failures=Failures(airflow, logs=state.airflow_home / "logs", since=started_at),
     )
+
+
+def _start_postgres(state: StateDir, screen: Screen, ending: ExitStack) -> EmbeddedPostgres:
+    """Start the embedded server; what fails later because of it is attributed to it."""
+    screen.say(f"Starting PostgreSQL (data in {state.path}) ...")
+    postgres = EmbeddedPostgres(state.postgres)
+    if not postgres.home.is_relative_to(state.path):
+        screen.say(f"PostgreSQL's account cannot get into {state.path}: its data is in {postgres.home}.")
+    ending.callback(postgres.stop)
+    postgres.start()
+    ending.enter_context(attribute_to_postgres(postgres))
+    return postgres
 
 
 @contextmanager

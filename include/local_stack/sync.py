@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from local_stack.airflow_api import ACTIVE, LOOKUP, PURGE
 from local_stack.errors import StackError
 from local_stack.progress import Channel
 from local_stack.screen import Screen
@@ -13,6 +15,7 @@ STALL_SECONDS = 300.0
 POLL_SECONDS = 1.0
 RETRIGGER_SECONDS = 15.0
 FINISH_SECONDS = 60.0
+NEW_DAG_SECONDS = 10.0
 
 
 @dataclass
@@ -31,6 +34,16 @@ class StallTimeout:
         return self.clock() - self._since > self.seconds
 
 
+def switch_on(stack: Stack) -> None:
+    """Unpause the DAGs, each once: what a person pauses afterwards stays paused while this stack runs.
+
+    Not those that cost calls or delete files: where Getty is the sandbox, they begin later.
+    """
+    for dag_id in sorted(stack.airflow.dag_ids() - stack.switched_on - {LOOKUP, PURGE}):
+        stack.airflow.unpause(dag_id)
+        stack.switched_on.add(dag_id)
+
+
 def catch_up(stack: Stack, screen: Screen) -> list[Channel]:
     """Keep the channels running until all are caught up; returns their progress."""
     triggered_at: dict[str, float] = {}
@@ -38,6 +51,7 @@ def catch_up(stack: Stack, screen: Screen) -> list[Channel]:
     try:
         while True:
             stack.services.check()
+            switch_on(stack)  # a DAG that Airflow has read only now
             channels = _channels(stack)
             screen.show(channels, stack.started_at)
             screen.say_all(stack.failures.new_failures())
@@ -66,10 +80,24 @@ def finish_runs(stack: Stack, seconds: float = FINISH_SECONDS) -> list[Channel]:
     return stack.warehouse.channels()
 
 
+def wait_for_run(stack: Stack, dag_id: str, run_id: str) -> str:
+    """Wait for the end of a run, or until nothing has happened in five minutes; return its state."""
+    stall_timeout = StallTimeout()
+    while (state := stack.airflow.run_state(dag_id, run_id)) in ACTIVE and not stall_timeout.is_over(state):
+        stack.services.check()
+        time.sleep(POLL_SECONDS)
+    return state
+
+
 def stay_up(stack: Stack) -> None:
-    """Wait until Ctrl-C, or until a service dies."""
+    """Wait until Ctrl-C, or until a service dies; switch on the DAG of a channel that is found meanwhile."""
+    looked_at = time.monotonic()
     while True:
         stack.services.check()
+        if time.monotonic() - looked_at > NEW_DAG_SECONDS:
+            with suppress(StackError):  # a database that is away for a minute ends nothing
+                switch_on(stack)
+            looked_at = time.monotonic()
         time.sleep(POLL_SECONDS)
 
 

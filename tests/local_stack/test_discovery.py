@@ -6,21 +6,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from local_stack import discovery
+from local_stack import discovery, sync
 from local_stack.airflow_api import DISCOVERY, Try
+from local_stack.airflow_settings import PREFERENCES
 from local_stack.connections import GETTY, sandbox_connection
 from local_stack.discovery import discover, follow, run_to_follow
 from local_stack.errors import StackError
 from local_stack.failures import Failures
 from local_stack.progress import Channel
 from local_stack.stack import free_port
-from local_stack.sync import catch_up
+from local_stack.sync import catch_up, stay_up, switch_on
 
 from tests.local_stack.doubles import Airflow, CapturedScreen
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, AFTER = STARTED - timedelta(hours=1), STARTED + timedelta(seconds=1)
 REPLAY = "asset_changes_replay"
+FOUND = "asset_changes_creative_film_4002"
 TRY = Try(DISCOVERY, "manual__1", "discover", number=1, of=3, is_last=False)
 SILENT = f"http://127.0.0.1:{free_port()}"
 
@@ -35,6 +37,7 @@ def stack(airflow: Airflow, **parts: Any) -> Any:
     return SimpleNamespace(
         airflow=airflow,
         started_at=STARTED,
+        switched_on=set(),
         services=SimpleNamespace(check=lambda: None, environment={GETTY: sandbox_connection(SILENT)}),
         failures=Failures(airflow, logs=Path("/nowhere"), since=STARTED),  # type: ignore[arg-type]
         **parts,
@@ -99,6 +102,33 @@ def test_no_other_dag_is_on_before_discovery_has_succeeded(tmp_path: Path) -> No
     discover(ours, CapturedScreen())
     assert on_while_running == [DISCOVERY]
     assert REPLAY in airflow.unpaused
+
+
+def test_airflow_creates_every_dag_paused() -> None:
+    """Else it starts a run of what it has read before discovery has made the tables."""
+    (setting,) = [each for each in PREFERENCES if each.key == "dags_are_paused_at_creation"]
+    assert setting.value == "True"
+
+
+def test_the_dag_of_a_channel_found_later_is_unpaused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: a DAG that a person pauses while the stack runs stays paused."""
+    monkeypatch.setattr(sync, "POLL_SECONDS", 0)
+    monkeypatch.setattr(sync, "NEW_DAG_SECONDS", 0)
+    airflow = Airflow(dags={DISCOVERY, REPLAY})
+    ours = stack(airflow)
+    switch_on(ours)
+    airflow.unpaused.clear()
+    looks = iter(range(4))
+
+    def check() -> None:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+        airflow.dags.add(FOUND)
+
+    ours.services.check = check
+    with pytest.raises(KeyboardInterrupt):
+        stay_up(ours)
+    assert airflow.unpaused == [FOUND]
 
 
 def test_a_failed_try_of_a_channel_is_shown_while_it_catches_up() -> None:

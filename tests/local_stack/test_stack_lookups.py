@@ -7,10 +7,10 @@ import pytest
 from local_stack import lookups
 from local_stack.airflow_api import LOOKUP, PURGE, Try
 from local_stack.connections import GETTY
-from local_stack.discovery import switch_on
 from local_stack.lookups import look_up
 from local_stack.progress import Lookups
 from local_stack.stack import decide_lookups
+from local_stack.sync import switch_on
 
 from tests.local_stack.doubles import Airflow, CapturedScreen
 from tests.local_stack.test_discovery import stack

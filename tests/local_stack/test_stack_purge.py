@@ -10,12 +10,12 @@ from asset_changes.removal.stores.file_store import FolderStore
 from asset_changes.removal.stores.template import parse_templates
 from asset_changes.settings import Settings
 from getty_sandbox import Sandbox
-from local_stack import progress, purge
+from local_stack import progress, sync
 from local_stack.airflow_api import HOLD, PURGE
-from local_stack.discovery import switch_on
 from local_stack.example_files import SETTING, name_example_files, write_example_files
 from local_stack.example_list import write_example_list
 from local_stack.purge import start_purge
+from local_stack.sync import switch_on
 
 from tests.local_stack.doubles import Airflow, CapturedScreen
 from tests.local_stack.test_discovery import stack
@@ -90,7 +90,7 @@ def test_a_stack_does_not_switch_the_purge_on_by_itself() -> None:
 
 
 def test_the_example_holds_one_asset_before_the_purge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge, "POLL_SECONDS", 0)
+    monkeypatch.setattr(sync, "POLL_SECONDS", 0)
     airflow = Airflow(states=["running", "success"])
     start_purge(purging(airflow, "1176"), CapturedScreen())
     assert (airflow.triggered, airflow.unpaused, airflow.states) == ([HOLD], [PURGE], [])

@@ -45,36 +45,40 @@ def reading(*, seconds: int = PAGE_SECONDS) -> Iterator[tuple[Connection, Settin
             )
             check_version(connection)
             yield connection, settings
-    except AirflowNotFoundException as error:
-        raise PageUnavailable(
+    except (AirflowNotFoundException, ConfigurationError, SchemaMismatch, TransientError, WarehouseRefused) as error:
+        raise _unavailable(error, seconds) from error
+
+
+def _unavailable(error: Exception, seconds: int) -> PageUnavailable:
+    """Return why the warehouse cannot be read, with the next step."""
+    reason = str(error)
+    if isinstance(error, AirflowNotFoundException):
+        return PageUnavailable(
             f"There is no connection {WAREHOUSE_CONN_ID}, so there is no warehouse to read.",
             next_step=(
                 f"Create a Postgres connection of this name, or set AIRFLOW_CONN_{WAREHOUSE_CONN_ID.upper()} in the "
                 "environment of every Airflow component; then switch on asset_changes_discovery."
             ),
             link="connections",
-        ) from error
-    except ConfigurationError as error:
-        raise PageUnavailable(
-            reason=str(error), next_step="If it is in the environment, start Airflow's API server again."
-        ) from error
-    except SchemaMismatch as error:
-        raise PageUnavailable(
-            str(error),
+        )
+    if isinstance(error, ConfigurationError):
+        return PageUnavailable(reason, next_step="If it is in the environment, start Airflow's API server again.")
+    if isinstance(error, SchemaMismatch):
+        return PageUnavailable(
+            reason,
             next_step="Trigger asset_changes_discovery: it makes or upgrades the tables and finds the channels.",
             link="dags/asset_changes_discovery",
-        ) from error
-    except (TransientError, WarehouseRefused) as error:
-        if isinstance(getattr(error.__cause__, "orig", None), QueryCanceled):
-            raise PageUnavailable(
-                f"The warehouse has not answered within {seconds} s.",
-                next_step=(
-                    "Choose fewer days. If that does not help, check what keeps the database behind connection "
-                    f"{WAREHOUSE_CONN_ID} busy."
-                ),
-            ) from error
-        raise PageUnavailable(
-            str(error),
-            next_step=f"Check the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
-            link="connections",
-        ) from error
+        )
+    if isinstance(getattr(error.__cause__, "orig", None), QueryCanceled):
+        return PageUnavailable(
+            f"The warehouse has not answered within {seconds} s.",
+            next_step=(
+                "Choose fewer days. If that does not help, check what keeps the database behind connection "
+                f"{WAREHOUSE_CONN_ID} busy."
+            ),
+        )
+    return PageUnavailable(
+        reason,
+        next_step=f"Check the database behind connection {WAREHOUSE_CONN_ID}, then load this page again.",
+        link="connections",
+    )

@@ -128,6 +128,20 @@ def test_another_version_is_refused_with_the_command(found: str | None, warehous
         check_version(connection)
 
 
+@pytest.mark.usefixtures("own_database")
+@pytest.mark.parametrize(
+    ("statement", "lacking"),
+    [
+        ("DROP VIEW asset_history", r"asset_history\. If somebody removed"),
+        ("ALTER TABLE channels DROP COLUMN refused_at", r"channels\.refused_at\. If somebody removed"),
+    ],
+)
+def test_a_part_that_somebody_removed_is_named(statement: str, lacking: str, warehouse: Engine) -> None:
+    execute(warehouse, statement)
+    with pytest.raises(SchemaMismatch, match=f"version {VERSION} and lacks {lacking}"):
+        migrate(warehouse, schema=SCHEMA)
+
+
 # Partitions.
 
 

@@ -134,13 +134,14 @@ class CanariesNotFound(TerminalError):
 
 
 class SchemaMismatch(TerminalError):
-    """The warehouse's schema is older or newer than this code.
+    """The warehouse's schema is older or newer than this code, or lacks a part of it.
 
     It is found before anything is fetched.
     """
 
     next_step = (
-        "Trigger asset_changes_discovery, which migrates; if the warehouse is the newer one, deploy the newer code."
+        "Trigger asset_changes_discovery, which migrates; if the warehouse is the newer one, deploy the newer code. "
+        "What somebody removed must be brought back: the message names it."
     )
 
 

@@ -149,11 +149,10 @@ class RejectedChange(NamedTuple):
     raw: str
 
 
+LOG_KEY = ("fetched_at", "channel_id", "change_set_id", "position")
+"""The key of the log: of which set a message is, and its place there."""
 LOG_COLUMNS = (
-    "fetched_at",
-    "channel_id",
-    "change_set_id",
-    "position",
+    *LOG_KEY,
     "asset_id",
     "asset_lifecycle",
     "asset_type",

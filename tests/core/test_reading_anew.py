@@ -5,13 +5,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from asset_changes.models import LOG_COLUMNS, LOG_KEY
 from asset_changes.pipeline.catch_up import catch_up
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.pipeline.fetch import fetch
 from asset_changes.pipeline.load import load_in_transaction
 from asset_changes.pipeline.replay import replay
 from asset_changes.warehouse.engine import transaction
-from sqlalchemy import Engine
+from asset_changes.warehouse.schema import asset_changes
+from sqlalchemy import Boolean, DateTime, Engine, Text
 
 from tests.conftest import EDITORIAL_FILM, EDITORIAL_IMAGES
 from tests.core.doubles import (
@@ -55,6 +57,21 @@ def test_a_redelivery_repairs_what_was_misread(is_loop: bool, context: ChannelCo
     assert [row["changed_at"] for row in rows(warehouse, changed_at)] == [NOON, NOON + timedelta(minutes=1)]
     assert value(warehouse, "SELECT count(*) FROM change_sets WHERE confirmed_at IS NULL") == 0
     assert live(warehouse) == ["a"]
+
+
+_OTHER_VALUE = {Boolean: "NOT {0}", DateTime: "{0} + interval '1 hour'", Text: "coalesce({0}, '') || 'x'"}
+
+
+@pytest.mark.parametrize("column", [name for name in LOG_COLUMNS if name not in (*LOG_KEY, "uri")])
+def test_each_column_that_was_misread_is_read_again(column: str, context: ChannelContext, warehouse: Engine) -> None:
+    run(context, body_of("1", change("a", "New", 0)))
+    logged = f"SELECT {', '.join(LOG_COLUMNS)} FROM asset_changes"
+    before = rows(warehouse, logged)
+    other = _OTHER_VALUE[type(asset_changes.c[column].type)].format(column)
+    execute(warehouse, f"UPDATE asset_changes SET {column} = {other}")
+    assert rows(warehouse, logged) != before
+    replay(EDITORIAL_IMAGES, archive=context.archive, warehouse=warehouse)
+    assert rows(warehouse, logged) == before
 
 
 def test_tombstones_get_their_own_channel_back(context: ChannelContext, warehouse: Engine) -> None:

@@ -46,21 +46,18 @@ def test_the_code_needs_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [VERSION]
 
 
-def shape(found: MetaData) -> dict[str, list[tuple[object, ...]]]:
-    """Return tables and columns as they can be compared."""
+def shape(found: MetaData) -> dict[str, tuple[object, ...]]:
+    """Return tables and columns as they can be compared; in any order, for a migration adds a column at the end."""
     return {
-        table.name: [
-            (
-                column.name,
-                str(column.type).replace(' COLLATE "C"', "").split("(")[0].replace("TIMESTAMP", "DATETIME"),
-                getattr(column.type, "timezone", None),
-                getattr(column.type, "collation", None),
-                column.nullable,
-                column.primary_key,
-            )
-            for column in table.columns
-        ]
+        f"{table.name}.{column.name}": (
+            str(column.type).replace(' COLLATE "C"', "").split("(")[0].replace("TIMESTAMP", "DATETIME"),
+            getattr(column.type, "timezone", None),
+            getattr(column.type, "collation", None),
+            column.nullable,
+            column.primary_key,
+        )
         for table in found.sorted_tables
+        for column in table.columns
         if table.name != "schema_version" and not table.name.startswith("asset_changes_")
     }
 
@@ -126,6 +123,20 @@ def test_another_version_is_refused_with_the_command(found: str | None, warehous
         transaction(warehouse) as connection,
     ):
         check_version(connection)
+
+
+@pytest.mark.usefixtures("own_database")
+@pytest.mark.parametrize(
+    ("statement", "lacking"),
+    [
+        ("DROP VIEW asset_history", r"asset_history\. If somebody removed"),
+        ("ALTER TABLE channels DROP COLUMN refused_at", r"channels\.refused_at\. If somebody removed"),
+    ],
+)
+def test_a_part_that_somebody_removed_is_named(statement: str, lacking: str, warehouse: Engine) -> None:
+    execute(warehouse, statement)
+    with pytest.raises(SchemaMismatch, match=f"version {VERSION} and lacks {lacking}"):
+        migrate(warehouse, schema=SCHEMA)
 
 
 # Partitions.

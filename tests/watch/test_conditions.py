@@ -552,7 +552,7 @@ def test_no_alert_of_lookups_while_nothing_waits(feed: Feed, watchdog: Watchdog)
 
 def test_every_condition_is_provoked_here() -> None:
     provoked = {case.condition for case in CASES} | {"silent", "blocked"}  # those two have tests of their own
-    assert provoked == {condition.name for condition in CONDITIONS}
+    assert provoked == {condition.name for condition in CONDITIONS}, "each condition needs a Case in CASES"
 
 
 def test_a_stopped_channel_is_not_silent_as_nobody_asked_it(feed: Feed, watchdog: Watchdog) -> None:

@@ -37,7 +37,10 @@ def entries(chapter: str) -> list[str]:
 
 
 def test_every_alert_has_its_entry() -> None:
-    assert entries("Alerts") == [*(condition.name for condition in CONDITIONS), "blind"]
+    names = [*(condition.name for condition in CONDITIONS), "blind"]
+    assert entries("Alerts") == names, (
+        "docs/operations.md needs an entry for each condition, in the order of CONDITIONS"
+    )
 
 
 def test_the_chapter_of_errors_is_generated(generate: dict[str, Any]) -> None:

@@ -65,8 +65,8 @@ def changed_sets_after(connection: Connection, channel_id: int, channel_seq: int
 
 _OF_A_CHANGE = tuple(field.name for field in fields(LoadedChange))
 # The time is part of the log's key, and picks the partition. In one statement a set is seen as one commit left it.
-_CHANGED_AFTER = text("""
-    SELECT s.channel_seq, s.change_set_id, c.position, c.asset_id, c.asset_lifecycle, c.asset_type, c.changed_at
+_CHANGED_AFTER = text(f"""
+    SELECT s.channel_seq, s.change_set_id, c.{", c.".join(_OF_A_CHANGE)}
     FROM change_sets AS s
     LEFT JOIN asset_changes AS c
         ON c.fetched_at = s.fetched_at AND c.channel_id = s.channel_id AND c.change_set_id = s.change_set_id

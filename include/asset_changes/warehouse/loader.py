@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from asset_changes.models import LOG_COLUMNS, ChangeSetRef, PreparedSet
+from asset_changes.models import LOG_COLUMNS, LOG_KEY, ChangeSetRef, PreparedSet
 from asset_changes.warehouse import states
 from asset_changes.warehouse.asset_metadata import REMOVE_NOT_LIVE
 from asset_changes.warehouse.states import LOG_OF_SET, STAGED
@@ -27,7 +27,8 @@ _STAGE = text(f"""
     DROP TABLE IF EXISTS pg_temp.staged;
     CREATE TEMPORARY TABLE pg_temp.staged ON COMMIT DROP AS
     SELECT {_LOG} FROM asset_changes WITH NO DATA""")
-_READ = "asset_id, asset_lifecycle, asset_type, changed_at, is_time_inferred"
+# What is read of a message. The address is left out: it may differ at each request.
+_READ = ", ".join(name for name in LOG_COLUMNS if name not in (*LOG_KEY, "uri"))
 _COMPARE = text(f"""
     SELECT change_set_id, count(*) FILTER (WHERE logged.position IS NULL) AS lacking,
            count(*) FILTER (WHERE logged.position IS NOT NULL) AS differing

@@ -66,12 +66,27 @@ def _migrate(connection: Connection, *, schema: str, loading_role: str | None) -
 
 
 def _write_comments(connection: Connection) -> None:
-    """Bring the database's comments to those of `schema.py`; what is right already is not written again."""
+    """Bring the database's comments to those of the code; what is right already is not written again.
+
+    Raises SchemaMismatch where a table, a view or a column is lacking.
+    """
     present = {(row.relation, row.name): row.meaning for row in connection.execute(_COMMENTS)}
-    for relation in (*views.tables.values(), *metadata.tables.values()):
+    relations = (*views.tables.values(), *metadata.tables.values())
+    wanted = {each.name: {"": each.comment} | {c.name: c.comment for c in each.columns} for each in relations}
+    lacking = [
+        ".".join(filter(None, (relation, name)))
+        for relation, names in wanted.items()
+        for name in (names if (relation, "") in present else [""])
+        if (relation, name) not in present
+    ]
+    if lacking:
+        raise SchemaMismatch(
+            f"The warehouse is migrated to version {VERSION} and lacks {', '.join(lacking)}. If somebody removed that, "
+            "bring it back from a backup or as its migration makes it; in new code, a migration must add it."
+        )
+    for relation in relations:
         kind = sql.SQL("VIEW" if relation.metadata is views else "TABLE")
-        wanted = {"": relation.comment} | {column.name: column.comment for column in relation.columns}
-        for name, meaning in wanted.items():
+        for name, meaning in wanted[relation.name].items():
             if present[relation.name, name] == meaning:
                 continue
             target = sql.SQL("COLUMN {}").format(sql.Identifier(relation.name, name)) if name else None

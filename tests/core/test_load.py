@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from asset_changes.pipeline.load import load
 from asset_changes.pipeline.transform import transform
 from asset_changes.warehouse import ledger
 from asset_changes.warehouse.loader import KnownSet, load_again, load_first
+from asset_changes.warehouse.states import _COLUMNS, _UPSERT
 from local_stack.postgres import EmbeddedPostgres
 from sqlalchemy import URL, Engine, text
 
@@ -453,3 +455,9 @@ def test_no_sequence_number_appears_behind_a_cursor(warehouse: Engine, archive: 
     # Whatever a reader sees is the beginning of what it sees later: nothing appears behind its cursor.
     assert all(later[: len(seen)] == seen for seen, later in itertools.pairwise(watched))
     assert len(set(watched[-1])) == 30
+
+
+def test_each_column_of_a_state_is_updated() -> None:
+    # What the statement inserts and leaves alone afterwards would keep the value of the first change for ever.
+    inserted = set(_COLUMNS.split(", ")) - {"asset_id"}
+    assert set(re.findall(r"(?m)^ +(\w+) =", _UPSERT)) == inserted | {"was_live", "loaded_at"}

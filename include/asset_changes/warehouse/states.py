@@ -37,26 +37,9 @@ _DELETE_IS_NEWER = f"""coalesce(
 _IS_DESCRIBED_ANEW = f"({_UPSERT_IS_NEWER} OR {_ARE_TOMBSTONES} AND {_DELETE_IS_NEWER})"
 _KNOWN_IS_LIVE = "coalesce(known.upserted_at > known.deleted_at, known.upserted_at IS NOT NULL)"
 
-# When a column takes the value that is coming: with which register. None is a time, of which the later one counts.
-# In the order of `_REGISTERS`.
-_TAKEN_WITH = {
-    "asset_type": _IS_DESCRIBED_ANEW,
-    "asset_family": _IS_DESCRIBED_ANEW,
-    "channel_id": _IS_DESCRIBED_ANEW,
-    "asset_lifecycle": _UPSERT_IS_NEWER,
-    "upserted_at": None,
-    "upsert_change_set_id": _UPSERT_IS_NEWER,
-    "upsert_position": _UPSERT_IS_NEWER,
-    "deleted_at": None,
-    "delete_change_set_id": _DELETE_IS_NEWER,
-    "delete_position": _DELETE_IS_NEWER,
-}
-_COLUMNS = ", ".join(("asset_id", *_TAKEN_WITH))
-_NEWER_VALUES = ",\n        ".join(
-    f"{name} = CASE WHEN {is_newer} THEN excluded.{name} ELSE known.{name} END"
-    if is_newer
-    else f"{name} = greatest(known.{name}, excluded.{name})"
-    for name, is_newer in _TAKEN_WITH.items()
+_COLUMNS = (
+    "asset_id, asset_type, asset_family, channel_id, asset_lifecycle, upserted_at, upsert_change_set_id, "
+    "upsert_position, deleted_at, delete_change_set_id, delete_position"
 )
 # Found once per statement, where a join would look for it at every row.
 _FAMILY_OF_CHANNEL = "(SELECT asset_family FROM channels WHERE channel_id = :channel_id)"
@@ -100,7 +83,18 @@ WITH written AS (
     SELECT excluded.*, false FROM ({{registers}}) AS excluded {{only}}
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO UPDATE SET
-        {_NEWER_VALUES},
+        asset_type = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.asset_type ELSE known.asset_type END,
+        asset_family = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.asset_family ELSE known.asset_family END,
+        channel_id = CASE WHEN {_IS_DESCRIBED_ANEW} THEN excluded.channel_id ELSE known.channel_id END,
+        asset_lifecycle = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.asset_lifecycle ELSE known.asset_lifecycle END,
+        upserted_at = greatest(known.upserted_at, excluded.upserted_at),
+        upsert_change_set_id =
+            CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upsert_change_set_id ELSE known.upsert_change_set_id END,
+        upsert_position = CASE WHEN {_UPSERT_IS_NEWER} THEN excluded.upsert_position ELSE known.upsert_position END,
+        deleted_at = greatest(known.deleted_at, excluded.deleted_at),
+        delete_change_set_id =
+            CASE WHEN {_DELETE_IS_NEWER} THEN excluded.delete_change_set_id ELSE known.delete_change_set_id END,
+        delete_position = CASE WHEN {_DELETE_IS_NEWER} THEN excluded.delete_position ELSE known.delete_position END,
         was_live = {_KNOWN_IS_LIVE},
         loaded_at = now()
     WHERE {_UPSERT_IS_NEWER} OR {_DELETE_IS_NEWER}

@@ -16,7 +16,8 @@ import os, sys
 sys.argv = ["airflow", "scheduler"]
 import airflow_local_settings
 inherited = set(sys.modules)
-import airflow.sdk.execution_time.task_runner
+from airflow.sdk.execution_time import task_runner
+assert not hasattr(task_runner, "SUPERVISOR_COMMS"), "Airflow would take the scheduler for a task"
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.sdk import ObjectStoragePath
 bag = BundleDagBag({dags!r} + "/channels.py", safe_mode=False, bundle_path={dags!r}, bundle_name="dags-folder")

@@ -82,11 +82,11 @@ def add_tasks(entry: ChannelEntry) -> None:
         return ref
 
     @task(multiple_outputs=False)
-    def transform(fetched: Any, **context: Any) -> Any:
+    def transform(fetched: Any) -> Any:
         """Prepare the rows of the archived set."""
         from getty_images.tasks import channel
 
-        return channel.transform(entry, context, fetched)
+        return channel.transform(entry, fetched)
 
     @task(multiple_outputs=False, outlets=[channel_asset(channel_id)])
     def load(prepared: Any, **context: Any) -> Any:

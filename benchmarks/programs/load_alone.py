@@ -23,7 +23,7 @@ def setup(settings: dict[str, Any]) -> DoSets:
         for _ in range(sets):
             ref = fetch(context, batch_size=2200)
             assert ref is not None
-            prepared = transform_archived(context, ref)
+            prepared = transform_archived(context.archive, channel=context.channel, ref=ref)
             started = time.perf_counter()
             row = load(context, ref, prepared)
             seconds += time.perf_counter() - started

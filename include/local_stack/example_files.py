@@ -30,7 +30,8 @@ def write_example_files(folder: Path, example_list: Path) -> None:
     if folder.exists():
         return
     with gzip.open(example_list, "rt", newline="") as lines:
-        chosen = list(csv.DictReader(lines))[CHOSEN]
+        # A short list would begin with its unreadable lines, which name no file.
+        chosen = [each for each in csv.DictReader(lines) if each["asset_id"] and each["location"]][CHOSEN]
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     for name in ("", *FOLDERS):
         place = unfinished / name

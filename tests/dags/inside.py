@@ -294,8 +294,10 @@ def _body(dag_id: str, task_id: str) -> tuple[Any, Callable[..., Any]]:
 
 def do_task(dag_id: str, task_id: str, *passed: Any) -> Any:
     """Do what a task does, given what the one before it passed on."""
+    from airflow.sdk.bases.decorator import determine_kwargs
+
     dag, body = _body(dag_id, task_id)
-    return body(*passed, **_context(dag))
+    return body(*passed, **determine_kwargs(body, passed, _context(dag)))
 
 
 def failure_of_task(dag_id: str, task_id: str, params: dict[str, Any]) -> str:

@@ -245,6 +245,14 @@ def test_the_tasks_that_load_and_confirm_do_without_pandas(connected: Installati
     assert len(sandbox.confirmed_ids(3001)) == 1
 
 
+def test_transform_does_without_getty_and_the_warehouse(connected: Installation, sandbox: Sandbox) -> None:
+    """Each connection is a call to Airflow's API server, and one more place for a secret."""
+    sandbox.append(3001, [change("1")])
+    ref = connected.run(inside.do_task, CHANNEL, "fetch")
+    connected.environment = {}
+    assert connected.run(inside.do_task, CHANNEL, "transform", ref)["counts"]["new"] == 1
+
+
 def test_a_catch_up_transforms_no_set_that_is_loaded(connected: Installation, sandbox: Sandbox) -> None:
     """A run died before it confirmed; Getty hands the same set out again."""
     sandbox.append(3001, [change("1")])

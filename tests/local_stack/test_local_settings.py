@@ -11,6 +11,20 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "confi
 WARNING = (
     "import warnings, airflow_local_settings; warnings.warn('GitWildMatchPattern (...) is deprecated', {category})"
 )
+READING = """
+import os, sys
+sys.argv = ["airflow", "scheduler"]
+import airflow_local_settings
+inherited = set(sys.modules)
+from airflow.sdk.execution_time import task_runner
+assert not hasattr(task_runner, "SUPERVISOR_COMMS"), "Airflow would take the scheduler for a task"
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.sdk import ObjectStoragePath
+bag = BundleDagBag({dags!r} + "/channels.py", safe_mode=False, bundle_path={dags!r}, bundle_name="dags-folder")
+ObjectStoragePath("file:///archive")
+assert len(bag.dags) == 1, bag.import_errors
+print({{name for name in set(sys.modules) - inherited if not name.startswith("unusual_prefix_")}})
+"""
 PROBE = """
 import sys
 sys.argv = ["airflow", *{arguments!r}]
@@ -34,6 +48,15 @@ def test_only_processes_that_fork_tasks_import_what_tasks_need(arguments: list[s
     program = [sys.executable, "-c", PROBE.format(arguments=arguments)]
     output = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
     assert output == f"{imports} []\n"
+
+
+def test_a_task_imports_nothing_more_to_read_its_dag(tmp_path: Path) -> None:
+    """Each of them would be imported again by every task."""
+    channels = '[{"channel_id": 3001, "asset_family": "editorial", "asset_type": "image"}]'
+    environment = ENVIRONMENT | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW_VAR_ASSET_CHANGES_CHANNELS": channels}
+    program = [sys.executable, "-c", READING.format(dags=str(Path(__file__).parents[2] / "dags"))]
+    output = subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "set()"
 
 
 @pytest.mark.parametrize(("category", "is_reported"), [("DeprecationWarning", False), ("UserWarning", True)])

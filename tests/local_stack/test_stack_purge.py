@@ -75,6 +75,13 @@ def test_what_was_purged_does_not_come_back(tmp_path: Path, sandbox_list: tuple[
     assert all_files(folder) == before - {f"images/{gone.name}"}
 
 
+def test_a_sandbox_with_no_history_gets_a_store_too(tmp_path: Path) -> None:
+    with Sandbox(changes_per_channel=0) as sandbox:
+        write_example_list(tmp_path / "holdings.csv.gz", progress.Sandbox(sandbox.url))
+    write_example_files(tmp_path / "files", tmp_path / "holdings.csv.gz")
+    assert {each.name for each in (tmp_path / "files").iterdir()} == {".keep", "images", "films", "renditions"}
+
+
 @pytest.mark.parametrize("own", ["", '[{"name": "dam", "uri": "file:///mnt/dam", "keys": ["{asset_id}.jpg"]}]'])
 def test_stores_of_ones_own_replace_the_example(own: str) -> None:
     environment = {SETTING: own}

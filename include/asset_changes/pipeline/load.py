@@ -58,7 +58,7 @@ def load_in_transaction(
     if prepared is None or not is_made_for_row or prepared.content_hash != row.content_hash:
         from asset_changes.pipeline.transform import transform_archived  # late: pandas takes a second
 
-        prepared = transform_archived(context, row.ref)
+        prepared = transform_archived(context.archive, channel=context.channel, ref=row.ref)
     if new_row or (row.channel_seq is None and not is_in_log(connection, row.ref)):
         load_first(connection, row.ref, prepared, wait=wait_until_archived)
     else:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asset_changes.archive import Archive
 from asset_changes.getty_api.content import combined_hash, unseen
 from asset_changes.getty_api.fields import as_json
 from asset_changes.getty_api.parsing import parse_archived
 from asset_changes.models import ChangeSet, ChangeSetRef, Channel, Counts, Lifecycle, PreparedSet, RejectedChange
-from asset_changes.pipeline.context import ChannelContext
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ def transform(deliveries: Sequence[ChangeSet], *, channel: Channel, ref: ChangeS
     )
 
 
-def transform_archived(context: ChannelContext, ref: ChangeSetRef) -> PreparedSet:
+def transform_archived(archive: Archive, *, channel: Channel, ref: ChangeSetRef) -> PreparedSet:
     """Return the prepared set of what the archive has of a change set."""
-    deliveries = parse_archived(context.archive.read(ref.archive_uri), change_set_id=ref.change_set_id)
-    return transform(deliveries, channel=context.channel, ref=ref)
+    deliveries = parse_archived(archive.read(ref.archive_uri), change_set_id=ref.change_set_id)
+    return transform(deliveries, channel=channel, ref=ref)
 
 
 def log_transformed(ref: ChangeSetRef, prepared: PreparedSet) -> None:

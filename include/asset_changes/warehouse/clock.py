@@ -7,7 +7,7 @@ take what is fresh for nonsense.
 import time
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, text
 
 from asset_changes.warehouse.engine import transaction
 
@@ -23,6 +23,7 @@ class WarehouseClock:
         """Return the present, in UTC."""
         if self._asked is None:
             with transaction(self._warehouse) as connection:
-                self._asked = (connection.execute(select(func.clock_timestamp())).scalar_one(), time.monotonic())
+                asked = connection.execute(text("SELECT clock_timestamp()"))
+                self._asked = (asked.scalar_one(), time.monotonic())
         then, counter = self._asked
         return then + timedelta(seconds=time.monotonic() - counter)

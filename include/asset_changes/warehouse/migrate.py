@@ -8,9 +8,9 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from psycopg import sql
-from sqlalchemy import Connection, Engine, Text, inspect, select, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.sql import column, quoted_name, table
+from sqlalchemy.sql import quoted_name
 
 from asset_changes.errors import SchemaMismatch
 from asset_changes.warehouse.columns import metadata
@@ -97,10 +97,9 @@ def _write_comments(connection: Connection) -> None:
 
 def check_version(connection: Connection) -> None:
     """Raise SchemaMismatch unless the warehouse has the version that this code needs."""
-    version_num = column("version_num", Text)
     try:
         with connection.begin_nested():
-            found = connection.scalar(select(version_num).select_from(table("schema_version", version_num)))
+            found = connection.scalar(text("SELECT version_num FROM schema_version"))
     except ProgrammingError:
         found = None
     if found != VERSION:

@@ -44,16 +44,16 @@ def fetch(entry: ChannelEntry, context: Mapping[str, Any]) -> FetchedPayload | N
     return payload_of(ref) if ref else None
 
 
-def transform(entry: ChannelEntry, context: Mapping[str, Any], payload: FetchedPayload | None) -> PreparedPayload:
-    """Prepare the archived set and leave its rows in the archive."""
+def transform(entry: ChannelEntry, payload: FetchedPayload | None) -> PreparedPayload:
+    """Prepare the archived set and leave its rows in the archive; needs neither Getty nor the warehouse."""
     from asset_changes.pipeline.transform import log_transformed, transform_archived
 
     payload = _required(payload)
     ref = ref_of(payload)
-    with _channel_context(entry, context) as channel_context:
-        prepared = transform_archived(channel_context, ref)
-        log_transformed(ref, prepared)
-        uri = write_prepared(channel_context.archive, ref, prepared)
+    archive = archive_of(Settings.from_environment())
+    prepared = transform_archived(archive, channel=entry.channel, ref=ref)
+    log_transformed(ref, prepared)
+    uri = write_prepared(archive, ref, prepared)
     return prepared_payload(payload, prepared, prepared_uri=uri)
 
 

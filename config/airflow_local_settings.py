@@ -13,6 +13,7 @@ Every task's log would begin with the warning that Airflow itself uses a class t
 import importlib
 import sys
 import warnings
+from contextlib import suppress
 
 FORKING_COMMANDS = (["scheduler"], ["celery", "worker"])
 # And all that these import.
@@ -23,6 +24,9 @@ IMPORTED_BY_TASKS = (
     "getty_images.tasks.replay",
     "getty_images.defaults",
     "upath.implementations.local",
+)
+# What Airflow imports once it reads a DAG file: internal names, so one that a release lacks is left out.
+IMPORTED_BY_AIRFLOW = (
     "airflow.dag_processing.bundles.local",
     "airflow.dag_processing.dagbag",
     "airflow.sdk.definitions.asset.metadata",
@@ -49,3 +53,6 @@ warnings.filterwarnings("ignore", message="GitWildMatchPattern", category=Deprec
 if is_forking(sys.argv[1:]):
     for name in IMPORTED_BY_TASKS:
         importlib.import_module(name)
+    for name in IMPORTED_BY_AIRFLOW:
+        with suppress(ImportError):
+            importlib.import_module(name)

@@ -358,8 +358,16 @@ def test_a_store_that_is_down_holds_no_other_up(quiet_context: ChannelContext) -
     plan = company.plan()
     company.stores["dam"].is_down = True
     assert company.purge(plan).problems == ["dam: The store dam does not answer."]
+    company.holds("2", source="print")
+    company.changes("Delete", "2", minute=1)
+    other = company.plan()
+    assert other.plan_id > plan.plan_id
+    company.purge(other)
+    assert not company.stores["print"].has("2")
     company.stores["dam"].is_down = False
-    company.purge()
+    again = company.plan(is_approved=False)
+    assert (again.plan_id, again.outcome, list(again.unfinished)) == (plan.plan_id, "approved", ["dam"])
+    company.purge(again)
     assert company.open() == []
 
 

@@ -90,6 +90,20 @@ def test_a_store_that_is_down_says_so(page: AirflowServer, company: Company) -> 
         assert "The store dam does not answer." in words(page.get(path).text)
 
 
+def test_what_an_unfinished_plan_left_is_shown(page: AirflowServer, company: Company) -> None:
+    plan = company.plan()
+    company.store.is_down = True
+    company.purge(plan)
+    for path in ("", f"plans/{plan.plan_id}"):
+        shown = words(page.get(path).text)
+        assert f"Not finished in dam: 2 assets of plan {plan.plan_id} are left. The store dam does not answer." in shown
+        assert "The next run that can list the store continues the plan, until" in shown
+    with company.warehouse.begin() as connection:
+        connection.execute(text("UPDATE purge_plans SET expires_at = now()"))
+    assert "Not finished" not in words(page.get("").text)
+    assert "The plan has expired: they are planned anew." in words(page.get(f"plans/{plan.plan_id}").text)
+
+
 def test_a_plan_that_waits_leads_to_its_answer(page: AirflowServer, company: Company) -> None:
     plan = company.plan(is_approved=False)
     for path in ("", f"plans/{plan.plan_id}"):

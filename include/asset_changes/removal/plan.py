@@ -42,9 +42,10 @@ class StoreCounts:
 def make_plan(context: PurgeContext, *, is_dry_run: bool) -> Plan:
     """List what is to be deleted, or would be; return the plan that the run carries out.
 
-    That is an older one where a plan of these settings was not carried out to its end. Raise PurgeRefused where no
-    store of the run was listed by a dry run, or a plan after it, under these settings lately. A store that cannot be
-    listed holds no other up: its error is in the plan.
+    That is an older one where a plan of these settings was not carried out to its end, and a store that it is left for
+    can be listed now: a store that is down holds no other up. Raise PurgeRefused where no
+    store of the run was listed by a dry run, or a plan after it, under these settings lately. The error of a store that
+    cannot be listed is in the plan.
     """
     stores = {name: (each.uri, each.store_hash) for name, each in context.stores.items()}
     with transaction(context.warehouse) as connection:
@@ -53,21 +54,40 @@ def make_plan(context: PurgeContext, *, is_dry_run: bool) -> Plan:
         purge_plans.forget_files(connection)
         purge_plans.expire_plans(connection)
         listed = purge_plans.listed_stores(connection, policy_hash=context.policy_hash)
-        found = purge_plans.open_plan(connection, policy_hash=context.policy_hash, only_store=context.only_store)
+        found = purge_plans.open_plans(connection, policy_hash=context.policy_hash, only_store=context.only_store)
     if not is_dry_run:
         if not listed & {*context.chosen}:
             raise PurgeRefused(
                 f"Nothing is deleted: no dry run under today's ASSET_CHANGES_FILE_STORES and PURGE_REASONS has listed "
                 f"{', '.join(context.chosen)} in the last {DRY_RUN_DAYS} days."
             )
-        if found is not None:
-            log.info(
-                "Plan %d was not carried out to its end by %s: this run continues it.", found.plan_id, found.run_id
-            )
-            return found
+        for each in found:
+            if _can_be_continued(context, each):
+                log.info("Plan %d was not carried out to its end: this run continues it.", each.plan_id)
+                return each
     plan = _Planning(context, is_dry_run=is_dry_run).make(listed=listed)
     log.info("%s", summary(plan))
     return plan
+
+
+def _can_be_continued(context: PurgeContext, plan: Plan) -> bool:
+    """Say whether anything of a plan can be done now: where stores failed, one of them must be listed again."""
+    for name, left in plan.unfinished.items():
+        with transaction(context.warehouse) as connection:
+            files = purge_plans.files_of_chunk(connection, plan.plan_id, int(left["chunk"]))
+        try:
+            store = context.open_store(name)
+            try:
+                store.check()
+                store.list_files({each.asset_id for each in files})
+                return True
+            finally:
+                store.close()
+        except AssetChangesError as error:
+            log.warning(
+                "Plan %d waits for the store %s, valid until %s: %s", plan.plan_id, name, plan.expires_at, error
+            )
+    return not plan.unfinished
 
 
 class _Planning:

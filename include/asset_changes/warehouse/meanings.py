@@ -238,6 +238,7 @@ MEANINGS = {
     "unread_from": "When the channel had last been read",
     "unread_since": "Before this time nothing is unread at Getty",
     "unread_to": "When it was read again",
+    "unfinished": "Per store that the last run could not finish: the next chunk, how many assets are left, and why",
     "unreadable_count": "Lines without an id that could be read",
     "unreadable_lines": "Numbers of the first of these lines",
     "until": "Until when; empty without an end",

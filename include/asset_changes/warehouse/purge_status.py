@@ -38,11 +38,13 @@ _STORES = text(f"""
     ORDER BY f.store""")
 _PLANS = """
     SELECT plan_id, mode, only_store, made_at, ended_at, list_hash, asset_count, file_count, file_bytes, stores, brake,
-           outcome, expires_at, approved_by, approved_at, purged_at, dag_id, run_id, triggered_by,
+           outcome, expires_at, approved_by, approved_at, purged_at, unfinished, dag_id, run_id, triggered_by,
            outcome IN ('ready', 'waiting', 'approved') AND expires_at <= now() AS is_expired
     FROM purge_plans """
 _NEWEST = text(f"{_PLANS} ORDER BY plan_id DESC LIMIT {NEWEST_PLANS}")
 _WAITING = text(f"{_PLANS} WHERE outcome = 'waiting' AND expires_at > now() ORDER BY plan_id")
+_UNFINISHED = text(f"""{_PLANS}
+    WHERE outcome IN ('ready', 'approved') AND unfinished <> '{{}}' AND expires_at > now() ORDER BY plan_id""")
 _PLAN = text(f"{_PLANS} WHERE plan_id = :plan_id")
 _PLAN_FILES = """
     SELECT store, asset_id, reason, due_since, channel_id, change_set_id, position, reconciliation_id, key, version_id,
@@ -130,6 +132,7 @@ class PlanStatus:
     approved_by: str | None
     approved_at: datetime | None
     purged_at: datetime | None
+    unfinished: Mapping[str, Mapping[str, Any]]
     dag_id: str | None
     run_id: str | None
     triggered_by: str | None
@@ -144,6 +147,7 @@ class PurgeStatus:
     counts: tuple[PurgeCount, ...] = ()
     plans: tuple[PlanStatus, ...] = ()
     waiting: tuple[PlanStatus, ...] = ()
+    unfinished: tuple[PlanStatus, ...] = ()
 
     @property
     def open_count(self) -> int:
@@ -166,6 +170,7 @@ def purge_status(connection: Connection) -> PurgeStatus:
         counts=purge_counts(connection),
         plans=newest_plans(connection),
         waiting=tuple(PlanStatus(**row) for row in connection.execute(_WAITING).mappings()),
+        unfinished=tuple(PlanStatus(**row) for row in connection.execute(_UNFINISHED).mappings()),
     )
 
 

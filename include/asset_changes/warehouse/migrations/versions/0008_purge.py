@@ -38,6 +38,7 @@ CREATE TABLE purge_plans (
     approved_by text,
     approved_at timestamptz,
     purged_at timestamptz,
+    unfinished jsonb NOT NULL DEFAULT '{}',
     dag_id text,
     run_id text,
     triggered_by text,

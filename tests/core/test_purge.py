@@ -121,6 +121,33 @@ def test_much_at_once_waits_for_approval(of: int, most: int, says: str | None, c
     assert plan.outcome == ("waiting" if says else "ready")
 
 
+@pytest.mark.parametrize("of", [None, 0])
+@pytest.mark.parametrize("count", [100, 101])
+def test_a_store_without_a_list_has_a_limit_too(of: int | None, count: int, company: Company) -> None:
+    """What share of it a plan takes is not known; so it is with a list of nothing."""
+    company.stores["print"] = MemoryStore("print")
+    company.context = replace(
+        company.context, stores={"print": StoreEntry(uri="memory://print", store_hash="hash")}, only_store="print"
+    )
+    if of is not None:
+        company.lists("0", source="print", of=of)
+    company.dry_run()
+    for n, most in ((0, 1), (1, count)):
+        ids = [f"{n}b{each}" for each in range(most)]
+        for each in ids:
+            company.stores["print"].put(each)
+        later = datetime.now(UTC) + timedelta(seconds=1)
+        company.changes("Delete", *ids, minute=6 + n, received_at=later)
+        plan = company.plan(is_approved=n == 0)
+        if n == 0:
+            company.purge(plan)
+    assert (plan.outcome, plan.brake) == (
+        ("ready", None)
+        if count == 100
+        else ("waiting", "It takes 101 assets of print, more than 100: no list says how many it holds.")
+    )
+
+
 def test_an_approval_that_expired_deletes_nothing(company: Company) -> None:
     plan = company.plan()
     with transaction(company.warehouse) as connection:

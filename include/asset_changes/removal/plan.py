@@ -21,6 +21,8 @@ CHUNK_ASSETS = 100
 """So many assets are listed at once, and later deleted at once."""
 MOST_PURGED_SHARE = 0.02
 """A plan that takes a larger share of what a source holds waits for approval."""
+MOST_WITHOUT_LIST = 100
+"""So does one that takes more assets of a store of which no list says what it holds: their share is not known."""
 _NAMED = 20
 
 
@@ -205,6 +207,11 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
             why.append(
                 f"It takes {each.assets} of the {each.held_count} assets that {name} holds, "
                 f"more than {MOST_PURGED_SHARE:.0%}."
+            )
+        elif not each.held_count and each.assets > MOST_WITHOUT_LIST:
+            why.append(
+                f"It takes {each.assets} assets of {name}, more than {MOST_WITHOUT_LIST}: "
+                "no list says how many it holds."
             )
     if files > max_files:
         why.append(f"It has {files} files, more than ASSET_CHANGES_PURGE_MAX_FILES ({max_files}).")

@@ -345,6 +345,36 @@ def test_an_id_that_no_store_may_be_asked_for_is_counted(company: Company) -> No
     assert company.rows("SELECT stores -> 'dam' ->> 'unsafe' FROM purge_plans WHERE mode = 'on'") == [("1",)]
 
 
+def test_an_asset_that_cannot_be_listed_stops_no_other(company: Company) -> None:
+    """It is named, and never taken for gone: by the plan, by the purge, by the listing that proves it."""
+    company.store.unlistable = {"1"}
+    plan = company.plan()
+    assert {name: plan.stores["dam"][name] for name in ("assets", "unlisted", "unlisted_assets", "error")} == {
+        "assets": 1, "unlisted": 1, "unlisted_assets": "1", "error": None,
+    }  # fmt: skip
+    assert (company.purge(plan).gone, company.open()) == (1, ["1"])
+    company.changes("Delete", "3", minute=6)
+    company.store.unlistable = set()
+    plan = company.plan()
+    company.store.unlistable = {"1"}
+    done = company.purge(plan)
+    assert (done.gone, done.is_done, company.open()) == (1, True, ["1"])
+    assert done.problems == ["dam: the asset 1 cannot be listed: The store dam sends no listing that can be read."]
+    company.store.unlistable = set()
+    company.store.after_delete = lambda: company.store.unlistable.add("1")
+    assert (company.purge().gone, company.open()) == (0, ["1"])
+    company.store.unlistable, company.store.after_delete = set(), lambda: None
+    assert (company.purge().gone, company.open()) == (1, [])
+
+
+def test_a_store_of_which_many_fail_cannot_be_listed(company: Company) -> None:
+    ids = [f"b{each}" for each in range(21)]
+    company.holds(*ids)
+    company.changes("Delete", *ids, minute=6)
+    company.store.unlistable = {*ids}
+    assert company.dry_run().stores["dam"]["error"] == "The store dam sends no listing that can be read."
+
+
 def test_a_purge_stops_after_its_chunk_and_is_continued(company: Company) -> None:
     company.holds(*(f"b{each}" for each in range(150)), of=100_000)
     company.changes("Delete", *(f"b{each}" for each in range(150)), minute=6)

@@ -7,7 +7,7 @@ from functools import partial
 
 from asset_changes.errors import AssetChangesError, PurgeRefused
 from asset_changes.removal.policy import PurgeContext
-from asset_changes.removal.stores.store import FileStore, StoredFile, refusal_of
+from asset_changes.removal.stores.store import FileStore, StoredFile, list_each, refusal_of
 from asset_changes.warehouse import duties, file_stores, purge_plans
 from asset_changes.warehouse.duties import Duty
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -37,6 +37,8 @@ class StoreCounts:
     held_back: int = 0
     unsure: int = 0
     unsafe: int = 0
+    unlisted: int = 0
+    unlisted_assets: str | None = None
     held_count: int = 0
     error: str | None = None
 
@@ -81,7 +83,7 @@ def _can_be_continued(context: PurgeContext, plan: Plan) -> bool:
             store = context.open_store(name)
             try:
                 store.check()
-                store.list_files({each.asset_id for each in files})
+                list_each(store, {each.asset_id for each in files})
                 return True
             finally:
                 store.close()
@@ -160,10 +162,17 @@ class _Planning:
         return counts
 
     def _list_chunk(self, store: FileStore, chunk: Sequence[Duty], counts: StoreCounts) -> None:
-        found = store.list_files([each.asset_id for each in chunk])
+        found, failed = list_each(store, [each.asset_id for each in chunk])
+        for asset_id, error in failed.items():
+            counts.unlisted += 1
+            if counts.unlisted <= _NAMED:
+                counts.unlisted_assets = ", ".join(filter(None, (counts.unlisted_assets, asset_id)))
+            log.error("The asset %s cannot be listed in %s, and is not taken for gone: %s", asset_id, store.name, error)
         self._chunk += 1
         files: list[PlannedFile] = []
         for duty in chunk:
+            if duty.asset_id in failed:
+                continue
             listed = found.get(duty.asset_id, [])
             files += [self._planned(store, duty, file) for file in listed] or [self._planned(store, duty, None)]
             counts.assets += bool(listed)
@@ -220,7 +229,10 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
 
 def summary(plan: Plan) -> str:
     """Return what a plan has, in a line."""
-    left = {name: sum(int(each[name]) for each in plan.stores.values()) for name in ("held_back", "unsure", "unsafe")}
+    left = {
+        name: sum(int(each.get(name, 0)) for each in plan.stores.values())
+        for name in ("held_back", "unsure", "unsafe", "unlisted")
+    }
     return (
         f"Planned {'what would be deleted' if plan.mode == 'dry_run' else 'the purge'}: plan={plan.plan_id} "
         f"assets={plan.asset_count} files={plan.file_count} bytes={plan.file_bytes} "

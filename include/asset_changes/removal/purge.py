@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from asset_changes.errors import AssetChangesError, PurgeRefused, WarehouseUnavailable
 from asset_changes.removal.policy import PurgeContext
-from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile
+from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile, list_each
 from asset_changes.warehouse import duties, file_stores, purge_plans, purges
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.file_stores import StoreHolder, StoreLease, StoreLeaseLost
@@ -197,7 +197,11 @@ class _StorePurge:
         Of many files a part is deleted at a time, with a look and a lease of its own. Whatever ends it early, what was
         deleted has its receipts; where the store fails before it is listed again, nothing else is known.
         """
-        found = store.list_files({each.asset_id for each in planned})
+        found, unlisted = list_each(store, {each.asset_id for each in planned})
+        for asset_id, why in unlisted.items():
+            self._done.problems.append(f"{self._name}: the asset {asset_id} cannot be listed: {why}"[:300])
+            log.error("The asset %s cannot be listed in %s: nothing of it is deleted: %s", asset_id, self._name, why)
+        planned = [each for each in planned if each.asset_id not in unlisted]
         before = {(id_, each.key, each.version_id): each for id_, files in found.items() for each in files}
         going: list[PlannedFile] = []
         results: dict[int, DeleteResult] = {}
@@ -215,8 +219,7 @@ class _StorePurge:
             results |= {file.line: result for (file, _), result in zip(pairs, deleted, strict=True)}
         # What was not there is asked about again too: only a listing after the look is proof.
         asset_ids = {file.asset_id for file in going}
-        after, failed = _list_again(store, asset_ids)
-        gone = {asset_id for asset_id in asset_ids if after is not None and not after.get(asset_id)}
+        gone, failed = _gone(store, asset_ids)
         receipts = [
             _receipt(file, results.get(file.line), before, is_gone=file.asset_id in gone)
             for file in going
@@ -264,16 +267,15 @@ def _is_same(planned: PlannedFile, found: StoredFile) -> bool:
     return (planned.is_delete_marker, planned.identity) == (found.is_delete_marker, found.identity)
 
 
-def _list_again(
-    store: FileStore, asset_ids: set[str]
-) -> tuple[dict[str, list[StoredFile]] | None, AssetChangesError | None]:
-    """Return what is left of the assets; a store that fails here still gets the receipts of what it deleted."""
+def _gone(store: FileStore, asset_ids: set[str]) -> tuple[set[str], AssetChangesError | None]:
+    """Return of which assets nothing is left; a store that fails here still gets the receipts of what it deleted."""
     if not asset_ids:
-        return {}, None
+        return set(), None
     try:
-        return store.list_files(asset_ids), None
+        left, unlisted = list_each(store, asset_ids)
     except AssetChangesError as error:
-        return None, error
+        return set(), error
+    return {each for each in asset_ids if not left.get(each) and each not in unlisted}, None
 
 
 def _receipt(

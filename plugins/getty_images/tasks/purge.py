@@ -44,6 +44,11 @@ def plan(context: Mapping[str, Any]) -> dict[str, Any]:
         made = make_plan(_purge_context(engine, settings, stores, context), is_dry_run=is_dry_run)
         assets.add_table_lineage(engine.url, tables=_TABLES)
     errors = [f"{name}: {each['error']}" for name, each in made.stores.items() if each["error"]]
+    errors += [
+        f"{name}: {each['unlisted']} assets cannot be listed: {each['unlisted_assets']}"
+        for name, each in made.stores.items()
+        if each.get("unlisted")
+    ]
     unsafe = sum(int(each["unsafe"]) for each in made.stores.values())
     if unsafe:
         errors.append(f"{unsafe} ids of which no file can be looked for")

@@ -12,14 +12,13 @@ from itertools import groupby
 from pathlib import Path
 
 from asset_changes.errors import StoreRefused, StoreUnavailable
-from asset_changes.removal.stores.store import DeleteResult, StoredFile, refusal_of
+from asset_changes.removal.stores.store import UNREADABLE, DeleteResult, StoredFile, refusal_of
 from asset_changes.removal.stores.template import KeyTemplate
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FOR_A_PERSON = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # folders of some network shares
-_NOT_UTF_8 = "\ufffd"
 
 
 class FolderStore:
@@ -89,7 +88,7 @@ class FolderStore:
 
     def _delete(self, folder: int | None, file: StoredFile) -> DeleteResult:
         name = file.key.rpartition("/")[2]
-        if _NOT_UTF_8 in file.key:
+        if UNREADABLE in file.key:
             return DeleteResult(file=file, result="error", error="Its name is not UTF-8: delete it by hand.")
         try:
             info = None if folder is None else _look_at(name, folder)

@@ -19,7 +19,8 @@ what was listed, and nothing else; `check` is red if something that must go is s
   holds), more than ASSET_CHANGES_PURGE_MAX_FILES (10,000) files, and the first plan of a store. Approve or reject it
   within 72 hours, under *Required Actions*.
 * **What stays**: an asset that is live again, one under a hold (*Hold or release*), a file that was stored again after
-  the plan, and a Delete without a time of its own where a New or Update was received after it.
+  the plan, and a Delete without a time of its own where a New or Update was received after it. A Delete waits until its
+  channel was read to the end after it, and while a replay makes sets of its channel anew.
 * **A skipped run** is a good one: no store is configured, another run deletes already, or a person rejected the plan.
 * **When a task is red**, the last line of its log says what to fix. A file that could not be deleted has a receipt with
   the error, holds nothing else up, and is tried again by the next run.

@@ -165,10 +165,16 @@ class Company:
                 {"source": source, "of": of},
             )
 
-    def changes(self, lifecycle: str, *asset_ids: str, minute: float = 0, **given: Any) -> None:
-        """Let Getty say so of these assets."""
+    def changes(
+        self, lifecycle: str, *asset_ids: str, minute: float = 0, is_caught_up: bool = True, **given: Any
+    ) -> None:
+        """Let Getty say so of these assets, and hand out nothing more afterwards."""
         messages = [change(each, lifecycle, minute) for each in asset_ids]
         run(self.channel, body_of(f"set-{next(self._sets)}", *messages), **given)
+        if is_caught_up:
+            with transaction(self.warehouse) as connection:
+                caught_up = "UPDATE channels SET caught_up_at = (SELECT max(fetched_at) FROM change_sets)"
+                connection.execute(text(caught_up))
 
     def dry_run(self) -> Plan:
         """Plan without deleting."""

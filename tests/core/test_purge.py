@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from asset_changes.errors import ConfigurationError, PurgeRefused
 from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.replay import Replayed, replay
 from asset_changes.removal.plan import make_plan
 from asset_changes.removal.policy import StoreEntry
 from asset_changes.removal.purge import PurgeRunning
 from asset_changes.warehouse import duties, file_stores
 from asset_changes.warehouse.engine import transaction
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tests.core.doubles import quiet_context as quiet_context
 from tests.core.purge_doubles import Company, MemoryStore
@@ -328,6 +329,50 @@ def test_a_delete_without_a_time_waits_for_a_person(company: Company) -> None:
     done = company.purge()
     assert (done.gone, company.store.has("1"), company.store.has("2")) == (1, True, False)
     assert company.rows("SELECT stores -> 'dam' ->> 'unsure' FROM purge_plans WHERE mode = 'on'") == [("1",)]
+
+
+def test_a_delete_waits_until_its_channel_is_read(company: Company) -> None:
+    """A New may come after it; one that was read to the end once may be behind again."""
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    company.changes("Delete", "3", minute=6, is_caught_up=False, received_at=noon + timedelta(minutes=10))
+    plan = company.plan()
+    assert (plan.asset_count, plan.stores["dam"]["unread"]) == (2, 1)
+    assert company.purge(plan).gone == 2
+    company.changes("New", "3", minute=7, received_at=noon + timedelta(minutes=11))
+    assert (company.plan().asset_count, company.store.has("3")) == (0, True)
+
+
+@pytest.mark.parametrize("change", ["retired_at = now()", "last_checked_at = NULL"], ids=["retired", "archive alone"])
+def test_a_channel_that_nobody_reads_is_not_waited_for(change: str, company: Company) -> None:
+    for statement, unread in (("caught_up_at = NULL", 2), (change, 0)):
+        with transaction(company.warehouse) as connection:
+            connection.execute(text(f"UPDATE channels SET {statement}"))
+        assert company.dry_run().stores["dam"]["unread"] == unread
+
+
+def test_nothing_is_deleted_in_the_middle_of_a_replay(company: Company) -> None:
+    """A file that its plan has is left too, until the replay has loaded the New that follows."""
+    company.changes("New", "1", minute=9)
+    noted: list[int] = []
+
+    def look(connection: Connection, done: Replayed) -> None:
+        rows = connection.execute(text("SELECT count(*) FROM channels WHERE rebuilding_since IS NOT NULL"))
+        noted.append(int(rows.scalar_one()))
+
+    plan = company.plan()
+    with company.warehouse.begin() as connection:
+        connection.execute(text("TRUNCATE asset_changes, asset_states, deletions, change_sets CASCADE"))
+    channel = company.channel
+    replay(channel.channel, archive=channel.archive, warehouse=channel.warehouse, note=look)
+    assert ({*noted}, plan.asset_count) == ({1}, 1)
+    assert company.rows("SELECT rebuilding_since FROM channels") == [(None,)]
+    assert company.purge(plan).gone == 1
+    with transaction(company.warehouse) as connection:
+        connection.execute(text("UPDATE channels SET rebuilding_since = now()"))
+    company.changes("Delete", "3", minute=9)
+    plan = company.plan()
+    assert (plan.stores["dam"]["unread"], plan.asset_count, company.purge(plan).deleted) == (1, 0, 0)
+    assert company.store.has("3")
 
 
 def test_what_is_held_back_takes_no_room_in_a_plan(company: Company) -> None:

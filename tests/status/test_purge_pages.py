@@ -124,7 +124,7 @@ def test_a_plan_shows_its_files_and_what_became_of_them(page: AirflowServer, com
     company.purge(plan)
     html = page.get(f"plans/{plan.plan_id}?theme=dark").text
     shown = words(html)
-    assert "dam 1,000 2 3 30 bytes 0 1 0 0 0 none" in shown
+    assert "dam 1,000 2 3 30 bytes 0 1 0 0 0 0 none" in shown
     assert "dam 1 2 0 0 1" in shown
     assert "images/1.jpg version v2 10 bytes" in shown
     assert str(plan.list_hash) in shown

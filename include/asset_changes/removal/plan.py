@@ -36,6 +36,7 @@ class StoreCounts:
     nothing_found: int = 0
     held_back: int = 0
     unsure: int = 0
+    unread: int = 0
     unsafe: int = 0
     unlisted: int = 0
     unlisted_assets: str | None = None
@@ -143,6 +144,14 @@ class _Planning:
             counts.held_count = held_count(connection, name)
         counts.held_back = sum(each.is_held_back for each in found)
         counts.unsure = sum(each.is_unsure and not each.is_held_back for each in found)
+        unread = [each for each in found if each.is_unread and not each.is_held_back and not each.is_unsure]
+        counts.unread = len(unread)
+        if unread:
+            channels = sorted({each.channel_id for each in unread if each.channel_id is not None})
+            log.warning(
+                "%d assets of %s wait: channels %s were not read to the end since their Deletes, or are being replayed",
+                len(unread), name, ", ".join(map(str, channels)),
+            )  # fmt: skip
         unsafe = [each.asset_id for each in found if each.may_go and refusal_of(each.asset_id)]
         counts.unsafe = len(unsafe)
         if unsafe:
@@ -231,7 +240,7 @@ def summary(plan: Plan) -> str:
     """Return what a plan has, in a line."""
     left = {
         name: sum(int(each.get(name, 0)) for each in plan.stores.values())
-        for name in ("held_back", "unsure", "unsafe", "unlisted")
+        for name in ("held_back", "unsure", "unread", "unsafe", "unlisted")
     }
     return (
         f"Planned {'what would be deleted' if plan.mode == 'dry_run' else 'the purge'}: plan={plan.plan_id} "

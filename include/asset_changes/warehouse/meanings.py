@@ -189,6 +189,7 @@ MEANINGS = {
     "read_at": "When it last read",
     "reads_as": "What the message is read as now",
     "reason": "Why: a code, of a rejected change; asked, change or recheck in the queue; words; deleted or a verdict",
+    "rebuilding_since": "Since when a replay makes sets of the channel anew; empty once it has ended",
     "rebuilt_at": "When a replay made the row anew: its other times are then those of the rebuild",
     "receipt_id": "Number of the receipt",
     "received_at": "When the Delete was received",

@@ -107,6 +107,7 @@ CREATE INDEX purges_plan_id ON purges (plan_id, store, asset_id);
 CREATE INDEX purges_removed_at ON purges (removed_at) INCLUDE (store, plan_id, asset_id, result, is_gone);
 CREATE INDEX purges_failed ON purges (removed_at) WHERE result = 'error';
 CREATE INDEX deletions_asset_id ON deletions (asset_id);
+ALTER TABLE channels ADD rebuilding_since timestamptz;
 
 CREATE TABLE purge_holds (
     asset_id text COLLATE "C" NOT NULL,

@@ -9,10 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.models import APPROVAL_LASTS
 from asset_changes.warehouse.duties import Duty
 
-PLAN_HOURS = 72
-"""How long a plan can be approved and carried out."""
 DRY_RUN_DAYS = 7
 """How long a dry run, or a plan after it, counts for what is deleted under the same settings."""
 _KEPT_OF_DRY_RUN, _KEPT = timedelta(days=7), timedelta(days=90)
@@ -34,14 +33,17 @@ _END = text("""
         stores = CAST(:stores AS jsonb),
         expires_at = CASE WHEN mode = 'on' THEN clock_timestamp() + :lasting END
     WHERE plan_id = :plan_id AND ended_at IS NULL""")
-_SELECT = """
+SELECT_PLANS = """
     SELECT plan_id, mode, policy_hash, only_store, made_at, ended_at, list_hash, asset_count, file_count, file_bytes,
-           stores, brake, outcome, expires_at, expires_at < clock_timestamp() AS is_expired, approved_by, approved_at,
-           purged_at, unfinished, run_id
+           stores, brake, outcome, expires_at,
+           coalesce(outcome IN ('ready', 'waiting', 'approved', 'expired') AND expires_at <= clock_timestamp(), false)
+               AS is_expired,
+           approved_by, approved_at, purged_at, unfinished, dag_id, run_id, triggered_by
     FROM purge_plans """
-_PLAN = text(_SELECT + "WHERE plan_id = :plan_id")
+"""All columns of a Plan."""
+_PLAN = text(SELECT_PLANS + "WHERE plan_id = :plan_id")
 _OPEN = text(
-    _SELECT
+    SELECT_PLANS
     + """WHERE outcome IN ('ready', 'approved') AND policy_hash = :policy_hash
       AND only_store IS NOT DISTINCT FROM :only_store AND expires_at > clock_timestamp()
     ORDER BY plan_id"""
@@ -136,12 +138,14 @@ class Plan:
     brake: str | None
     outcome: str | None
     expires_at: datetime | None
-    is_expired: bool | None
+    is_expired: bool
     approved_by: str | None
     approved_at: datetime | None
     purged_at: datetime | None
     unfinished: Mapping[str, Mapping[str, Any]]
+    dag_id: str | None
     run_id: str | None
+    triggered_by: str | None
 
 
 class ListHash:
@@ -172,7 +176,7 @@ def add_files(connection: Connection, files: Sequence[PlannedFile]) -> None:
 
 def end_plan(connection: Connection, plan_id: int, *, stores: Mapping[str, Mapping[str, Any]], **values: Any) -> None:
     """End a plan with its hash, counts and outcome; from now on it can expire."""
-    more = {"stores": json.dumps(stores), "lasting": timedelta(hours=PLAN_HOURS)}
+    more = {"stores": json.dumps(stores), "lasting": APPROVAL_LASTS}
     connection.execute(_END, {"plan_id": plan_id, **values, **more})
 
 

@@ -15,10 +15,12 @@ what was listed, and nothing else; `check` is red if something that must go is s
 * **Nothing is deleted by default.** ASSET_CHANGES_PURGE=dry_run only lists: read the plans for a week, in
   `purge_plans` and `purge_plan_files`. ASSET_CHANGES_PURGE=on is refused until a dry run under the same stores and
   reasons ended within 7 days; the first plan of each store waits for approval.
-* **What waits for approval**: more than 2 % of what a source holds, more than ASSET_CHANGES_PURGE_MAX_FILES (10,000)
-  files, and the first plan of a store. Approve or reject it within 72 hours, under *Required Actions*.
+* **What waits for approval**: more than 2 % of what a source holds (more than 100 assets where no list says how many it
+  holds), more than ASSET_CHANGES_PURGE_MAX_FILES (10,000) files, and the first plan of a store. Approve or reject it
+  within 72 hours, under *Required Actions*.
 * **What stays**: an asset that is live again, one under a hold (*Hold or release*), a file that was stored again after
-  the plan, and a Delete without a time of its own where a New or Update was received after it.
+  the plan, and a Delete without a time of its own where a New or Update was received after it. A Delete waits until its
+  channel was read to the end after it, and while a replay makes sets of its channel anew.
 * **A skipped run** is a good one: no store is configured, another run deletes already, or a person rejected the plan.
 * **When a task is red**, the last line of its log says what to fix. A file that could not be deleted has a receipt with
   the error, holds nothing else up, and is tried again by the next run.

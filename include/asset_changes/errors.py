@@ -203,8 +203,8 @@ class PurgeIncomplete(TerminalError):
     """
 
     next_step = (
-        "Look at the errors: missing rights, an object lock, a store that is down. The next run tries again. What must "
-        "stay gets a hold or a waiver, by asset_changes_hold."
+        "Look at the errors: missing rights, an object lock, a store that is down. The next run tries again, with the "
+        "same plan where a store failed in the middle. What must stay gets a hold or a waiver, by asset_changes_hold."
     )
 
 

@@ -2,11 +2,14 @@
 
 import enum
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 MAX_BATCH_SIZE = 2200
 """Most changes that Getty puts into one change set (its OpenAPI file: "Maximum batch size is 2200")."""
+
+APPROVAL_LASTS = timedelta(hours=72)
+"""How long a person can answer what waits for approval, and how long a plan of a purge can be carried out."""
 
 
 class Lifecycle(enum.StrEnum):

@@ -4,16 +4,14 @@ What is approved is kept in the warehouse by whoever subclasses it. Airflow's ow
 run: a second answer to it is refused (409), and a task behind it that is cleared alone would read the old one.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import DownstreamTasksSkipped
+from asset_changes.models import APPROVAL_LASTS
 from asset_changes.settings import Settings
-
-APPROVAL_HOURS = 72
-"""How long a question waits for its answer; unanswered it counts as not approved."""
 
 
 class ApprovalTask(ApprovalOperator):
@@ -21,19 +19,19 @@ class ApprovalTask(ApprovalOperator):
 
     def __init__(self, **options: Any) -> None:
         # Without these None and 0 our default arguments would end the wait after 15 minutes, or ask a second time.
-        super().__init__(response_timeout=timedelta(hours=APPROVAL_HOURS), execution_timeout=None, retries=0, **options)
+        super().__init__(response_timeout=APPROVAL_LASTS, execution_timeout=None, retries=0, **options)
 
+    @abstractmethod
     def question(self, context: Mapping[str, Any]) -> str | None:
         """Return what a person must decide, as Markdown, or None where nothing waits for a person."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answered(self, context: Mapping[str, Any], *, is_approved: bool, name: str) -> Any:
         """Act on the answer of the user of this name; return the task's result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expired(self, context: Mapping[str, Any]) -> None:
         """Act on the end of the time in which nobody answered; the task fails afterwards."""
-        raise NotImplementedError
 
     def result(self, context: Mapping[str, Any]) -> Any:
         """Return the task's result where nothing had to be decided."""

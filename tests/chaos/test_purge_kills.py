@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asset_changes.errors import PurgeRefused
 from asset_changes.pipeline.context import ChannelContext
 from asset_changes.removal.purge import PurgeRunning
 from asset_changes.removal.stores.store import StoredFile
@@ -210,12 +211,59 @@ def test_a_store_that_fails_after_deleting_gives_receipts(company: Company) -> N
     plan = company.plan()
     company.store.after_delete = lambda: setattr(company.store, "is_down", True)
     done = company.purge(plan)
-    assert (done.deleted, done.gone, len(done.problems)) == (2, 0, 1)
+    assert (done.deleted, done.gone, len(done.problems), done.unfinished_assets) == (2, 0, 1, 2)
     assert {row[3] for row in company.receipts()} == {False}
     company.store.is_down = False
     company.store.after_delete = lambda: None
     assert company.purge().gone == 2
     assert company.open() == []
+
+
+def test_a_store_that_fails_in_the_middle_keeps_its_plan(company: Company) -> None:
+    """A retry of the task does what is left, with the same approval; a file that was stored again stays."""
+    company.holds(*(f"b{each}" for each in range(150)), of=100)
+    company.changes("Delete", *(f"b{each}" for each in range(150)), minute=6)
+    plan = company.plan()
+    company.store.before_list = on_nth(3, lambda: setattr(company.store, "is_down", True))
+    done = company.purge(plan)
+    assert (done.gone, done.unfinished_assets, done.is_done) == (100, 52, False)
+    assert done.unfinished == {"dam": (2, "The store dam does not answer.")}
+    company.store.is_down = False
+    company.store.put("b99")
+    again = company.purge(plan)
+    assert (again.gone, again.deleted, again.is_done) == (51, 51, True)
+    assert company.open() == ["b99"]
+    found = "SELECT plan_id, outcome, approved_by, unfinished FROM purge_plans WHERE mode = 'on'"
+    assert company.rows(found) == [(plan.plan_id, "purged", "bea", {})]
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_files_that_were_not_tried_are_tried_again(is_later: bool, company: Company) -> None:
+    """The store failed while it deleted, and no listing showed what it did: so says the plan, by its next run too."""
+    plan = company.plan()
+    company.store.after_each = lambda: setattr(company.store, "is_down", True)
+    done = company.purge(plan)
+    assert (done.deleted, done.failed, done.unfinished_assets) == (1, 0, 2)
+    company.store.is_down, company.store.after_each = False, lambda: None
+    if is_later:
+        company.next_run("run-2")
+        assert company.plan(is_approved=False).plan_id == plan.plan_id
+    assert company.purge(plan).gone == 2
+    assert [(row[0], row[2], row[3]) for row in company.receipts()] == [
+        ("1", "deleted", False), ("1", "missing", True), ("2", "deleted", True)
+    ]  # fmt: skip
+
+
+def test_an_unfinished_plan_ends_with_its_approval(company: Company) -> None:
+    plan = company.plan()
+    company.store.after_list = on_nth(1, lambda: setattr(company.store, "is_down", True))
+    company.store.before_delete = lambda: execute(company, "UPDATE purge_plans SET expires_at = now()")
+    assert company.purge(plan).unfinished_assets == 2
+    company.store.is_down, company.store.before_delete = False, lambda: None
+    with pytest.raises(PurgeRefused, match="expired at"):
+        company.purge(plan)
+    again = company.plan(is_approved=False)
+    assert (again.plan_id > plan.plan_id, again.outcome) == (True, "waiting")
 
 
 def test_two_runs_at_once_delete_once(company: Company) -> None:

@@ -52,7 +52,6 @@ def folder(tmp_path: Path) -> Path:
     for name in ("images/1.jpg", "images/2.jpg", "images/3.jpg", "images/12.jpg", "web/1/small.jpg", "web/1/large.jpg"):
         (tmp_path / "files" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "files" / name).write_text(name)
-    (tmp_path / "files/web/.keep").touch()
     return tmp_path / "files"
 
 

@@ -30,13 +30,17 @@ def nothing() -> None:
 
 @dataclass
 class MemoryStore:
-    """A store with versions; hooks are called around each call, `locked` keys cannot be deleted."""
+    """A store with versions; hooks are called around each call.
+
+    `locked` keys cannot be deleted, `unlistable` assets not be listed.
+    """
 
     name: str = "dam"
     uri: str = "memory://dam"
     files: dict[str, list[StoredFile]] = field(default_factory=dict)
     locked: set[str] = field(default_factory=set)
     is_down: bool = False
+    unlistable: set[str] = field(default_factory=set)
     before_list: Hook = nothing
     after_list: Hook = nothing
     before_delete: Hook = nothing
@@ -71,6 +75,8 @@ class MemoryStore:
         """Return what there is of these assets."""
         self.before_list()
         self.check()
+        if self.unlistable & {*asset_ids}:
+            raise StoreUnavailable(f"The store {self.name} sends no listing that can be read.")
         self.listings += 1
         found = {each: list(self.files[each]) for each in asset_ids if self.files.get(each)}
         self.after_list()
@@ -159,10 +165,16 @@ class Company:
                 {"source": source, "of": of},
             )
 
-    def changes(self, lifecycle: str, *asset_ids: str, minute: float = 0, **given: Any) -> None:
-        """Let Getty say so of these assets."""
+    def changes(
+        self, lifecycle: str, *asset_ids: str, minute: float = 0, is_caught_up: bool = True, **given: Any
+    ) -> None:
+        """Let Getty say so of these assets, and hand out nothing more afterwards."""
         messages = [change(each, lifecycle, minute) for each in asset_ids]
         run(self.channel, body_of(f"set-{next(self._sets)}", *messages), **given)
+        if is_caught_up:
+            with transaction(self.warehouse) as connection:
+                caught_up = "UPDATE channels SET caught_up_at = (SELECT max(fetched_at) FROM change_sets)"
+                connection.execute(text(caught_up))
 
     def dry_run(self) -> Plan:
         """Plan without deleting."""

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from asset_changes.errors import ConfigurationError, PurgeRefused
 from asset_changes.pipeline.context import ChannelContext
+from asset_changes.pipeline.replay import Replayed, replay
 from asset_changes.removal.plan import make_plan
 from asset_changes.removal.policy import StoreEntry
 from asset_changes.removal.purge import PurgeRunning
 from asset_changes.warehouse import duties, file_stores
 from asset_changes.warehouse.engine import transaction
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tests.core.doubles import quiet_context as quiet_context
 from tests.core.purge_doubles import Company, MemoryStore
@@ -119,6 +120,33 @@ def test_much_at_once_waits_for_approval(of: int, most: int, says: str | None, c
     plan = company.plan(is_approved=False)
     assert plan.brake == says
     assert plan.outcome == ("waiting" if says else "ready")
+
+
+@pytest.mark.parametrize("of", [None, 0])
+@pytest.mark.parametrize("count", [100, 101])
+def test_a_store_without_a_list_has_a_limit_too(of: int | None, count: int, company: Company) -> None:
+    """What share of it a plan takes is not known; so it is with a list of nothing."""
+    company.stores["print"] = MemoryStore("print")
+    company.context = replace(
+        company.context, stores={"print": StoreEntry(uri="memory://print", store_hash="hash")}, only_store="print"
+    )
+    if of is not None:
+        company.lists("0", source="print", of=of)
+    company.dry_run()
+    for n, most in ((0, 1), (1, count)):
+        ids = [f"{n}b{each}" for each in range(most)]
+        for each in ids:
+            company.stores["print"].put(each)
+        later = datetime.now(UTC) + timedelta(seconds=1)
+        company.changes("Delete", *ids, minute=6 + n, received_at=later)
+        plan = company.plan(is_approved=n == 0)
+        if n == 0:
+            company.purge(plan)
+    assert (plan.outcome, plan.brake) == (
+        ("ready", None)
+        if count == 100
+        else ("waiting", "It takes 101 assets of print, more than 100: no list says how many it holds.")
+    )
 
 
 def test_an_approval_that_expired_deletes_nothing(company: Company) -> None:
@@ -303,6 +331,50 @@ def test_a_delete_without_a_time_waits_for_a_person(company: Company) -> None:
     assert company.rows("SELECT stores -> 'dam' ->> 'unsure' FROM purge_plans WHERE mode = 'on'") == [("1",)]
 
 
+def test_a_delete_waits_until_its_channel_is_read(company: Company) -> None:
+    """A New may come after it; one that was read to the end once may be behind again."""
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    company.changes("Delete", "3", minute=6, is_caught_up=False, received_at=noon + timedelta(minutes=10))
+    plan = company.plan()
+    assert (plan.asset_count, plan.stores["dam"]["unread"]) == (2, 1)
+    assert company.purge(plan).gone == 2
+    company.changes("New", "3", minute=7, received_at=noon + timedelta(minutes=11))
+    assert (company.plan().asset_count, company.store.has("3")) == (0, True)
+
+
+@pytest.mark.parametrize("change", ["retired_at = now()", "last_checked_at = NULL"], ids=["retired", "archive alone"])
+def test_a_channel_that_nobody_reads_is_not_waited_for(change: str, company: Company) -> None:
+    for statement, unread in (("caught_up_at = NULL", 2), (change, 0)):
+        with transaction(company.warehouse) as connection:
+            connection.execute(text(f"UPDATE channels SET {statement}"))
+        assert company.dry_run().stores["dam"]["unread"] == unread
+
+
+def test_nothing_is_deleted_in_the_middle_of_a_replay(company: Company) -> None:
+    """A file that its plan has is left too, until the replay has loaded the New that follows."""
+    company.changes("New", "1", minute=9)
+    noted: list[int] = []
+
+    def look(connection: Connection, done: Replayed) -> None:
+        rows = connection.execute(text("SELECT count(*) FROM channels WHERE rebuilding_since IS NOT NULL"))
+        noted.append(int(rows.scalar_one()))
+
+    plan = company.plan()
+    with company.warehouse.begin() as connection:
+        connection.execute(text("TRUNCATE asset_changes, asset_states, deletions, change_sets CASCADE"))
+    channel = company.channel
+    replay(channel.channel, archive=channel.archive, warehouse=channel.warehouse, note=look)
+    assert ({*noted}, plan.asset_count) == ({1}, 1)
+    assert company.rows("SELECT rebuilding_since FROM channels") == [(None,)]
+    assert company.purge(plan).gone == 1
+    with transaction(company.warehouse) as connection:
+        connection.execute(text("UPDATE channels SET rebuilding_since = now()"))
+    company.changes("Delete", "3", minute=9)
+    plan = company.plan()
+    assert (plan.stores["dam"]["unread"], plan.asset_count, company.purge(plan).deleted) == (1, 0, 0)
+    assert company.store.has("3")
+
+
 def test_what_is_held_back_takes_no_room_in_a_plan(company: Company) -> None:
     company.decide("hold", "1")
     company.changes("Delete", "3", minute=9)
@@ -316,6 +388,36 @@ def test_an_id_that_no_store_may_be_asked_for_is_counted(company: Company) -> No
     company.changes("Delete", "../x")
     company.purge()
     assert company.rows("SELECT stores -> 'dam' ->> 'unsafe' FROM purge_plans WHERE mode = 'on'") == [("1",)]
+
+
+def test_an_asset_that_cannot_be_listed_stops_no_other(company: Company) -> None:
+    """It is named, and never taken for gone: by the plan, by the purge, by the listing that proves it."""
+    company.store.unlistable = {"1"}
+    plan = company.plan()
+    assert {name: plan.stores["dam"][name] for name in ("assets", "unlisted", "unlisted_assets", "error")} == {
+        "assets": 1, "unlisted": 1, "unlisted_assets": "1", "error": None,
+    }  # fmt: skip
+    assert (company.purge(plan).gone, company.open()) == (1, ["1"])
+    company.changes("Delete", "3", minute=6)
+    company.store.unlistable = set()
+    plan = company.plan()
+    company.store.unlistable = {"1"}
+    done = company.purge(plan)
+    assert (done.gone, done.is_done, company.open()) == (1, True, ["1"])
+    assert done.problems == ["dam: the asset 1 cannot be listed: The store dam sends no listing that can be read."]
+    company.store.unlistable = set()
+    company.store.after_delete = lambda: company.store.unlistable.add("1")
+    assert (company.purge().gone, company.open()) == (0, ["1"])
+    company.store.unlistable, company.store.after_delete = set(), lambda: None
+    assert (company.purge().gone, company.open()) == (1, [])
+
+
+def test_a_store_of_which_many_fail_cannot_be_listed(company: Company) -> None:
+    ids = [f"b{each}" for each in range(21)]
+    company.holds(*ids)
+    company.changes("Delete", *ids, minute=6)
+    company.store.unlistable = {*ids}
+    assert company.dry_run().stores["dam"]["error"] == "The store dam sends no listing that can be read."
 
 
 def test_a_purge_stops_after_its_chunk_and_is_continued(company: Company) -> None:
@@ -358,8 +460,16 @@ def test_a_store_that_is_down_holds_no_other_up(quiet_context: ChannelContext) -
     plan = company.plan()
     company.stores["dam"].is_down = True
     assert company.purge(plan).problems == ["dam: The store dam does not answer."]
+    company.holds("2", source="print")
+    company.changes("Delete", "2", minute=1)
+    other = company.plan()
+    assert other.plan_id > plan.plan_id
+    company.purge(other)
+    assert not company.stores["print"].has("2")
     company.stores["dam"].is_down = False
-    company.purge()
+    again = company.plan(is_approved=False)
+    assert (again.plan_id, again.outcome, list(again.unfinished)) == (plan.plan_id, "approved", ["dam"])
+    company.purge(again)
     assert company.open() == []
 
 

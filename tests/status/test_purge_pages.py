@@ -90,6 +90,20 @@ def test_a_store_that_is_down_says_so(page: AirflowServer, company: Company) -> 
         assert "The store dam does not answer." in words(page.get(path).text)
 
 
+def test_what_an_unfinished_plan_left_is_shown(page: AirflowServer, company: Company) -> None:
+    plan = company.plan()
+    company.store.is_down = True
+    company.purge(plan)
+    for path in ("", f"plans/{plan.plan_id}"):
+        shown = words(page.get(path).text)
+        assert f"Not finished in dam: 2 assets of plan {plan.plan_id} are left. The store dam does not answer." in shown
+        assert "The next run that can list the store continues the plan, until" in shown
+    with company.warehouse.begin() as connection:
+        connection.execute(text("UPDATE purge_plans SET expires_at = now()"))
+    assert "Not finished" not in words(page.get("").text)
+    assert "The plan has expired: they are planned anew." in words(page.get(f"plans/{plan.plan_id}").text)
+
+
 def test_a_plan_that_waits_leads_to_its_answer(page: AirflowServer, company: Company) -> None:
     plan = company.plan(is_approved=False)
     for path in ("", f"plans/{plan.plan_id}"):
@@ -110,7 +124,7 @@ def test_a_plan_shows_its_files_and_what_became_of_them(page: AirflowServer, com
     company.purge(plan)
     html = page.get(f"plans/{plan.plan_id}?theme=dark").text
     shown = words(html)
-    assert "dam 1,000 2 3 30 bytes 0 1 0 0 none" in shown
+    assert "dam 1,000 2 3 30 bytes 0 1 0 0 0 0 none" in shown
     assert "dam 1 2 0 0 1" in shown
     assert "images/1.jpg version v2 10 bytes" in shown
     assert str(plan.list_hash) in shown

@@ -109,7 +109,7 @@ def test_only_an_assets_empty_folders_go_with_its_files(root: Path) -> None:
     assert not (root / "renditions/123").exists()
     assert files_of(root / "renditions/1234") == {"more/note.txt"}
     store.delete(store.list_files(["1234"])["1234"])
-    assert list((root / "renditions").iterdir()) == []
+    assert files_of(root / "renditions") == {".keep"}
 
 
 def test_a_file_stored_again_since_the_listing_stays(root: Path) -> None:
@@ -201,10 +201,23 @@ def test_a_store_may_be_emptied_by_the_purge(tmp_path: Path) -> None:
     store = store_of(root, "{asset_id}.jpg")
     assert results_of(store.delete(store.list_files(["123"])["123"])) == {"123.jpg": "deleted"}
     assert store.list_files(["123"]) == {}
+    store_of(root, "{asset_id}.jpg").check()
     root.rename(tmp_path / "unmounted")
     root.mkdir()
     with pytest.raises(StoreRefused, match="is empty"):
         store.list_files(["123"])
+
+
+def test_each_folder_that_is_emptied_is_kept(root: Path) -> None:
+    """By the next run too, which would take it for a share that is not mounted; folders with others get no mark."""
+    templates = ("images/{asset_id}.jpg", "renditions/{asset_id}/**")
+    (root / "images/123-001.jpg").unlink()
+    listed = store_of(root, *templates).list_files(["123", "1234"])
+    store_of(root, *templates).delete(listed["123"])
+    assert not list(root.rglob(".keep"))
+    store_of(root, *templates).delete(listed["1234"])
+    assert {str(each.relative_to(root)) for each in root.rglob(".keep")} == {"renditions/.keep"}
+    assert store_of(root, *templates).list_files(["123", "1234"]) == {}
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -340,6 +340,21 @@ def test_a_key_that_xml_cannot_name_is_deleted_alone(answering: Any) -> None:
     assert (done.result, answering.methods) == ("deleted", ["DELETE"])
 
 
+@pytest.mark.parametrize("spelled", ["%00", "%FF"], ids=["NUL", "not UTF-8"])
+def test_a_key_that_no_text_can_hold_is_left(answering: Any, spelled: str) -> None:
+    """It is shown with a mark in its place, and not asked for by that name: there may be another object there."""
+    encoded = LISTED.format("false").replace("<IsTruncated>", "<EncodingType>url</EncodingType><IsTruncated>")
+    store = at(answering, (200, encoded.replace("getty/images/123.jpg", f"getty/renditions/123/{spelled}%01.jpg")))
+    (file,) = store.list_files(["123"])["123"]
+    assert file.key == "renditions/123/\ufffd\x01.jpg"
+    (done,) = store.delete([file])
+    assert (done.result, done.error) == (
+        "error",
+        "Its key has a character that cannot be kept, NUL or one that is no text: delete it by hand.",
+    )
+    assert set(answering.methods) == {"GET"}
+
+
 def test_a_version_that_the_answer_does_not_name_is_an_error(answering: Any) -> None:
     answer = """<DeleteResult><Deleted><Key>getty/images/123.jpg</Key><VersionId>v3</VersionId></Deleted><Error>
         <Key>getty/images/123.jpg</Key><VersionId>v2</VersionId><Code>NoSuchVersion</Code></Error></DeleteResult>"""

@@ -295,6 +295,8 @@ def _conclude(
             how = Resolution.READ if finding.kind == FindingKind.UNREADABLE else Resolution.RESTORED
             findings.resolve(connection, [finding], how=how)
     mark_read(connection, again)
+    if not problems.unavailable:
+        ledger.end_rebuild(connection, channel_id)
     lately = connection.execute(select(func.now())).scalar_one() - BEING_LOADED
     found = compare_archive(
         connection, preparing.archive, channel_id, since=since, until=lately if until is None else min(until, lately)

@@ -7,7 +7,7 @@ from functools import partial
 
 from asset_changes.errors import AssetChangesError, PurgeRefused
 from asset_changes.removal.policy import PurgeContext
-from asset_changes.removal.stores.store import FileStore, StoredFile, refusal_of
+from asset_changes.removal.stores.store import FileStore, StoredFile, list_each, refusal_of
 from asset_changes.warehouse import duties, file_stores, purge_plans
 from asset_changes.warehouse.duties import Duty
 from asset_changes.warehouse.engine import in_transaction, transaction
@@ -21,6 +21,8 @@ CHUNK_ASSETS = 100
 """So many assets are listed at once, and later deleted at once."""
 MOST_PURGED_SHARE = 0.02
 """A plan that takes a larger share of what a source holds waits for approval."""
+MOST_WITHOUT_LIST = 100
+"""So does one that takes more assets of a store of which no list says what it holds: their share is not known."""
 _NAMED = 20
 
 
@@ -34,7 +36,10 @@ class StoreCounts:
     nothing_found: int = 0
     held_back: int = 0
     unsure: int = 0
+    unread: int = 0
     unsafe: int = 0
+    unlisted: int = 0
+    unlisted_assets: str | None = None
     held_count: int = 0
     error: str | None = None
 
@@ -42,9 +47,10 @@ class StoreCounts:
 def make_plan(context: PurgeContext, *, is_dry_run: bool) -> Plan:
     """List what is to be deleted, or would be; return the plan that the run carries out.
 
-    That is an older one where a plan of these settings was not carried out to its end. Raise PurgeRefused where no
-    store of the run was listed by a dry run, or a plan after it, under these settings lately. A store that cannot be
-    listed holds no other up: its error is in the plan.
+    That is an older one where a plan of these settings was not carried out to its end, and a store that it is left for
+    can be listed now: a store that is down holds no other up. Raise PurgeRefused where no
+    store of the run was listed by a dry run, or a plan after it, under these settings lately. The error of a store that
+    cannot be listed is in the plan.
     """
     stores = {name: (each.uri, each.store_hash) for name, each in context.stores.items()}
     with transaction(context.warehouse) as connection:
@@ -53,21 +59,40 @@ def make_plan(context: PurgeContext, *, is_dry_run: bool) -> Plan:
         purge_plans.forget_files(connection)
         purge_plans.expire_plans(connection)
         listed = purge_plans.listed_stores(connection, policy_hash=context.policy_hash)
-        found = purge_plans.open_plan(connection, policy_hash=context.policy_hash, only_store=context.only_store)
+        found = purge_plans.open_plans(connection, policy_hash=context.policy_hash, only_store=context.only_store)
     if not is_dry_run:
         if not listed & {*context.chosen}:
             raise PurgeRefused(
                 f"Nothing is deleted: no dry run under today's ASSET_CHANGES_FILE_STORES and PURGE_REASONS has listed "
                 f"{', '.join(context.chosen)} in the last {DRY_RUN_DAYS} days."
             )
-        if found is not None:
-            log.info(
-                "Plan %d was not carried out to its end by %s: this run continues it.", found.plan_id, found.run_id
-            )
-            return found
+        for each in found:
+            if _can_be_continued(context, each):
+                log.info("Plan %d was not carried out to its end: this run continues it.", each.plan_id)
+                return each
     plan = _Planning(context, is_dry_run=is_dry_run).make(listed=listed)
     log.info("%s", summary(plan))
     return plan
+
+
+def _can_be_continued(context: PurgeContext, plan: Plan) -> bool:
+    """Say whether anything of a plan can be done now: where stores failed, one of them must be listed again."""
+    for name, left in plan.unfinished.items():
+        with transaction(context.warehouse) as connection:
+            files = purge_plans.files_of_chunk(connection, plan.plan_id, int(left["chunk"]))
+        try:
+            store = context.open_store(name)
+            try:
+                store.check()
+                list_each(store, {each.asset_id for each in files})
+                return True
+            finally:
+                store.close()
+        except AssetChangesError as error:
+            log.warning(
+                "Plan %d waits for the store %s, valid until %s: %s", plan.plan_id, name, plan.expires_at, error
+            )
+    return not plan.unfinished
 
 
 class _Planning:
@@ -119,6 +144,14 @@ class _Planning:
             counts.held_count = held_count(connection, name)
         counts.held_back = sum(each.is_held_back for each in found)
         counts.unsure = sum(each.is_unsure and not each.is_held_back for each in found)
+        unread = [each for each in found if each.is_unread and not each.is_held_back and not each.is_unsure]
+        counts.unread = len(unread)
+        if unread:
+            channels = sorted({each.channel_id for each in unread if each.channel_id is not None})
+            log.warning(
+                "%d assets of %s wait: channels %s were not read to the end since their Deletes, or are being replayed",
+                len(unread), name, ", ".join(map(str, channels)),
+            )  # fmt: skip
         unsafe = [each.asset_id for each in found if each.may_go and refusal_of(each.asset_id)]
         counts.unsafe = len(unsafe)
         if unsafe:
@@ -138,10 +171,17 @@ class _Planning:
         return counts
 
     def _list_chunk(self, store: FileStore, chunk: Sequence[Duty], counts: StoreCounts) -> None:
-        found = store.list_files([each.asset_id for each in chunk])
+        found, failed = list_each(store, [each.asset_id for each in chunk])
+        for asset_id, error in failed.items():
+            counts.unlisted += 1
+            if counts.unlisted <= _NAMED:
+                counts.unlisted_assets = ", ".join(filter(None, (counts.unlisted_assets, asset_id)))
+            log.error("The asset %s cannot be listed in %s, and is not taken for gone: %s", asset_id, store.name, error)
         self._chunk += 1
         files: list[PlannedFile] = []
         for duty in chunk:
+            if duty.asset_id in failed:
+                continue
             listed = found.get(duty.asset_id, [])
             files += [self._planned(store, duty, file) for file in listed] or [self._planned(store, duty, None)]
             counts.assets += bool(listed)
@@ -186,6 +226,11 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
                 f"It takes {each.assets} of the {each.held_count} assets that {name} holds, "
                 f"more than {MOST_PURGED_SHARE:.0%}."
             )
+        elif not each.held_count and each.assets > MOST_WITHOUT_LIST:
+            why.append(
+                f"It takes {each.assets} assets of {name}, more than {MOST_WITHOUT_LIST}: "
+                "no list says how many it holds."
+            )
     if files > max_files:
         why.append(f"It has {files} files, more than ASSET_CHANGES_PURGE_MAX_FILES ({max_files}).")
     return " ".join(why) or None
@@ -193,7 +238,10 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
 
 def summary(plan: Plan) -> str:
     """Return what a plan has, in a line."""
-    left = {name: sum(int(each[name]) for each in plan.stores.values()) for name in ("held_back", "unsure", "unsafe")}
+    left = {
+        name: sum(int(each.get(name, 0)) for each in plan.stores.values())
+        for name in ("held_back", "unsure", "unread", "unsafe", "unlisted")
+    }
     return (
         f"Planned {'what would be deleted' if plan.mode == 'dry_run' else 'the purge'}: plan={plan.plan_id} "
         f"assets={plan.asset_count} files={plan.file_count} bytes={plan.file_bytes} "

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection
 
 from asset_changes.errors import AssetChangesError, PurgeRefused, WarehouseUnavailable
 from asset_changes.removal.policy import PurgeContext
-from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile
+from asset_changes.removal.stores.store import DeleteResult, FileStore, StoredFile, list_each
 from asset_changes.warehouse import duties, file_stores, purge_plans, purges
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.file_stores import StoreHolder, StoreLease, StoreLeaseLost
@@ -41,7 +42,11 @@ class _Stopped(Exception):
 
 @dataclass(kw_only=True)
 class Purged:
-    """What a run deleted and what it left; `problems` names the stores that could not be finished."""
+    """What a run deleted and what it left; `problems` names the stores that could not be finished.
+
+    `unfinished` has each store that the plan is not carried out for, with the next chunk and what failed, if anything
+    did; `unfinished_assets` are left for the next run, which continues the plan.
+    """
 
     plan_id: int
     gone: int = 0
@@ -49,8 +54,15 @@ class Purged:
     deleted_bytes: int = 0
     failed: int = 0
     left: int = 0
-    is_done: bool = True
     problems: list[str] = field(default_factory=list)
+    unfinished: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    unfinished_assets: int = 0
+    expires_at: datetime | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of the plan was done."""
+        return not self.unfinished
 
 
 def purge(
@@ -62,7 +74,7 @@ def purge(
     where another run deletes from all its stores.
     """
     plan = _check_plan(context, plan_id)
-    done = Purged(plan_id=plan_id)
+    done = Purged(plan_id=plan_id, expires_at=plan.expires_at)
     if plan.outcome == "purged":
         log.info("Plan %d was carried out at %s: nothing is left to do.", plan_id, plan.purged_at)
         return done
@@ -74,19 +86,26 @@ def purge(
         return stops() or time.monotonic() > end
 
     stores = sorted({store for _, store in chunks})
+    done.unfinished = {name: (min(chunk for chunk, store in chunks if store == name), None) for name in stores}
     try:
         for name in stores:
             of_store = [chunk for chunk, store in chunks if store == name]
             if holder := _StorePurge(context, plan, done, name=name, is_over=is_over).run(of_store):
                 holders.append(f"The store {name} is worked on by {holder.name} until {holder.until:%H:%M:%S} UTC")
     except _Stopped:
-        done.is_done = False
-        log.info("Stopped: the next run continues plan %d.", plan_id)
+        log.info("Stopped: the time of the run is over, or it was asked to end.")
     if holders and len(holders) == len(stores):
         raise PurgeRunning("; ".join(holders))
     done.problems += holders
-    if done.is_done and not holders:
+    if done.is_done:
         in_transaction(context.warehouse, partial(purge_plans.mark_purged, plan_id=plan_id))
+    else:
+        keep = partial(purge_plans.keep_unfinished, plan_id=plan_id, stores=done.unfinished)
+        done.unfinished_assets = in_transaction(context.warehouse, keep)
+        log.warning(
+            "Plan %d is not finished in %s: %d assets are left. The next run continues it; it is valid until %s",
+            plan_id, ", ".join(done.unfinished), done.unfinished_assets, plan.expires_at,
+        )  # fmt: skip
     log.info("%s", summary(done))
     return done
 
@@ -143,10 +162,10 @@ class _StorePurge:
         except WarehouseUnavailable:
             raise
         except StoreLeaseLost as error:
-            self._done.is_done = False
             log.warning("%s", error)
         except AssetChangesError as error:
             self._done.problems.append(f"{self._name}: {error}"[:300])
+            self._done.unfinished[self._name] = (self._done.unfinished[self._name][0], f"{error}"[:300])
             log.error("The store %s cannot be finished: %s", self._name, error)
         finally:
             with suppress(WarehouseUnavailable):  # then the lease ends by itself
@@ -158,15 +177,17 @@ class _StorePurge:
         try:
             store.check()
             for chunk in chunks:
+                self._done.unfinished[self._name] = (chunk, None)
                 if self._is_over():
                     raise _Stopped
                 with transaction(self._context.warehouse) as connection:
                     files = purge_plans.files_of_chunk(connection, self._plan.plan_id, chunk)
-                    had = purges.assets_with_receipt(
+                    had = purges.assets_done(
                         connection, self._plan.plan_id, store=self._name, asset_ids=[each.asset_id for each in files]
                     )
                 if left := [each for each in files if each.asset_id not in had]:
                     self._purge_chunk(store, left)
+            del self._done.unfinished[self._name]
         finally:
             store.close()
 
@@ -174,9 +195,13 @@ class _StorePurge:
         """List, look, delete, list again, write the receipts; the order is the safety of it.
 
         Of many files a part is deleted at a time, with a look and a lease of its own. Whatever ends it early, what was
-        deleted has its receipts.
+        deleted has its receipts; where the store fails before it is listed again, nothing else is known.
         """
-        found = store.list_files({each.asset_id for each in planned})
+        found, unlisted = list_each(store, {each.asset_id for each in planned})
+        for asset_id, why in unlisted.items():
+            self._done.problems.append(f"{self._name}: the asset {asset_id} cannot be listed: {why}"[:300])
+            log.error("The asset %s cannot be listed in %s: nothing of it is deleted: %s", asset_id, self._name, why)
+        planned = [each for each in planned if each.asset_id not in unlisted]
         before = {(id_, each.key, each.version_id): each for id_, files in found.items() for each in files}
         going: list[PlannedFile] = []
         results: dict[int, DeleteResult] = {}
@@ -194,12 +219,13 @@ class _StorePurge:
             results |= {file.line: result for (file, _), result in zip(pairs, deleted, strict=True)}
         # What was not there is asked about again too: only a listing after the look is proof.
         asset_ids = {file.asset_id for file in going}
-        after, failed = _list_again(store, asset_ids)
-        gone = {asset_id for asset_id in asset_ids if after is not None and not after.get(asset_id)}
+        gone, failed = _gone(store, asset_ids)
         receipts = [
             _receipt(file, results.get(file.line), before, is_gone=file.asset_id in gone)
             for file in going
-            if file.key or file.asset_id in gone
+            if file.asset_id in gone
+            or (file.key and not failed)
+            or (results.get(file.line) and results[file.line].result == "deleted")
         ]
         entry = self._context.stores[self._name]
 
@@ -241,16 +267,15 @@ def _is_same(planned: PlannedFile, found: StoredFile) -> bool:
     return (planned.is_delete_marker, planned.identity) == (found.is_delete_marker, found.identity)
 
 
-def _list_again(
-    store: FileStore, asset_ids: set[str]
-) -> tuple[dict[str, list[StoredFile]] | None, AssetChangesError | None]:
-    """Return what is left of the assets; a store that fails here still gets the receipts of what it deleted."""
+def _gone(store: FileStore, asset_ids: set[str]) -> tuple[set[str], AssetChangesError | None]:
+    """Return of which assets nothing is left; a store that fails here still gets the receipts of what it deleted."""
     if not asset_ids:
-        return {}, None
+        return set(), None
     try:
-        return store.list_files(asset_ids), None
+        left, unlisted = list_each(store, asset_ids)
     except AssetChangesError as error:
-        return None, error
+        return set(), error
+    return {each for each in asset_ids if not left.get(each) and each not in unlisted}, None
 
 
 def _receipt(

@@ -10,12 +10,20 @@ MOST_ASSETS = 100_000
 """So many assets of a store are in one plan, those that may go and are due longest; the others come in the next."""
 
 # Slots: {listed}, a condition; {candidates}, the assets that no list of the store need name. A Delete without a time
-# of its own is no last word against an upsert that was received later: whichever came first is not known.
+# of its own is no last word against an upsert that was received later: whichever came first is not known. Nor is any
+# Delete before its channel was read to the end after it, or while sets of it come out of the archive: a New may follow.
+# Nobody waits for a channel that is retired, or that the archive alone knows.
 _DUTIES = """
 SELECT duty.*, EXISTS (
     SELECT FROM asset_changes AS d JOIN asset_changes AS u ON u.asset_id = d.asset_id AND u.fetched_at > d.fetched_at
     WHERE duty.reason = 'deleted' AND d.asset_id = duty.asset_id AND d.change_set_id = duty.change_set_id
-      AND d.position = duty.position AND d.is_time_inferred AND u.asset_lifecycle <> 'Delete') AS is_unsure
+      AND d.position = duty.position AND d.is_time_inferred AND u.asset_lifecycle <> 'Delete') AS is_unsure,
+    EXISTS (
+    SELECT FROM deletions AS d JOIN channels AS c USING (channel_id)
+    WHERE duty.reason = 'deleted' AND d.asset_id = duty.asset_id AND d.change_set_id = duty.change_set_id
+      AND d.position = duty.position AND (c.rebuilding_since IS NOT NULL
+           OR (c.retired_at IS NULL AND coalesce(c.discovered_at, c.last_checked_at) IS NOT NULL
+               AND coalesce(c.caught_up_at < d.received_at, true)))) AS is_unread
 FROM (
     SELECT asset_id, reason, due_since, channel_id, change_set_id, position, reconciliation_id, is_held_back
     FROM assets_to_remove WHERE source = :store AND reason = ANY (:reasons) {listed}
@@ -40,7 +48,7 @@ _RECEIVED = """(
         WHERE received_at >= (SELECT configured_at FROM file_stores WHERE store = :store))"""
 DUTIES_OF_STORE = _DUTIES.format(listed="", candidates=_RECEIVED)
 """What must go from `:store` for one of `:reasons`."""
-_ALL = text(f"{DUTIES_OF_STORE} ORDER BY is_held_back, is_unsure, due_since, asset_id LIMIT :most")
+_ALL = text(f"{DUTIES_OF_STORE} ORDER BY is_held_back, is_unsure, is_unread, due_since, asset_id LIMIT :most")
 _OF_ASSETS = text(
     _DUTIES.format(
         listed="AND asset_id = ANY (CAST(:asset_ids AS text[]))", candidates="unnest(CAST(:asset_ids AS text[]))"
@@ -53,6 +61,7 @@ class Duty:
     """An asset whose files must go from a store: why, since when, and the Delete or verdict that says so.
 
     `is_unsure`: the Delete had no time of its own, and a New or Update was received after it. A person must look.
+    `is_unread`: its channel was not read to the end since the Delete came, or is being loaded from the archive.
     """
 
     asset_id: str
@@ -64,11 +73,12 @@ class Duty:
     reconciliation_id: int | None = None
     is_held_back: bool = False
     is_unsure: bool = False
+    is_unread: bool = False
 
     @property
     def may_go(self) -> bool:
         """Whether nothing speaks against its removal."""
-        return not self.is_held_back and not self.is_unsure
+        return not (self.is_held_back or self.is_unsure or self.is_unread)
 
     def is_answer_to(self, other: "Duty") -> bool:
         """Whether it is the same duty: a newer Delete or another verdict makes another one."""

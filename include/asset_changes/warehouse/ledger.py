@@ -52,6 +52,12 @@ _IMPLY_CONFIRMED = text(f"""
     UPDATE change_sets
     SET confirmed_at = now(), is_confirm_implied = true, committed_at = coalesce(committed_at, now())
     {_UNCONFIRMED} AND loaded_at IS NOT NULL""")
+_BEGIN_REBUILD = text(
+    "UPDATE channels SET rebuilding_since = now() WHERE channel_id = :channel_id AND rebuilding_since IS NULL"
+)
+_END_REBUILD = text(
+    "UPDATE channels SET rebuilding_since = NULL WHERE channel_id = :channel_id AND rebuilding_since IS NOT NULL"
+)
 _MARK_REBUILT = text(f"UPDATE change_sets SET rebuilt_at = now() {_THE_SET}")
 _MARK_REBUILT_AND_CONFIRMED = text(f"""
     UPDATE change_sets SET rebuilt_at = now(), confirmed_at = now(), is_confirm_implied = true {_THE_SET}""")
@@ -203,9 +209,18 @@ def mark_confirmed(connection: Connection, ref: ChangeSetRef, *, is_ours: bool, 
 
 
 def mark_rebuilt(connection: Connection, ref: ChangeSetRef, *, is_confirmed: bool) -> None:
-    """Mark a row that a replay made, so that nobody takes its times for those of the first load."""
+    """Mark a row that a replay made, so that nobody takes its times for those of the first load.
+
+    From the first one on until `end_rebuild` no file is deleted for a Delete of the channel: a New may follow it.
+    """
     statement = _MARK_REBUILT_AND_CONFIRMED if is_confirmed else _MARK_REBUILT
     connection.execute(statement, _key(ref))
+    connection.execute(_BEGIN_REBUILD, {"channel_id": ref.channel_id})
+
+
+def end_rebuild(connection: Connection, channel_id: int) -> None:
+    """Keep that a replay of the channel has loaded all of its span."""
+    connection.execute(_END_REBUILD, {"channel_id": channel_id})
 
 
 def imply_confirmed(

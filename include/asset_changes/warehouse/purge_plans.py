@@ -9,10 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.models import APPROVAL_LASTS
 from asset_changes.warehouse.duties import Duty
 
-PLAN_HOURS = 72
-"""How long a plan can be approved and carried out."""
 DRY_RUN_DAYS = 7
 """How long a dry run, or a plan after it, counts for what is deleted under the same settings."""
 _KEPT_OF_DRY_RUN, _KEPT = timedelta(days=7), timedelta(days=90)
@@ -34,17 +33,20 @@ _END = text("""
         stores = CAST(:stores AS jsonb),
         expires_at = CASE WHEN mode = 'on' THEN clock_timestamp() + :lasting END
     WHERE plan_id = :plan_id AND ended_at IS NULL""")
-_SELECT = """
+SELECT_PLANS = """
     SELECT plan_id, mode, policy_hash, only_store, made_at, ended_at, list_hash, asset_count, file_count, file_bytes,
-           stores, brake, outcome, expires_at, expires_at < clock_timestamp() AS is_expired, approved_by, approved_at,
-           purged_at, run_id
+           stores, brake, outcome, expires_at,
+           coalesce(outcome IN ('ready', 'waiting', 'approved', 'expired') AND expires_at <= clock_timestamp(), false)
+               AS is_expired,
+           approved_by, approved_at, purged_at, unfinished, dag_id, run_id, triggered_by
     FROM purge_plans """
-_PLAN = text(_SELECT + "WHERE plan_id = :plan_id")
+"""All columns of a Plan."""
+_PLAN = text(SELECT_PLANS + "WHERE plan_id = :plan_id")
 _OPEN = text(
-    _SELECT
+    SELECT_PLANS
     + """WHERE outcome IN ('ready', 'approved') AND policy_hash = :policy_hash
       AND only_store IS NOT DISTINCT FROM :only_store AND expires_at > clock_timestamp()
-    ORDER BY plan_id LIMIT 1"""
+    ORDER BY plan_id"""
 )
 _COVERED = text("""
     SELECT DISTINCT store FROM purge_plans CROSS JOIN LATERAL jsonb_each(stores) AS each (store, counts)
@@ -61,8 +63,16 @@ _EXPIRE = text("""
     UPDATE purge_plans SET outcome = 'expired'
     WHERE outcome IN ('ready', 'waiting', 'approved') AND expires_at <= clock_timestamp()""")
 _MARK_PURGED = text("""
-    UPDATE purge_plans SET outcome = 'purged', purged_at = clock_timestamp()
+    UPDATE purge_plans SET outcome = 'purged', purged_at = clock_timestamp(), unfinished = '{}'
     WHERE plan_id = :plan_id AND outcome IN ('ready', 'approved') AND expires_at > clock_timestamp()""")
+_KEEP_UNFINISHED = text("""
+    UPDATE purge_plans SET unfinished = CAST(:unfinished AS jsonb)
+    WHERE plan_id = :plan_id AND outcome IN ('ready', 'approved', 'expired')""")
+_LEFT = text("""
+    SELECT count(DISTINCT asset_id) FROM purge_plan_files AS f
+    WHERE plan_id = :plan_id AND store = :store AND chunk >= :chunk AND NOT EXISTS (
+        SELECT FROM purges AS p WHERE p.plan_id = f.plan_id AND p.store = f.store AND p.asset_id = f.asset_id
+        AND (is_gone OR result IN ('error', 'changed')))""")
 _CHUNKS = text("SELECT chunk, min(store) AS store FROM purge_plan_files WHERE plan_id = :plan_id GROUP BY 1 ORDER BY 1")
 _FILES = text(
     f"SELECT {', '.join(_COLUMNS)} FROM purge_plan_files WHERE plan_id = :plan_id AND chunk = :chunk ORDER BY line"
@@ -109,7 +119,10 @@ class PlannedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A row of `purge_plans`. `stores` has the counts of each store, and its error if it could not be listed."""
+    """A row of `purge_plans`. `stores` has the counts of each store, and its error if it could not be listed.
+
+    `unfinished` has the stores that the last run could not finish: the next `chunk`, `assets` left, the `error`.
+    """
 
     plan_id: int
     mode: str
@@ -125,11 +138,14 @@ class Plan:
     brake: str | None
     outcome: str | None
     expires_at: datetime | None
-    is_expired: bool | None
+    is_expired: bool
     approved_by: str | None
     approved_at: datetime | None
     purged_at: datetime | None
+    unfinished: Mapping[str, Mapping[str, Any]]
+    dag_id: str | None
     run_id: str | None
+    triggered_by: str | None
 
 
 class ListHash:
@@ -160,7 +176,7 @@ def add_files(connection: Connection, files: Sequence[PlannedFile]) -> None:
 
 def end_plan(connection: Connection, plan_id: int, *, stores: Mapping[str, Mapping[str, Any]], **values: Any) -> None:
     """End a plan with its hash, counts and outcome; from now on it can expire."""
-    more = {"stores": json.dumps(stores), "lasting": timedelta(hours=PLAN_HOURS)}
+    more = {"stores": json.dumps(stores), "lasting": APPROVAL_LASTS}
     connection.execute(_END, {"plan_id": plan_id, **values, **more})
 
 
@@ -169,10 +185,10 @@ def plan_of(connection: Connection, plan_id: int) -> Plan:
     return Plan(**connection.execute(_PLAN, {"plan_id": plan_id}).one()._mapping)
 
 
-def open_plan(connection: Connection, *, policy_hash: str, only_store: str | None) -> Plan | None:
-    """Return a plan under these settings that may be carried out and is not done: its run was ended before."""
-    row = connection.execute(_OPEN, {"policy_hash": policy_hash, "only_store": only_store}).one_or_none()
-    return None if row is None else Plan(**row._mapping)
+def open_plans(connection: Connection, *, policy_hash: str, only_store: str | None) -> list[Plan]:
+    """Return the plans under these settings that may be carried out and are not done, oldest first."""
+    rows = connection.execute(_OPEN, {"policy_hash": policy_hash, "only_store": only_store})
+    return [Plan(**row._mapping) for row in rows]
 
 
 def listed_stores(connection: Connection, *, policy_hash: str) -> set[str]:
@@ -200,6 +216,16 @@ def expire_plans(connection: Connection) -> int:
 def mark_purged(connection: Connection, plan_id: int) -> None:
     """Keep that all of a plan was done."""
     connection.execute(_MARK_PURGED, {"plan_id": plan_id})
+
+
+def keep_unfinished(connection: Connection, plan_id: int, *, stores: Mapping[str, tuple[int, str | None]]) -> int:
+    """Keep which stores are not done, each with its next chunk and what failed; return how many assets are left."""
+    unfinished = {}
+    for store, (chunk, error) in stores.items():
+        left = connection.scalar(_LEFT, {"plan_id": plan_id, "store": store, "chunk": chunk})
+        unfinished[store] = {"chunk": chunk, "assets": int(left or 0), "error": error}
+    connection.execute(_KEEP_UNFINISHED, {"plan_id": plan_id, "unfinished": json.dumps(unfinished)})
+    return sum(each["assets"] for each in unfinished.values())  # type: ignore[misc]
 
 
 def chunks_of_plan(connection: Connection, plan_id: int) -> list[tuple[int, str]]:

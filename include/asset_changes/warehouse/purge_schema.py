@@ -72,6 +72,7 @@ purge_plans = Table(
     column("approved_by", Text),
     time_column("approved_at"),
     time_column("purged_at"),
+    column("unfinished", JSONB, nullable=False),
     *(column(name, Text) for name in _RUN),
     comment="Which files were to be deleted, per run; of a dry run, which would be.",
 )

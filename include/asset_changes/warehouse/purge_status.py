@@ -1,6 +1,6 @@
 """What the pages show of the purge: the stores, the plans with their files, and the receipts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from asset_changes.warehouse.purge_counts import PurgeCount, purge_counts
+from asset_changes.warehouse.purge_plans import SELECT_PLANS, Plan
 
 RECEIPT_DAYS = 30
 NEWEST_PLANS = 50
@@ -36,14 +37,11 @@ _STORES = text(f"""
         ORDER BY removed_at DESC LIMIT 1) AS failure ON true
     WHERE unconfigured_at IS NULL
     ORDER BY f.store""")
-_PLANS = """
-    SELECT plan_id, mode, only_store, made_at, ended_at, list_hash, asset_count, file_count, file_bytes, stores, brake,
-           outcome, expires_at, approved_by, approved_at, purged_at, dag_id, run_id, triggered_by,
-           outcome IN ('ready', 'waiting', 'approved') AND expires_at <= now() AS is_expired
-    FROM purge_plans """
-_NEWEST = text(f"{_PLANS} ORDER BY plan_id DESC LIMIT {NEWEST_PLANS}")
-_WAITING = text(f"{_PLANS} WHERE outcome = 'waiting' AND expires_at > now() ORDER BY plan_id")
-_PLAN = text(f"{_PLANS} WHERE plan_id = :plan_id")
+_NEWEST = text(f"{SELECT_PLANS} ORDER BY plan_id DESC LIMIT {NEWEST_PLANS}")
+_WAITING = text(f"{SELECT_PLANS} WHERE outcome = 'waiting' AND expires_at > now() ORDER BY plan_id")
+_UNFINISHED = text(f"""{SELECT_PLANS}
+    WHERE outcome IN ('ready', 'approved') AND unfinished <> '{{}}' AND expires_at > now() ORDER BY plan_id""")
+_PLAN = text(f"{SELECT_PLANS} WHERE plan_id = :plan_id")
 _PLAN_FILES = """
     SELECT store, asset_id, reason, due_since, channel_id, change_set_id, position, reconciliation_id, key, version_id,
            is_delete_marker, size, modified_at
@@ -111,39 +109,14 @@ class StoreStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanStatus:
-    """A row of `purge_plans`."""
-
-    plan_id: int
-    mode: str
-    only_store: str | None
-    made_at: datetime
-    ended_at: datetime | None
-    list_hash: str | None
-    asset_count: int
-    file_count: int
-    file_bytes: int
-    stores: Mapping[str, Mapping[str, Any]]
-    brake: str | None
-    outcome: str | None
-    expires_at: datetime | None
-    approved_by: str | None
-    approved_at: datetime | None
-    purged_at: datetime | None
-    dag_id: str | None
-    run_id: str | None
-    triggered_by: str | None
-    is_expired: bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class PurgeStatus:
     """What the status page shows of the purge."""
 
     stores: tuple[StoreStatus, ...] = ()
     counts: tuple[PurgeCount, ...] = ()
-    plans: tuple[PlanStatus, ...] = ()
-    waiting: tuple[PlanStatus, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    waiting: tuple[Plan, ...] = ()
+    unfinished: tuple[Plan, ...] = ()
 
     @property
     def open_count(self) -> int:
@@ -154,7 +127,7 @@ class PurgeStatus:
         """Return what was counted of a store."""
         return next((each for each in self.counts if each.store == store), None)
 
-    def last_plan_of(self, store: str) -> PlanStatus | None:
+    def last_plan_of(self, store: str) -> Plan | None:
         """Return the newest plan that has the store."""
         return next((each for each in self.plans if each.ended_at and store in each.stores), None)
 
@@ -165,19 +138,20 @@ def purge_status(connection: Connection) -> PurgeStatus:
         stores=tuple(StoreStatus(**row) for row in connection.execute(_STORES).mappings()),
         counts=purge_counts(connection),
         plans=newest_plans(connection),
-        waiting=tuple(PlanStatus(**row) for row in connection.execute(_WAITING).mappings()),
+        waiting=tuple(Plan(**row) for row in connection.execute(_WAITING).mappings()),
+        unfinished=tuple(Plan(**row) for row in connection.execute(_UNFINISHED).mappings()),
     )
 
 
-def newest_plans(connection: Connection) -> tuple[PlanStatus, ...]:
+def newest_plans(connection: Connection) -> tuple[Plan, ...]:
     """Return the newest plans, newest first."""
-    return tuple(PlanStatus(**row) for row in connection.execute(_NEWEST).mappings())
+    return tuple(Plan(**row) for row in connection.execute(_NEWEST).mappings())
 
 
-def plan_status(connection: Connection, plan_id: int) -> PlanStatus | None:
+def plan_status(connection: Connection, plan_id: int) -> Plan | None:
     """Return a plan, None where there is none of this number."""
     row = connection.execute(_PLAN, {"plan_id": plan_id}).mappings().one_or_none()
-    return None if row is None else PlanStatus(**row)
+    return None if row is None else Plan(**row)
 
 
 def plan_receipts(connection: Connection, plan_id: int) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ _WRITE = text(f"""
     FROM purge_plans WHERE plan_id = :plan_id""")
 _DONE = text("""
     SELECT DISTINCT asset_id FROM purges
-    WHERE plan_id = :plan_id AND store = :store AND asset_id = ANY (CAST(:asset_ids AS text[]))""")
+    WHERE plan_id = :plan_id AND store = :store AND asset_id = ANY (CAST(:asset_ids AS text[]))
+      AND (is_gone OR result IN ('error', 'changed'))""")
 _OF_PLAN = text("""
     SELECT store, count(DISTINCT asset_id) FILTER (WHERE is_gone) AS gone_assets,
            count(*) FILTER (WHERE result = 'deleted') AS deleted_files,
@@ -111,8 +112,11 @@ def write_receipts(
     connection.execute(_WRITE, rows)
 
 
-def assets_with_receipt(connection: Connection, plan_id: int, *, store: str, asset_ids: Sequence[str]) -> set[str]:
-    """Return which of these assets have a receipt of this plan."""
+def assets_done(connection: Connection, plan_id: int, *, store: str, asset_ids: Sequence[str]) -> set[str]:
+    """Return which of these assets this plan has done: gone, or with a receipt of why a file of it is still there.
+
+    Where files were deleted and the store failed before it could be listed again, the asset is looked at once more.
+    """
     return set(connection.scalars(_DONE, {"plan_id": plan_id, "store": store, "asset_ids": [*asset_ids]}))
 
 

@@ -7,14 +7,14 @@ checks count, or a person must approve them first, or they never count.
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from asset_changes.models import APPROVAL_LASTS
+
 MOST_GONE_SHARE = 0.02
 """A round that says of a larger share, for the first time, that it is gone waits for approval."""
-APPROVAL = timedelta(hours=72)
-"""How long a round waits for its approval."""
 LAST_DECIDED = 3
 """So many decided rounds are shown next to those that are not decided."""
 
@@ -188,12 +188,14 @@ def checks_hash(connection: Connection, reconciliation_id: int) -> str:
 def wait_for_approval(connection: Connection, reconciliation_id: int) -> None:
     """Let the round wait for a person, who is shown exactly its checks."""
     digest = checks_hash(connection, reconciliation_id)
-    connection.execute(_WAIT, {"reconciliation_id": reconciliation_id, "checks_hash": digest, "approval": APPROVAL})
+    connection.execute(
+        _WAIT, {"reconciliation_id": reconciliation_id, "checks_hash": digest, "approval": APPROVAL_LASTS}
+    )
 
 
 def ask_in(connection: Connection, reconciliation_id: int, *, dag_id: str, run_id: str) -> None:
     """Keep in which run a person is asked; from then on there is time to answer."""
-    values = {"reconciliation_id": reconciliation_id, "dag_id": dag_id, "run_id": run_id, "approval": APPROVAL}
+    values = {"reconciliation_id": reconciliation_id, "dag_id": dag_id, "run_id": run_id, "approval": APPROVAL_LASTS}
     connection.execute(_ASK_IN, values)
 
 

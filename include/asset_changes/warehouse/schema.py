@@ -50,6 +50,7 @@ channels = Table(
     time_column("missing_since"),
     time_column("archive_checked_at"),
     time_column("refused_at"),
+    time_column("rebuilding_since"),
     comment="When each channel was last asked, caught up, changed.",
 )
 

@@ -12,12 +12,12 @@ from asset_changes.settings import Settings
 from asset_changes.warehouse.clean_verdict import CHECKS
 from asset_changes.warehouse.compliance import Report, Span, runnable
 from asset_changes.warehouse.lookup_status import MOST_COUNTED, LookupStatus, lookup_status
+from asset_changes.warehouse.purge_plans import Plan
 from asset_changes.warehouse.purge_report import FILE_QUERIES, FileReport
 from asset_changes.warehouse.purge_status import (
     NEWEST_PLANS,
     PAGE_FILES,
     RECEIPT_DAYS,
-    PlanStatus,
     PurgeStatus,
     purge_status,
 )
@@ -232,7 +232,7 @@ def removals(
     )
 
 
-def plans(place: PageUrls, *, plans: tuple[PlanStatus, ...], now: datetime) -> Response:
+def plans(place: PageUrls, *, plans: tuple[Plan, ...], now: datetime) -> Response:
     """Return the list of the newest plans to delete files."""
     return _page("plans.html", place, plans=plans, most=NEWEST_PLANS, now=now)
 
@@ -240,7 +240,7 @@ def plans(place: PageUrls, *, plans: tuple[PlanStatus, ...], now: datetime) -> R
 def plan(
     place: PageUrls,
     *,
-    plan: PlanStatus,
+    plan: Plan,
     files: list[dict[str, Any]],
     receipts: list[dict[str, Any]],
     now: datetime,
@@ -253,7 +253,7 @@ def plan(
         files=files[:PAGE_FILES],
         has_more=len(files) > PAGE_FILES,
         receipts=receipts,
-        is_over=bool(plan.is_expired),
+        is_over=plan.is_expired,
         now=now,
     )
 

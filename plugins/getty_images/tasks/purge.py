@@ -44,6 +44,11 @@ def plan(context: Mapping[str, Any]) -> dict[str, Any]:
         made = make_plan(_purge_context(engine, settings, stores, context), is_dry_run=is_dry_run)
         assets.add_table_lineage(engine.url, tables=_TABLES)
     errors = [f"{name}: {each['error']}" for name, each in made.stores.items() if each["error"]]
+    errors += [
+        f"{name}: {each['unlisted']} assets cannot be listed: {each['unlisted_assets']}"
+        for name, each in made.stores.items()
+        if each.get("unlisted")
+    ]
     unsafe = sum(int(each["unsafe"]) for each in made.stores.values())
     if unsafe:
         errors.append(f"{unsafe} ids of which no file can be looked for")
@@ -123,6 +128,8 @@ def purge(context: Mapping[str, Any]) -> dict[str, Any]:
         names = [each.name for each in settings.file_stores]
         in_transaction(engine, partial(count_duties, stores=names, reasons=settings.purge_reasons))
     counts["problems"] = [each[:150] for each in (*problems, *done.problems)[:_SHOWN_PROBLEMS]]
+    counts["unfinished"] = sorted(done.unfinished)[:_SHOWN_PROBLEMS]
+    counts["expires_at"] = f"{done.expires_at:%Y-%m-%d %H:%M} UTC" if done.expires_at else None
     return counts
 
 
@@ -132,6 +139,11 @@ def check(context: Mapping[str, Any]) -> None:
     wrong = [*done.get("problems", ())]
     if done.get("failed"):
         wrong.append(f"{done['failed']} files could not be deleted: see the errors in their receipts")
+    if wrong and done.get("unfinished"):
+        wrong.append(
+            f"{done['unfinished_assets']} assets are left in {', '.join(done['unfinished'])}: the next run continues "
+            f"the plan once they can be listed, and so does `purge` if it is cleared, until {done['expires_at']}"
+        )
     if wrong:
         raise PurgeIncomplete(f"Plan {done.get('plan_id')}: {'; '.join(wrong)}.")
     log.info("Plan %s: deleted=%s failed=%s", done.get("plan_id"), done.get("deleted"), done.get("failed"))

@@ -12,14 +12,14 @@ from itertools import groupby
 from pathlib import Path
 
 from asset_changes.errors import StoreRefused, StoreUnavailable
-from asset_changes.removal.stores.store import DeleteResult, StoredFile, refusal_of
+from asset_changes.removal.stores.store import UNREADABLE, DeleteResult, StoredFile, refusal_of
 from asset_changes.removal.stores.template import KeyTemplate
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _FOR_A_PERSON = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
+_KEEP = ".keep"
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # folders of some network shares
-_NOT_UTF_8 = "\ufffd"
 
 
 class FolderStore:
@@ -35,7 +35,8 @@ class FolderStore:
     def check(self) -> None:
         """Raise StoreRefused where the store's or a template's folder is missing or empty, as of an unmounted share.
 
-        One that had files when this store was first looked at may be empty now: they were purged.
+        One that the purge empties gets a file that shows that it is mounted. Where that could not be written, one that
+        had files when this store was first looked at may be empty for the rest of the run.
         """
         for folder in sorted({"", *(template.folder for template in self._templates)}):
             with self._open(folder) as opened:
@@ -47,7 +48,7 @@ class FolderStore:
                     raise StoreRefused(
                         f"The folder {self._root / folder} of the store {self.name!r} {what}, so nothing is taken for "
                         "gone: is the share mounted, and is the key template right? If it is meant to be empty, put a "
-                        "file of any name into it, such as .keep."
+                        f"file of any name into it, such as {_KEEP}."
                     )
 
     def list_files(self, asset_ids: Collection[str]) -> dict[str, list[StoredFile]]:
@@ -69,6 +70,7 @@ class FolderStore:
     def delete(self, files: Sequence[StoredFile]) -> list[DeleteResult]:
         """Delete each file if it is still the one that was listed; return one result for each, never raise."""
         results: dict[int, DeleteResult] = {}
+        self._keep_folders(files)
         numbered = sorted(enumerate(files), key=lambda each: _parent(each[1]))
         for parent, group in groupby(numbered, key=lambda each: _parent(each[1])):
             of_folder = dict(group)
@@ -87,9 +89,23 @@ class FolderStore:
     def close(self) -> None:
         """Do nothing: no folder stays open."""
 
+    def _keep_folders(self, files: Sequence[StoredFile]) -> None:
+        """Put a `.keep` into each template's folder that is empty without these files, so that it shows its mount.
+
+        Before they go: a process that dies between would leave a folder that looks like that of an unmounted share.
+        """
+        for name in {template.folder for template in self._templates}:
+            place = f"{name}/" if name else ""
+            of_folder = [each.key.removeprefix(place) for each in files if each.key.startswith(place)]
+            going = {key.partition("/")[0] for key in of_folder}
+            with suppress(OSError, StoreRefused, StoreUnavailable), self._open(name) as folder:  # `check` will say so
+                if going and folder is not None and not _has_entry(folder, beyond=going):
+                    os.close(os.open(_KEEP, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=folder))
+                    _sync(folder)
+
     def _delete(self, folder: int | None, file: StoredFile) -> DeleteResult:
         name = file.key.rpartition("/")[2]
-        if _NOT_UTF_8 in file.key:
+        if UNREADABLE in file.key:
             return DeleteResult(file=file, result="error", error="Its name is not UTF-8: delete it by hand.")
         try:
             info = None if folder is None else _look_at(name, folder)
@@ -164,9 +180,9 @@ def _first_parts(folder: int, template: KeyTemplate, asset_ids: Collection[str])
             yield asset_id, [name, *template.parts_of(asset_id)[1:]]
 
 
-def _has_entry(folder: int) -> bool:
+def _has_entry(folder: int, beyond: Collection[str] = ()) -> bool:
     with os.scandir(folder) as entries:
-        return next(entries, None) is not None
+        return any(entry.name not in beyond for entry in entries)
 
 
 def _walk(folder: int, parts: Sequence[str], place: str) -> Iterator[StoredFile]:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTT
 from botocore.parsers import ResponseParserError
 
 from asset_changes.errors import StoreRefused, StoreUnavailable
-from asset_changes.removal.stores.store import DeleteResult, StoredFile, refusal_of
+from asset_changes.removal.stores.store import UNREADABLE, DeleteResult, StoredFile, refusal_of
 from asset_changes.removal.stores.template import KeyTemplate
 
 CALLS_AT_ONCE = 8
@@ -111,6 +111,8 @@ class BucketStore:
         """Return why a version is not to be deleted, or None; `kept` are the keys of which a version is still there."""
         if not any(template.id_of(file.key) for template in self._templates):
             return "No key template of the store names it."
+        if UNREADABLE in file.key:
+            return "Its key has a character that cannot be kept, NUL or one that is no text: delete it by hand."
         if file.is_delete_marker and file.key in kept:
             return "It hides a version that could not be deleted."
         return None
@@ -142,7 +144,7 @@ class BucketStore:
         version_id = listed.get("VersionId") or _UNVERSIONED
         content = f"{listed.get('ETag', '')} {listed['LastModified'].isoformat()}".strip()
         return StoredFile(
-            key=listed["Key"].removeprefix(self._prefix),
+            key=listed["Key"].removeprefix(self._prefix).replace("\x00", UNREADABLE),  # no text of PostgreSQL has it
             version_id=version_id,
             is_delete_marker=is_delete_marker,
             size=listed.get("Size", 0),

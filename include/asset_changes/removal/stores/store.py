@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from asset_changes.errors import AssetChangesError
+
+UNREADABLE = "\ufffd"
+"""Is in a key in the place of what no text can hold. Such a key is shown and never deleted: it is not the real one."""
+MOST_UNLISTED = 20
+"""Where more of the assets that are asked for at once cannot be listed, the store cannot be."""
 _ID = re.compile(r"(?!(?i:gettyimages-))(?=.*\d)[A-Za-z0-9][A-Za-z0-9_-]{0,254}", re.ASCII)
 
 
@@ -75,6 +81,31 @@ class FileStore(Protocol):
     def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+def list_each(
+    store: FileStore, asset_ids: Collection[str]
+) -> tuple[dict[str, list[StoredFile]], dict[str, AssetChangesError]]:
+    """Return what the store has of these assets, and the error of each asset that cannot be listed.
+
+    Of these nothing is known. One of them (a key that its listing cannot name, a damaged folder) keeps no other from
+    being listed. Raise the error where the store does not answer, or not for many.
+    """
+    try:
+        return store.list_files(asset_ids), {}
+    except AssetChangesError:
+        store.check()
+    found: dict[str, list[StoredFile]] = {}
+    failed: dict[str, AssetChangesError] = {}
+    for asset_id in sorted(asset_ids):
+        try:
+            found |= store.list_files([asset_id])
+        except AssetChangesError as error:
+            store.check()
+            failed[asset_id] = error
+            if len(failed) > MOST_UNLISTED:
+                raise
+    return found, failed
 
 
 def refusal_of(asset_id: str) -> str | None:

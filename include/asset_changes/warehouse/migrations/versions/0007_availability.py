@@ -1,4 +1,4 @@
-"""Whether what the company holds may still be held: verdicts of lookups, and what must be removed."""
+"""Whether what the company holds may still be held: verdicts of lookups, and how much must be removed."""
 
 from alembic import op
 
@@ -75,32 +75,10 @@ CREATE INDEX availability_checks_reconciliation ON availability_checks (reconcil
 CREATE INDEX availability_checks_asset_id ON availability_checks (asset_id, check_id);
 """
 
-# Gone: said twice, a day apart by the time at which Getty knew it, and no New or Update came since. What was no longer
-# held when it had to go was no longer a copy of it.
-_TO_REMOVE = """
+_HOLDINGS = """
 -- Of all, for what is held no longer may still have to be removed.
 DROP INDEX held_assets_asset_id;
 CREATE INDEX held_assets_asset_id ON held_assets (asset_id);
-
-CREATE VIEW assets_to_remove AS
-SELECT source, asset_id, coalesce(s.asset_type, h.asset_type) AS asset_type, location, held_since, held_until,
-       reason, due_since, s.channel_id,
-       CASE WHEN reason = 'deleted' THEN s.delete_change_set_id END AS change_set_id,
-       CASE WHEN reason = 'deleted' THEN s.delete_position END AS position,
-       CASE WHEN reason <> 'deleted' THEN a.reconciliation_id END AS reconciliation_id,
-       CASE WHEN reason <> 'deleted' THEN a.as_of END AS as_of
-FROM held_assets AS h
-LEFT JOIN asset_states AS s USING (asset_id)
-LEFT JOIN availability AS a USING (asset_id)
-CROSS JOIN LATERAL (SELECT
-    CASE WHEN s.deleted_at IS NOT NULL AND (s.upserted_at IS NULL OR s.upserted_at <= s.deleted_at) THEN 'deleted'
-         WHEN a.verdict <> 'available' AND a.as_of >= a.first_gone_as_of + interval '1 day'
-          AND (s.upserted_at, s.upsert_change_set_id, s.upsert_position)
-              IS NOT DISTINCT FROM (a.upserted_at, a.upsert_change_set_id, a.upsert_position) THEN a.verdict
-    END AS reason) AS why
-CROSS JOIN LATERAL (SELECT
-    CASE WHEN reason = 'deleted' THEN s.deleted_at ELSE a.first_gone_as_of END AS due_since) AS since
-WHERE reason IS NOT NULL AND (held_until IS NULL OR held_until >= due_since);
 
 CREATE TABLE holding_counts (
     source text COLLATE "C" PRIMARY KEY,
@@ -121,7 +99,7 @@ REVOKE DELETE ON reconciliations FROM CURRENT_USER;
 
 
 def upgrade() -> None:
-    """Add the tables and the view."""
+    """Add the tables."""
     op.execute(_QUEUE)
     op.execute(_AVAILABILITY)
-    op.execute(_TO_REMOVE)
+    op.execute(_HOLDINGS)

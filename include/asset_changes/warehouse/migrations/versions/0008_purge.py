@@ -38,6 +38,7 @@ CREATE TABLE purge_plans (
     approved_by text,
     approved_at timestamptz,
     purged_at timestamptz,
+    unfinished jsonb NOT NULL DEFAULT '{}',
     dag_id text,
     run_id text,
     triggered_by text,
@@ -106,6 +107,7 @@ CREATE INDEX purges_plan_id ON purges (plan_id, store, asset_id);
 CREATE INDEX purges_removed_at ON purges (removed_at) INCLUDE (store, plan_id, asset_id, result, is_gone);
 CREATE INDEX purges_failed ON purges (removed_at) WHERE result = 'error';
 CREATE INDEX deletions_asset_id ON deletions (asset_id);
+ALTER TABLE channels ADD rebuilding_since timestamptz;
 
 CREATE TABLE purge_holds (
     asset_id text COLLATE "C" NOT NULL,
@@ -149,6 +151,8 @@ REVOKE UPDATE, DELETE ON purges, purge_waivers FROM CURRENT_USER;
 REVOKE DELETE ON file_stores, purge_plans, purge_holds FROM CURRENT_USER;
 """
 
+# Gone: said twice, a day apart by the time at which Getty knew it, and no New or Update came since. What was no longer
+# held when it had to go was no longer a copy of it.
 # A receipt counts for the duty that it answers, under the templates that its store has today, and only until a list
 # names the asset anew. So does a waiver for its duty alone: after a new Delete there is a new one.
 _DUTIES = """
@@ -181,7 +185,7 @@ CROSS JOIN LATERAL (SELECT
     CASE WHEN reason = 'deleted' THEN s.deleted_at ELSE a.first_gone_as_of END AS due_since) AS since
 WHERE reason IS NOT NULL AND (held_until IS NULL OR held_until >= due_since);
 
-CREATE OR REPLACE VIEW assets_to_remove AS
+CREATE VIEW assets_to_remove AS
 SELECT source, asset_id, asset_type, location, held_since, held_until, reason, due_since, channel_id, change_set_id,
        position, reconciliation_id, as_of, held_back_by IS NOT NULL AS is_held_back, held_back_by
 FROM removal_duties

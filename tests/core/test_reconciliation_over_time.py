@@ -140,6 +140,30 @@ def test_a_connection_does_not_wait_for_those_after_it(warehouse: Engine) -> Non
 
 
 @pytest.mark.usefixtures("canary")
+def test_a_connection_waits_for_no_refused_one(warehouse: Engine, feed: Callable[..., None]) -> None:
+    """What only the refused one is asked about stays; what the other one was asked about counts."""
+    scope = Scope(connections={"a": frozenset((3003,)), "b": frozenset((3001,))})
+    feed("1", *(change(each, "New", 1) for each in many(100)))
+    hold(warehouse, "in no channel")
+    enqueue(warehouse, scope)
+    refused = getty_of(errors=[CredentialsRefused("Getty does not accept the credentials.")] * 2)
+    works = getty_of("live", *many(100))
+
+    def client(conn_id: str, /, **callbacks: Callable[[], None]) -> KnowingGetty:
+        for name, callback in callbacks.items():
+            setattr(works if conn_id == "b" else refused, name, callback)
+        return works if conn_id == "b" else refused
+
+    context = replace(lookups(warehouse, works, reconciles=True), connections=scope.connections, client=client)
+    for _ in range(2):
+        with pytest.raises(CredentialsRefused):
+            look_up(context, minutes=50)
+    assert rows(warehouse, "SELECT conn_id FROM reconciliations WHERE asked_at IS NOT NULL") == [{"conn_id": "b"}]
+    assert value(warehouse, "SELECT error FROM lookup_connections WHERE conn_id = 'a'") is not None
+    assert queue(warehouse) == ["in no channel"]
+
+
+@pytest.mark.usefixtures("canary")
 def test_calls_without_a_token_may_be_refused(warehouse: Engine) -> None:
     """What needs none is asked all the same, in a call for each hundred; the run is red, for nothing can be judged."""
     hold(warehouse, "a vanished", *many(6000))

@@ -41,10 +41,12 @@ WHERE started_at < :until AND outcome IN ('waiting', 'refused', 'expired', 'void
         AND later.outcome IN ('counted', 'approved')))
 """.strip()
 
+# One that was begun and does not end is overdue too: another connection's may be completed every day.
 OVERDUE = f"""
 SELECT 0 AS channel_id, CAST(NULL AS integer) AS count
 FROM (
-    SELECT coalesce(({RECONCILED_AT}), min(ended_at)) AS since
+    SELECT least(coalesce(({RECONCILED_AT}), min(ended_at)),
+                 (SELECT min(started_at) FROM reconciliations WHERE outcome IS NULL)) AS since
     FROM holding_imports WHERE refused_why IS NULL
 ) AS last
 WHERE since < least(now(), :until) - CAST(:reconciled_within AS interval)

@@ -149,9 +149,9 @@ class ConnectionLoop:
 
     def _check_canaries(self, source: LookupSource) -> None:
         with transaction(self._context.warehouse) as connection:
-            newest = canaries.newest_assets(connection, self._asked_with.channel_ids)
+            drawn = canaries.draw(connection, self.conn_id, channel_ids=self._asked_with.channel_ids)
         try:
-            check_canaries(source, newest, conn_id=self.conn_id)
+            check_canaries(source, drawn, conn_id=self.conn_id)
         except CanariesNotFound:
             work = partial(lookup_queue.ask_from_the_start, conn_id=self.conn_id)
             in_transaction(self._context.warehouse, work)  # what was not found may have been such an answer too

@@ -17,10 +17,11 @@ ASSET_CHANGES_RECONCILE_DAYS (30): a Delete that was missed is found. What Getty
 so twice, a day apart, is in `assets_to_remove`, if you hold it.
 
 `enqueue` reads on in the feed's log, as any consumer does, and puts each asset that is new or changed into
-`lookup_queue`; `look_up` asks Getty for 100 of them per call and writes each answer in a short transaction. It ends
-when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or, when it is stopped, with the answer that it waits for.
-The next run continues there. `judge` lets the verdicts of a finished reconciliation count, also where `look_up` is red
-because another connection is refused; `everything_asked` is red then too, and with it the run.
+`lookup_queue`, and what an import added to your holdings. `look_up` asks Getty for 100 of them per call and writes each
+answer in a short transaction. It ends when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or, when it is
+stopped, with the answer that it waits for. The next run continues there. `judge` lets the verdicts of a finished
+reconciliation count, also where `look_up` is red because another connection is refused; `everything_asked` is red then
+too, and with it the run.
 
 * **What it costs**: one call for 100 assets, at most ASSET_CHANGES_LOOKUPS_PER_SECOND (1) and never more than
   ASSET_CHANGES_LOOKUPS_PER_DAY (10,000). A million assets are 10,000 calls once; after that, what changes. The calls

@@ -411,7 +411,7 @@ def test_of_live_assets_only_held_ones_are_asked(warehouse: Engine, feed: Callab
     feed("1", change("a", "New", 0), change("b", "New", 1))
     hold(warehouse, "b", "c")
     getty = KnowingGetty(EveryAsset())
-    run(warehouse, getty, replace(SCOPE, held_only=True))
+    run(warehouse, getty, replace(SCOPE, of_all=False))
     canaries = {"a", "b"}
     assert known(warehouse).keys() == {"b"}
     assert {id_ for _, ids in getty.asked for id_ in ids} - canaries == {"c"}

@@ -159,9 +159,7 @@ class ConnectionLoop:
 
     def _ask_what_is_due(self, source: LookupSource) -> bool:
         """Ask until nothing is due; return whether that is so, and not only the time over."""
-        reasons = [ASKED]
-        if self._context.metadata:
-            reasons.append(CHANGE)
+        reasons = [ASKED, CHANGE]
         if self._round_id is not None:
             reasons.append(RECHECK)
         read = partial(

@@ -50,7 +50,7 @@ def enqueue(context: Mapping[str, Any]) -> dict[str, int]:
         scope = Scope(
             connections=_connections(engine, settings),
             metadata=settings.metadata,
-            held_only=settings.lookup_scope == "held",
+            of_all=settings.lookup_scope == "all",
             language=settings.language,
             reconcile_days=settings.reconcile_days,
             clock=WarehouseClock(engine),

@@ -423,6 +423,10 @@ def test_music_gets_no_verdict(warehouse: Engine, feed: Callable[..., None]) -> 
     hold(warehouse, "song", "other song", asset_type="Music")
     run(warehouse, getty_of("live"))
     assert verdicts(warehouse) == {"live": "available"}
+    days_pass(warehouse)
+    getty = getty_of("live")
+    run(warehouse, getty)
+    assert {id_ for _, ids in getty.asked for id_ in ids} == {"live"}  # nor is it asked about every day
 
 
 @pytest.mark.usefixtures("canary")

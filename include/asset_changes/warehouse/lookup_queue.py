@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.models import SOUND_WORDS
 from asset_changes.warehouse import daily
 from asset_changes.warehouse.asset_metadata import IS_LIVE, UpsertRegister
 from asset_changes.warehouse.availability import AVAILABLE, IS_OF_REGISTER
@@ -28,6 +29,9 @@ ASKED, CHANGE, RECHECK = "asked", "change", "recheck"
 
 # Slot: {asset}, whose asset it is.
 IS_HELD = "EXISTS (SELECT FROM held_assets AS h WHERE h.asset_id = {asset}.asset_id AND h.held_until IS NULL)"
+
+# Slot: {type}. Of music Getty can say nothing, so every day the same call would be made for nothing.
+HAS_LOOKUP = f"coalesce(lower(btrim({{type}})) <> ALL (ARRAY{sorted(SOUND_WORDS)}), true)"
 
 # Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
 # wait for longer keeps waiting: Getty would give the same answer again until then.
@@ -96,7 +100,7 @@ _ENQUEUE_MISSING = text(f"""
         reason=f"'{CHANGE}'",
         not_before=_WHEN_CHANGED,
         source=f'''
-        SELECT * FROM slice WHERE {IS_LIVE}
+        SELECT * FROM slice WHERE {IS_LIVE} AND {HAS_LOOKUP.format(type="asset_type")}
             AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id
                             AND m.as_of >= slice.upserted_at AND m.language = :language)
             AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)

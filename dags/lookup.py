@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Param, dag, task
 from getty_images.assets import metadata_alias, removals_alias
 from getty_images.defaults import DEFAULT_ARGS, START_DATE, TAG
@@ -16,9 +17,11 @@ ASSET_CHANGES_RECONCILE_DAYS (30): a Delete that was missed is found. What Getty
 so twice, a day apart, is in `assets_to_remove`, if you hold it.
 
 `enqueue` reads on in the feed's log, as any consumer does, and puts each asset that is new or changed into
-`lookup_queue`; `look_up` asks Getty for 100 of them per call and writes each answer in a short transaction. It ends
-when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or, when it is stopped, with the answer that it waits for.
-The next run continues there. `judge` lets the verdicts of a finished reconciliation count.
+`lookup_queue`, and what an import added to your holdings. `look_up` asks Getty for 100 of them per call and writes each
+answer in a short transaction. It ends when the queue is empty, after ASSET_CHANGES_LOOKUP_MINUTES, or, when it is
+stopped, with the answer that it waits for. The next run continues there. `judge` lets the verdicts of a finished
+reconciliation count, also where `look_up` is red because another connection is refused; `everything_asked` is red then
+too, and with it the run.
 
 * **What it costs**: one call for 100 assets, at most ASSET_CHANGES_LOOKUPS_PER_SECOND (1) and never more than
   ASSET_CHANGES_LOOKUPS_PER_DAY (10,000). A million assets are 10,000 calls once; after that, what changes. The calls
@@ -91,13 +94,20 @@ def lookup() -> None:
 
         return lookup.look_up(context)
 
+    # A connection that is refused makes `look_up` red; what the others were asked to the end is judged all the same.
     judge = JudgeTask(
         task_id="judge",
         subject=SUBJECT,
+        trigger_rule="none_skipped",
         outlets=[removals_alias()],
         doc_md="Count the answers of a reconciliation; ask a person first where they exceed a limit.",
     )
-    look_up(enqueue()) >> judge
+    # The state of a run is that of its last tasks: without this one a red `look_up` would leave it green.
+    everything_asked = EmptyOperator(
+        task_id="everything_asked",
+        doc_md="Does nothing. It is red where `look_up` is, and with it the run, although `judge` came afterwards.",
+    )
+    look_up(enqueue()) >> [judge, everything_asked]
 
 
 lookup()

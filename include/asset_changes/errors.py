@@ -10,7 +10,7 @@
     │   ├── RequestRefused             any other answer that would be the same again
     │   ├── UnreadableChangeSet        the body's structure is not understood
     │   ├── UnreadableLookup           the structure of an answer about assets is not understood
-    │   ├── CanariesNotFound           Getty finds none of the assets that it must find
+    │   ├── CanariesNotFound           Getty finds too few of the assets that it must find
     │   ├── SchemaMismatch             the warehouse's schema is not the one of this code
     │   ├── WarehouseRefused           the warehouse does not take a login or a statement
     │   ├── HoldingsRefused            a list of held assets is not what it should be
@@ -122,9 +122,10 @@ class UnreadableLookup(TerminalError):
 
 
 class CanariesNotFound(TerminalError):
-    """Getty finds none of the newest live assets of a channel, so its answers about others are not believed.
+    """Getty finds fewer than half of the assets that it must find, so its answers about others are not believed.
 
-    No verdict is written. The reconciliation stays open and continues once Getty finds them again.
+    No verdict is written. The reconciliation stays open. Each run asks about other assets, drawn by chance from those
+    that are live or were found lately, and the reconciliation continues once Getty finds half of them.
     """
 
     next_step = (

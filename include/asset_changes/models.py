@@ -31,6 +31,11 @@ class Channel:
     started_at: datetime | None = None
 
 
+MUSIC = "Music"
+SOUND_WORDS = frozenset({"music", "audio", "sound", "song", "track"})
+"""Types, in lower case, for which Getty has no lookup: that one is not found says nothing."""
+
+
 class Message(NamedTuple):
     """One message of a change set as Getty sent it, its spelling made uniform.
 

@@ -52,6 +52,7 @@ class KnowingGetty:
     asked: list[tuple[str | None, tuple[str, ...]]] = field(default_factory=list)
     with_token: list[bool] = field(default_factory=list)
     without: list[frozenset[str]] = field(default_factory=list)
+    ids_only: list[bool] = field(default_factory=list)
     is_closed: bool = False
 
     def look_up(
@@ -68,6 +69,7 @@ class KnowingGetty:
         self.asked.append((asset_type, tuple(asset_ids)))
         self.with_token.append(with_token)
         self.without.append(frozenset(without))
+        self.ids_only.append(ids_only)
         self.meanwhile()
         if self.errors and (error := self.errors.pop(0)):
             if isinstance(error, RateLimited):

@@ -108,6 +108,12 @@ def test_type_and_location_come_along(bring: Import, warehouse: Engine) -> None:
     ]
 
 
+def test_a_sound_file_without_a_type_is_music(bring: Import, warehouse: Engine) -> None:
+    bring("asset_type,file\nImage,x/GettyImages-1.mp3\n,GettyImages-2.WAV\n,3.jpg\n")
+    found = rows(warehouse, "SELECT asset_id, asset_type FROM held_assets ORDER BY 1")
+    assert found == [("1", "Image"), ("2", "Music"), ("3", None)]
+
+
 def test_unreadable_lines_are_named_and_the_rest_is_loaded(bring: Import, warehouse: Engine) -> None:
     """A stray quote costs its own line, not all that follow."""
     done = bring('id,title\n1,a\n,none\n3,c\n4,"stray\n5,e\n6,"f"\n7.5,g\n8,h\n')

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from asset_changes.errors import CanariesNotFound, CredentialsRefused
 from asset_changes.lookup.enqueue import Scope, enqueue
 from asset_changes.lookup.judge import judge
 from asset_changes.lookup.look_up import look_up
+from asset_changes.removal.holdings import HoldingsList
+from asset_changes.removal.import_list import import_list
 from asset_changes.warehouse import rechecks
 from sqlalchemy import Engine
+from upath import UPath
 
 from tests.core.doubles import change, execute, rows, value
 from tests.core.lookup_doubles import LATER, KnowingGetty, captions, lookups
@@ -59,11 +63,11 @@ def test_what_is_left_out_takes_no_share(
     run(warehouse, getty_of(*ids))
     days_pass(warehouse)
     hold(warehouse, *many(5))
-    run(warehouse, getty_of(*ids, *many(5)), replace(SCOPE, held_only=True))
+    run(warehouse, getty_of(*ids, *many(5)), replace(SCOPE, of_all=False))
     asked = set()
     for _ in range(3):
         days_pass(warehouse)
-        enqueue(warehouse, replace(SCOPE, held_only=True, clock=lambda: LATER))
+        enqueue(warehouse, replace(SCOPE, of_all=False, clock=lambda: LATER))
         asked |= set(queue(warehouse))
     assert asked == set(many(5))
 
@@ -140,6 +144,30 @@ def test_a_connection_does_not_wait_for_those_after_it(warehouse: Engine) -> Non
 
 
 @pytest.mark.usefixtures("canary")
+def test_a_connection_waits_for_no_refused_one(warehouse: Engine, feed: Callable[..., None]) -> None:
+    """What only the refused one is asked about stays; what the other one was asked about counts."""
+    scope = Scope(connections={"a": frozenset((3003,)), "b": frozenset((3001,))})
+    feed("1", *(change(each, "New", 1) for each in many(100)))
+    hold(warehouse, "in no channel")
+    enqueue(warehouse, scope)
+    refused = getty_of(errors=[CredentialsRefused("Getty does not accept the credentials.")] * 2)
+    works = getty_of("live", *many(100))
+
+    def client(conn_id: str, /, **callbacks: Callable[[], None]) -> KnowingGetty:
+        for name, callback in callbacks.items():
+            setattr(works if conn_id == "b" else refused, name, callback)
+        return works if conn_id == "b" else refused
+
+    context = replace(lookups(warehouse, works, reconciles=True), connections=scope.connections, client=client)
+    for _ in range(2):
+        with pytest.raises(CredentialsRefused):
+            look_up(context, minutes=50)
+    assert rows(warehouse, "SELECT conn_id FROM reconciliations WHERE asked_at IS NOT NULL") == [{"conn_id": "b"}]
+    assert value(warehouse, "SELECT error FROM lookup_connections WHERE conn_id = 'a'") is not None
+    assert queue(warehouse) == ["in no channel"]
+
+
+@pytest.mark.usefixtures("canary")
 def test_calls_without_a_token_may_be_refused(warehouse: Engine) -> None:
     """What needs none is asked all the same, in a call for each hundred; the run is red, for nothing can be judged."""
     hold(warehouse, "a vanished", *many(6000))
@@ -205,3 +233,21 @@ def test_an_older_answer_that_it_is_there_counts(warehouse: Engine) -> None:
     enqueue(warehouse, SCOPE, asset_ids=["a"])
     look_up(lookups(warehouse, getty, reconciles=True), minutes=50)
     assert (verdicts(warehouse)["a"], to_remove(warehouse)) == ("not_in_catalogue", {})
+
+
+@pytest.mark.usefixtures("canary")
+@pytest.mark.parametrize("metadata", [True, False])
+def test_new_holdings_are_asked_with_the_next_run(warehouse: Engine, tmp_path: Path, metadata: bool) -> None:
+    """Not a day later; what is not found waits for the reconciliation, as what changed does."""
+    scope, getty = replace(SCOPE, metadata=metadata), getty_of("live", *many(20))
+    run(warehouse, getty, scope)
+    before = rows(warehouse, "SELECT * FROM reconciliations")
+    file = UPath(tmp_path / "held.csv")
+    file.write_text("".join(f"{each}\n" for each in ("gone-1", *many(20))))
+    import_list(warehouse, lambda: HoldingsList(file), source="dam", now=LATER)
+    assert enqueue(warehouse, scope).queued == 21
+    ask(warehouse, getty, scope)
+    assert verdicts(warehouse) == dict.fromkeys(["live", *many(20)], "available")
+    assert rows(warehouse, "SELECT asset_id, reason FROM lookup_queue") == [{"asset_id": "gone-1", "reason": "recheck"}]
+    assert rows(warehouse, "SELECT * FROM reconciliations") == before
+    assert enqueue(warehouse, scope).queued == 0

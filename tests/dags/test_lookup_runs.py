@@ -11,6 +11,7 @@ from tests.dags.installation import GETTY, WAREHOUSE, Installation, Run, getty_c
 from tests.dags.test_runs import CHANNEL, ENTRY, change, rows
 
 LOOKUP = "asset_changes_lookup"
+TASKS = ("enqueue", "look_up", "judge", "everything_asked")
 RATE = {"ASSET_CHANGES_LOOKUPS_PER_SECOND": "100"}
 
 
@@ -37,7 +38,7 @@ def known(warehouse: Engine) -> list[str]:
 def test_a_run_stores_what_live_assets_are(connected: Installation, warehouse: Engine) -> None:
     run = connected.test_dag(LOOKUP)
 
-    assert run.states() == dict.fromkeys(("enqueue", "look_up", "judge"), "success")
+    assert run.states() == dict.fromkeys(TASKS, "success")
     assert known(warehouse) == ["1", "2", "3"]
     assert run.lines("Looked up assets: connection=getty_images_default asked=3 found=3 changed=3 not_found=0")
     assert counts(run)["waiting"] == 0
@@ -98,7 +99,7 @@ def test_a_second_holder_is_skipped_and_names_the_first(connected: Installation,
             )
         )
     run = connected.test_dag(LOOKUP)
-    assert run.states() == {"enqueue": "success", "look_up": "skipped", "judge": "skipped"}
+    assert run.states() == dict.fromkeys(TASKS, "skipped") | {"enqueue": "success"}
     assert run.lines("is used by another run until")
 
 
@@ -157,7 +158,7 @@ def test_a_person_approves_verdicts_on_too_many(connected: Installation, warehou
     """The question has the numbers, and the row of the reconciliation who approved."""
     hold(warehouse, "nobody", "no one")
     run, question = connected.test_dag_with_answer(LOOKUP, "Approve", name="bea")
-    assert run.states() == dict.fromkeys(("enqueue", "look_up", "judge"), "success")
+    assert run.states() == dict.fromkeys(TASKS, "success")
     assert "of 2 assets that were available before or never asked about, 2 are gone now" in question
     verdicts = rows(warehouse, "SELECT asset_id, verdict FROM availability WHERE verdict <> 'available' ORDER BY 1")
     assert verdicts == [("no one", "not_in_catalogue"), ("nobody", "not_in_catalogue")]
@@ -170,6 +171,22 @@ def test_rejected_verdicts_are_void(connected: Installation, warehouse: Engine) 
     assert run.states()["judge"] == "success"
     assert rows(warehouse, "SELECT verdict FROM availability WHERE verdict <> 'available'") == []
     assert rows(warehouse, "SELECT outcome, approved_by FROM reconciliations") == [("refused", "bea")]
+
+
+def test_a_broken_connection_delays_no_other(connected: Installation, sandbox: Sandbox, warehouse: Engine) -> None:
+    """Its round stays open and the run is red; the verdicts of the other connection count all the same."""
+    second = {"channel_id": 3003, "asset_family": "Editorial", "asset_type": "Film", "conn_id": "works"}
+    connected.set_channels(json.dumps([ENTRY | {"conn_id": "broken"}, second]))
+    works = connected.environment[GETTY]
+    keys = {"AIRFLOW_CONN_BROKEN": works.replace("sandbox-secret", "another"), "AIRFLOW_CONN_WORKS": works}
+    sandbox.append(3003, [change("f") | {"asset_type": "Film"}])
+    assert connected.test_dag("asset_changes_editorial_film_3003", None, **keys).state == "success"
+    run = connected.test_dag(LOOKUP, {"not_asked_since": "2999-01-01T00:00:00Z"}, **keys)
+    assert run.state == "failed"
+    states = {"look_up": "failed", "judge": "success", "everything_asked": "upstream_failed"}
+    assert run.states() == {"enqueue": "success"} | states
+    outcomes = rows(warehouse, "SELECT conn_id, outcome FROM reconciliations ORDER BY 1")
+    assert outcomes == [("broken", None), ("works", "counted")]
 
 
 def test_a_time_without_a_zone_is_refused(connected: Installation) -> None:

@@ -89,6 +89,13 @@ def never_asked(warehouse: Engine) -> None:
     seeds.counted_as_empty(warehouse)
 
 
+def one_never_ends(warehouse: Engine) -> None:
+    """With another connection all that is asked counts."""
+    never_asked(warehouse)
+    seeds.reconciliation(warehouse, None, conn_id="refused", at=NOW - 33 * DAY)
+    seeds.reconciliation(warehouse, "counted")
+
+
 def has_store(warehouse: Engine, *, hours: float = 0, **counts: Any) -> None:
     """A store whose open duties were counted some hours ago."""
     seeds.file_store(warehouse)
@@ -138,6 +145,7 @@ def holds_elsewhere(warehouse: Engine) -> None:
         (partial(seeds.reconciliation, outcome="expired"), "reconciliation_braked", 1),
         (partial(seeds.reconciliation, outcome="void"), "reconciliation_braked", 1),
         (never_asked, "reconciliation_overdue", None),
+        (one_never_ends, "reconciliation_overdue", None),
         (partial(has_store, open_count=2, open_since=NOW - DAY), "files_open", 2),
         (partial(has_store, hours=25), "files_open", None),
         (partial(seeds.file_store), "files_open", None),

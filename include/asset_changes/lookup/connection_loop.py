@@ -6,11 +6,10 @@ in the queue, and the next run takes the lease over.
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import NoReturn
 
 from sqlalchemy import Connection
 
@@ -84,11 +83,15 @@ class ConnectionLoop:
             log.warning("%s: nothing is looked up with it here", holder)
             return holder
         self._lease = lease
-        source = self._context.client(self.conn_id, before_call=self._before_call, on_throttled=self._on_throttled)
+        client = partial(self._context.client, before_call=self._before_call, on_throttled=self._on_throttled)
         try:
-            self._begin_round(source)
-            if self._ask_what_is_due(source):
-                self._end_round(source)
+            with closing(client(self.conn_id)) as source:
+                self._begin_round(source)
+                if self._ask_what_is_due(source):
+                    self._end_round(source)
+        except TerminalError as error:
+            in_transaction(engine, partial(lookup_connections.mark_failed, lease=lease, error=str(error)))
+            raise
         except DailyLimitReached:
             self.is_daily_limit_reached = True
             log.warning(
@@ -99,7 +102,6 @@ class ConnectionLoop:
         except LeaseLost as error:
             log.warning("%s This one ends.", error)
         finally:
-            source.close()
             with suppress(WarehouseUnavailable):  # then the lease ends by itself
                 self._report()
                 in_transaction(engine, partial(lookup_connections.release_lease, lease=lease))
@@ -126,7 +128,7 @@ class ConnectionLoop:
     def _end_round(self, source: LookupSource) -> None:
         """Keep that everything in the round was asked; Getty's answers must be believable to its end.
 
-        What a connection before this one is still asked about may be left to this one.
+        What a connection before this one is still asked about may be left to this one, but for one that is refused.
         """
         with transaction(self._context.warehouse) as connection:
             is_whole = not lookup_queue.has_unnamed_due(connection, self._asked_with)
@@ -147,9 +149,9 @@ class ConnectionLoop:
 
     def _check_canaries(self, source: LookupSource) -> None:
         with transaction(self._context.warehouse) as connection:
-            newest = canaries.newest_assets(connection, self._asked_with.channel_ids)
+            drawn = canaries.draw(connection, self.conn_id, channel_ids=self._asked_with.channel_ids)
         try:
-            check_canaries(source, newest, conn_id=self.conn_id)
+            check_canaries(source, drawn, conn_id=self.conn_id)
         except CanariesNotFound:
             work = partial(lookup_queue.ask_from_the_start, conn_id=self.conn_id)
             in_transaction(self._context.warehouse, work)  # what was not found may have been such an answer too
@@ -157,9 +159,7 @@ class ConnectionLoop:
 
     def _ask_what_is_due(self, source: LookupSource) -> bool:
         """Ask until nothing is due; return whether that is so, and not only the time over."""
-        reasons = [ASKED]
-        if self._context.metadata:
-            reasons.append(CHANGE)
+        reasons = [ASKED, CHANGE]
         if self._round_id is not None:
             reasons.append(RECHECK)
         read = partial(
@@ -178,7 +178,7 @@ class ConnectionLoop:
                     break
                 self._ask_in_parts(source, chunk)
         if error := self._error or self._error_without_token:
-            self._end(error)
+            raise error
         return is_done
 
     def _ask_in_parts(self, source: LookupSource, chunk: Chunk) -> None:
@@ -207,17 +207,11 @@ class ConnectionLoop:
         for part in parts:
             self._postpone(part)
         if self._error is not None and self._failures >= FAILURES_IN_A_ROW:
-            self._end(self._error)
+            raise self._error
 
     def _postpone(self, chunk: Chunk) -> None:
         work = partial(lookup_queue.postpone, assets=chunk.assets, until=self._context.clock())
         in_transaction(self._context.warehouse, work)
-
-    def _end(self, error: AssetChangesError) -> NoReturn:
-        if isinstance(error, TerminalError):
-            work = partial(lookup_connections.mark_failed, lease=self._lease, error=str(error))
-            in_transaction(self._context.warehouse, work)
-        raise error
 
     def _ask(self, source: LookupSource, chunk: Chunk) -> None:
         """Ask about a chunk and keep the answer; where Getty asks for fewer calls, pause and leave it in the queue."""
@@ -239,7 +233,7 @@ class ConnectionLoop:
             if isinstance(error, RequestRefused) or not chunk.has_token:
                 self._postpone(chunk)  # the next run begins with others
             if chunk.has_token:
-                self._end(error)
+                raise
             log.warning("%s What was not found with a token has no verdict before that; the rest is asked.", error)
             self._error_without_token = error
             return

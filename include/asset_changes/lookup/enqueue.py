@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from asset_changes.clock import Clock, system_clock
 from asset_changes.warehouse import daily, lookup_connections, lookup_queue, rechecks, reconciliations
-from asset_changes.warehouse.daily import DAILY_SLICE, SWEEP
+from asset_changes.warehouse.daily import DAILY_SLICE, NEW_HELD, SWEEP
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.migrate import check_version
 
@@ -41,13 +41,13 @@ class Enqueued:
 class Scope:
     """About which assets Getty is asked, and why.
 
-    `connections` says which channels' assets are asked with each. `held_only`: of live assets only those that the
+    `connections` says which channels' assets are asked with each. Not `of_all`: of live assets only those that the
     company holds. `reconcile_days`: within how many days everything is asked again; 0 for never.
     """
 
     connections: Mapping[str, frozenset[int]]
     metadata: bool = True
-    held_only: bool = False
+    of_all: bool = True
     language: str = "en-US"
     reconcile_days: float = 30
     clock: Clock = system_clock
@@ -64,8 +64,8 @@ def enqueue(
 ) -> Enqueued:
     """Bring the queue up to what was loaded; `asset_ids` come first, whatever is known of them.
 
-    Once a day also what was never asked about, or in another language, and a slice of all for the reconciliation; with
-    `not_asked_since` at once everything that was last asked about before then.
+    After an import of holdings also what is new in them. Once a day what was never asked about, or in another language,
+    and a slice of all for the reconciliation; with `not_asked_since` at once all that was last asked before then.
     """
     with transaction(warehouse) as connection:
         check_version(connection)
@@ -78,6 +78,8 @@ def enqueue(
     if scope.metadata:
         queued += _follow(warehouse, scope, sets_per_transaction) + _sweep(warehouse, scope, slice_size)
     rechecks = _reconcile(warehouse, scope, not_asked_since, slice_size)
+    if scope.reconcile_days:
+        queued += _enqueue_new_held(warehouse, slice_size)
     in_transaction(warehouse, lookup_connections.remove_old_calls)
     with transaction(warehouse) as connection:
         waiting = lookup_queue.count_waiting(connection)
@@ -105,7 +107,7 @@ def _follow(warehouse: Engine, scope: Scope, set_count: int) -> int:
         is_behind = True
         while is_behind:
             work = partial(
-                lookup_queue.enqueue_changed, channel_id=channel_id, set_count=set_count, of_all=not scope.held_only
+                lookup_queue.enqueue_changed, channel_id=channel_id, set_count=set_count, of_all=scope.of_all
             )
             row_count, is_behind = in_transaction(warehouse, work)
             queued += row_count
@@ -122,7 +124,7 @@ def _sweep(warehouse: Engine, scope: Scope, slice_size: int) -> int:
         if not daily.is_due(connection, SWEEP):
             return 0
     enqueue_missing = partial(
-        lookup_queue.enqueue_missing, slice_size=slice_size, language=scope.language, of_all=not scope.held_only
+        lookup_queue.enqueue_missing, slice_size=slice_size, language=scope.language, of_all=scope.of_all
     )
     queued = _walk(warehouse, enqueue_missing)
     in_transaction(warehouse, partial(daily.mark_done, name=SWEEP))
@@ -146,22 +148,31 @@ def _reconcile(warehouse: Engine, scope: Scope, not_asked_since: datetime | None
         is_due = scope.reconcile_days > 0 and daily.is_due(connection, DAILY_SLICE)
     if not is_due and not_asked_since is None:
         return 0
-    of_all = not scope.held_only
-    _walk(warehouse, partial(rechecks.add_known, slice_size=slice_size, of_all=of_all))
+    _walk(warehouse, partial(rechecks.add_known, slice_size=slice_size, of_all=scope.of_all))
     # What is live and was never asked has a row in the queue already, where metadata is stored.
     unchecked = partial(
         rechecks.enqueue_unchecked,
         slice_size=slice_size,
         not_asked_since=not_asked_since,
         with_live=not_asked_since is not None or not scope.metadata,
-        of_all=of_all,
-        with_metadata=scope.metadata,
+        of_all=scope.of_all,
     )
     queued = _walk(warehouse, unchecked)
     if is_due:
-        second_looks = partial(rechecks.enqueue_second_looks, of_all=of_all, with_metadata=scope.metadata)
+        second_looks = partial(rechecks.enqueue_second_looks, of_all=scope.of_all)
         queued += in_transaction(warehouse, second_looks) + _enqueue_oldest(warehouse, scope)
     in_transaction(warehouse, partial(_open_rounds, scope=scope, not_asked_since=not_asked_since, is_slice=is_due))
+    return queued
+
+
+def _enqueue_new_held(warehouse: Engine, slice_size: int) -> int:
+    """Enqueue what lists have brought since the last time, unless it waits for the reconciliation already."""
+    with transaction(warehouse) as connection:
+        begun_at = rechecks.new_held_at(connection)
+    if begun_at is None:
+        return 0
+    queued = _walk(warehouse, partial(rechecks.enqueue_new_held, slice_size=slice_size))
+    in_transaction(warehouse, partial(daily.mark_done, name=NEW_HELD, at=begun_at))
     return queued
 
 
@@ -178,8 +189,7 @@ def _enqueue_oldest(warehouse: Engine, scope: Scope) -> int:
             after=place,
             asked_before=asked_before,
             slice_size=size,
-            of_all=not scope.held_only,
-            with_metadata=scope.metadata,
+            of_all=scope.of_all,
         )
         row_count, place = in_transaction(warehouse, work)
         queued, left = queued + row_count, left - size

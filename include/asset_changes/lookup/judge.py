@@ -17,7 +17,7 @@ from asset_changes.clock import Clock, system_clock
 from asset_changes.warehouse import availability, reconciliations
 from asset_changes.warehouse.engine import in_transaction, transaction
 from asset_changes.warehouse.migrate import check_version
-from asset_changes.warehouse.reconciliations import MOST_GONE_SHARE, Round
+from asset_changes.warehouse.reconciliations import COUNTING, MOST_GONE_SHARE, Round
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _decide(warehouse: Engine, each: Round, outcome: str, *, approved_by: str | 
 def _count(warehouse: Engine, each: Round, *, outcome: str, approved_by: str | None = None) -> bool:
     """Make verdicts of a round's checks; return whether it may, for somebody may have decided otherwise."""
     is_mine = _decide(warehouse, each, outcome, approved_by=approved_by)
-    if not is_mine and each.outcome not in ("counted", "approved"):
+    if not is_mine and each.outcome not in COUNTING:
         return False
     last_id, verdict_count = "", 0
     while True:

@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 from upath import UPath
 
 from asset_changes.errors import ArchiveUnavailable, HoldingsRefused
+from asset_changes.models import MUSIC
 
 MOST_LINES_NAMED = 20
 """How many unreadable lines are reported by number."""
@@ -25,6 +26,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}|\.mp4", re.IGNORECASE)
 _SIZE = re.compile(
     r"([-_]\d{2,5}x\d{2,5}|[ _]\(\d+\)| ?- ?copy)+$", re.IGNORECASE
 )  # of a preview, of a second download
+_SOUND = re.compile(r"\.(mp3|wav|wave|aiff?|flac|m4a|aac|ogg)$", re.IGNORECASE)
 _ID = re.compile(r"(?=.*\d)[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -91,11 +93,11 @@ class HoldingsList:
                     self.unreadable_lines.append(number)
             else:
                 self.row_count += 1
-                yield HeldAsset(
-                    asset_id,
-                    _text(row, named.get("asset_type")),
-                    _text(row, named.get("location")) or (None if cell == asset_id else _text(row, index)),
-                )
+                asset_type = _text(row, named.get("asset_type"))
+                location = _text(row, named.get("location")) or (None if cell == asset_id else _text(row, index))
+                if asset_type is None and location and _SOUND.search(location):
+                    asset_type = MUSIC
+                yield HeldAsset(asset_id, asset_type, location)
             if self.row_count + self.unreadable_count == _PROBED_ROWS:
                 self._refuse_wrong_column(head, index)
         self._refuse_wrong_column(head, index)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from asset_changes.models import SOUND_WORDS
 from asset_changes.warehouse import daily
 from asset_changes.warehouse.asset_metadata import IS_LIVE, UpsertRegister
 from asset_changes.warehouse.availability import AVAILABLE, IS_OF_REGISTER
@@ -28,6 +29,9 @@ ASKED, CHANGE, RECHECK = "asked", "change", "recheck"
 
 # Slot: {asset}, whose asset it is.
 IS_HELD = "EXISTS (SELECT FROM held_assets AS h WHERE h.asset_id = {asset}.asset_id AND h.held_until IS NULL)"
+
+# Slot: {type}. Of music Getty can say nothing, so every day the same call would be made for nothing.
+HAS_LOOKUP = f"coalesce(lower(btrim({{type}})) <> ALL (ARRAY{sorted(SOUND_WORDS)}), true)"
 
 # Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
 # wait for longer keeps waiting: Getty would give the same answer again until then.
@@ -96,7 +100,7 @@ _ENQUEUE_MISSING = text(f"""
         reason=f"'{CHANGE}'",
         not_before=_WHEN_CHANGED,
         source=f'''
-        SELECT * FROM slice WHERE {IS_LIVE}
+        SELECT * FROM slice WHERE {IS_LIVE} AND {HAS_LOOKUP.format(type="asset_type")}
             AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id
                             AND m.as_of >= slice.upserted_at AND m.language = :language)
             AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)
@@ -108,8 +112,9 @@ _ENQUEUE_MISSING = text(f"""
 })
     SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
 
-# What no channel has named is asked with one connection after the other. What another connection did not find, as
-# before a channel's moved, says nothing about this one.
+# What no channel has named is asked with one connection after the other.
+_TURN = "CASE WHEN lookup_queue.conn_id = ANY (:conn_ids) THEN lookup_queue.conn_id ELSE :first_conn_id END"
+# What another connection did not find, as before a channel's moved, says nothing about this one.
 _NEXT = text(f"""
     WITH due AS MATERIALIZED (
         SELECT next.* FROM unnest(CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AS each (channel_id)
@@ -119,7 +124,7 @@ _NEXT = text(f"""
                    CASE WHEN conn_id = :conn_id THEN question ELSE 1 END AS question FROM lookup_queue
             WHERE channel_id = each.channel_id AND reason = every.reason AND not_before <= now()
               AND (channel_id <> {NO_CHANNEL}
-                   OR CASE WHEN conn_id = ANY (:conn_ids) THEN conn_id ELSE :first_conn_id END = :conn_id)
+                   OR {_TURN} = :conn_id)
             ORDER BY not_before DESC LIMIT :row_count) AS next
         ORDER BY reason, not_before DESC LIMIT :row_count)
     SELECT due.asset_id, due.asset_type, generation, reason, question, coalesce({IS_LIVE}, false) AS is_live,
@@ -146,10 +151,14 @@ _HAS_RECHECKS = text(f"""
     SELECT EXISTS (
         SELECT FROM lookup_queue
         WHERE channel_id = ANY (CAST(:channel_ids AS integer[]) || {NO_CHANNEL}) AND reason = '{RECHECK}')""")
+# One that is refused is not waited for: it may be so for weeks.
 _HAS_UNNAMED_DUE = text(f"""
     SELECT EXISTS (SELECT FROM lookup_queue
                    WHERE channel_id = {NO_CHANNEL} AND reason = '{RECHECK}' AND not_before <= now()
-                     AND NOT coalesce(conn_id = ANY (:later_conn_ids), false))""")
+                     AND {_TURN} = ANY (
+                         SELECT each.conn_id FROM unnest(CAST(:until_conn_ids AS text[])) AS each (conn_id)
+                         LEFT JOIN lookup_connections AS c USING (conn_id)
+                         WHERE c.error IS NULL OR c.conn_id = :conn_id))""")
 _COUNT = text("SELECT count(*) FROM lookup_queue WHERE channel_id = ANY (:channel_ids)")
 # One look into the index per channel that there ever was, however many rows wait.
 _OTHER_CHANNELS = text("""
@@ -238,14 +247,11 @@ def next_assets(
 
     The order is: what a person asked for, changes, rechecks; among each the newest first.
     """
-    values = {
+    values: dict[str, Any] = {
         "channel_ids": [*asked_with.channel_ids],
         "reasons": [*reasons],
-        "conn_id": asked_with.conn_id,
-        "conn_ids": [*asked_with.conn_ids],
-        "first_conn_id": asked_with.conn_ids[0],
         "row_count": row_count,
-    }
+    } | _turns(asked_with)
     to_ask: list[QueuedAsset] = []
     ended: list[QueuedAsset] = []
     for row in connection.execute(_NEXT, values):
@@ -310,7 +316,8 @@ def has_rechecks(connection: Connection, channel_ids: Collection[int]) -> bool:
 
 def has_unnamed_due(connection: Connection, asked_with: AskedWith) -> bool:
     """Say whether what no channel has named is to be asked now with this connection, or one that may leave it some."""
-    return bool(connection.scalar(_HAS_UNNAMED_DUE, {"later_conn_ids": [*asked_with.later_conn_ids]}))
+    until = asked_with.conn_ids[: asked_with.conn_ids.index(asked_with.conn_id) + 1]
+    return bool(connection.scalar(_HAS_UNNAMED_DUE, _turns(asked_with) | {"until_conn_ids": [*until]}))
 
 
 def other_channels(connection: Connection, channel_ids: Collection[int]) -> list[int]:
@@ -327,3 +334,8 @@ def count_waiting(connection: Connection, channel_ids: Collection[int] | None = 
 
 def _keys(assets: Sequence[QueuedAsset]) -> dict[str, Any]:
     return {"asset_ids": [each.asset_id for each in assets], "generations": [each.generation for each in assets]}
+
+
+def _turns(asked_with: AskedWith) -> dict[str, Any]:
+    conn_ids = [*asked_with.conn_ids]
+    return {"conn_id": asked_with.conn_id, "conn_ids": conn_ids, "first_conn_id": conn_ids[0]}

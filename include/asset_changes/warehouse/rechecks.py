@@ -1,4 +1,4 @@
-"""Which assets a reconciliation asks about: rows of `lookup_queue` whose reason is `recheck`.
+"""Which assets a reconciliation asks about, as rows of `lookup_queue` whose reason is `recheck`, and new holdings.
 
 Each statement takes a slice, so that it is as quick with ten million assets, and each may run twice.
 """
@@ -11,32 +11,31 @@ from sqlalchemy import Connection, text
 
 from asset_changes.warehouse.asset_metadata import IS_LIVE
 from asset_changes.warehouse.availability import AVAILABLE, DAY_APART
-from asset_changes.warehouse.lookup_queue import CHANGE, IS_HELD, NO_CHANNEL, RECHECK
+from asset_changes.warehouse.daily import NEW_HELD
+from asset_changes.warehouse.lookup_queue import CHANGE, HAS_LOOKUP, IS_HELD, NO_CHANNEL, RECHECK
 
 LEAST_PER_DAY = 1_000
 """Ten calls: so a small catalogue is asked whole every day, and one missing asset is no large share of a slice."""
 
 # What is held and in no channel has no state. What Getty deleted is final, so nobody asks about it.
-# An id with a comma would be two in a lookup's list. A change for whose metadata nobody asks any more would never be
-# asked about. Slots: {source} has asset_id and asset_type, {only} a condition.
+# An id with a comma would be two in a lookup's list. Slots: {source} has asset_id and asset_type, {only} a condition.
 _ENQUEUE = f"""
     INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
-    SELECT source.asset_id, coalesce(s.channel_id, {NO_CHANNEL}),
-           coalesce(source.asset_type, s.asset_type, held.asset_type), '{RECHECK}', now(), now()
+    SELECT source.asset_id, coalesce(s.channel_id, {NO_CHANNEL}), known.asset_type, '{{reason}}', now(), now()
     FROM ({{source}}) AS source
     LEFT JOIN asset_states AS s USING (asset_id)
     LEFT JOIN LATERAL (SELECT count(*) > 0 AS is_held, max(h.asset_type) AS asset_type FROM held_assets AS h
                        WHERE h.asset_id = source.asset_id AND held_until IS NULL) AS held ON true
-    WHERE strpos(source.asset_id, ',') = 0 AND {{only}}
+    CROSS JOIN LATERAL (SELECT coalesce(source.asset_type, s.asset_type, held.asset_type) AS asset_type) AS known
+    WHERE strpos(source.asset_id, ',') = 0 AND {HAS_LOOKUP.format(type="known.asset_type")} AND {{only}}
       AND CASE WHEN s.asset_id IS NULL THEN is_held ELSE ({IS_LIVE}) AND (:of_all OR is_held) END
     ORDER BY source.asset_id
-    ON CONFLICT (asset_id) DO UPDATE SET reason = '{RECHECK}', not_before = now()
-    WHERE queued.reason = '{RECHECK}' AND queued.tries = 0 AND queued.not_before > now()
-       OR queued.reason = '{CHANGE}' AND NOT :with_metadata
+    ON CONFLICT (asset_id) DO UPDATE SET not_before = now()
+    WHERE queued.reason = '{{reason}}' AND queued.tries = 0 AND queued.not_before > now()
     RETURNING 1"""
 
-# Slots: {{live}}, whether live assets are looked through too.
-_ENQUEUE_UNCHECKED = text(f"""
+# Slot: {{reason}}, as which they are enqueued.
+_UNCHECKED = f"""
     WITH slice AS MATERIALIZED (
         SELECT asset_id FROM (
             (SELECT asset_id FROM asset_states WHERE :with_live AND asset_id > :after ORDER BY asset_id LIMIT :slice)
@@ -49,9 +48,18 @@ _ENQUEUE_UNCHECKED = text(f"""
         source='''
         SELECT asset_id, a.asset_type, a.as_of FROM slice LEFT JOIN availability AS a USING (asset_id)''',
         only="(source.as_of IS NULL OR source.as_of < CAST(:not_asked_since AS timestamptz))",
+        reason="{reason}",
     )
 })
-    SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count""")
+    SELECT (SELECT max(asset_id) FROM slice) AS last_id, (SELECT count(*) FROM added) AS row_count"""
+_ENQUEUE_UNCHECKED = text(_UNCHECKED.format(reason=RECHECK))
+_ENQUEUE_NEW_HELD = text(_UNCHECKED.format(reason=CHANGE))
+# A minute earlier, for a list that ended then may have been committed later.
+_NEW_HELD_AT = text("""
+    SELECT now() WHERE EXISTS (
+        SELECT FROM holding_imports
+        WHERE refused_why IS NULL AND new_held_count > 0 AND ended_at > coalesce(
+            (SELECT read_at FROM consumers WHERE name = :name) - interval '1 minute', '-infinity'))""")
 
 # What is found has metadata: of an upgraded warehouse, or of what was left out for a time.
 _ADD_KNOWN = text(f"""
@@ -81,7 +89,7 @@ _ENQUEUE_OLDEST = text(f"""
         DELETE FROM availability AS a USING oldest
         WHERE a.asset_id = oldest.asset_id AND oldest.verdict = '{AVAILABLE}'
           AND NOT {_IS_ASKED.format(asset="oldest")}),
-    added AS ({_ENQUEUE.format(source="SELECT * FROM oldest", only="true")})
+    added AS ({_ENQUEUE.format(source="SELECT * FROM oldest", only="true", reason=RECHECK)})
     SELECT last.as_of AS last_as_of, last.asset_id AS last_id, (SELECT count(*) FROM added) AS row_count
     FROM (SELECT as_of, asset_id FROM oldest ORDER BY as_of DESC, asset_id DESC LIMIT 1) AS last""")
 
@@ -92,6 +100,7 @@ _ENQUEUE_SECOND_LOOKS = text(
         WHERE verdict <> '{AVAILABLE}' AND first_gone_as_of <= now() - {DAY_APART}
           AND as_of < first_gone_as_of + {DAY_APART}""",
         only="true",
+        reason=RECHECK,
     )
 )
 _COUNT = text("SELECT count(*) FROM availability")
@@ -114,15 +123,29 @@ def enqueue_unchecked(
     not_asked_since: datetime | None,
     with_live: bool,
     of_all: bool,
-    with_metadata: bool,
 ) -> tuple[int, str | None]:
     """Enqueue, of the next slice of ids, what was never asked, or not since then; return row count and its last id.
 
     `with_live` looks through live assets and held ones, else through held ones alone. Not `of_all`: only held ones.
-    Not `with_metadata`: also what waits as a change, which nobody would ask about.
     """
     values = {"after": after, "slice": slice_size, "not_asked_since": not_asked_since, "with_live": with_live}
-    row = connection.execute(_ENQUEUE_UNCHECKED, values | {"of_all": of_all, "with_metadata": with_metadata}).one()
+    row = connection.execute(_ENQUEUE_UNCHECKED, values | {"of_all": of_all}).one()
+    return row.row_count, row.last_id
+
+
+def new_held_at(connection: Connection) -> datetime | None:
+    """Return the present time, if an imported list had anything new since what is new was last enqueued."""
+    present: datetime | None = connection.scalar(_NEW_HELD_AT, {"name": NEW_HELD})
+    return present
+
+
+def enqueue_new_held(connection: Connection, *, after: str, slice_size: int) -> tuple[int, str | None]:
+    """Enqueue, as changes are, what is held in the next slice of ids and was never asked about; as the one above.
+
+    It waits for no round: that it is available is known at once, and what is not found is left to the next round.
+    """
+    values = {"after": after, "slice": slice_size, "not_asked_since": None, "with_live": False, "of_all": True}
+    row = connection.execute(_ENQUEUE_NEW_HELD, values).one()
     return row.row_count, row.last_id
 
 
@@ -133,18 +156,18 @@ def add_known(connection: Connection, *, after: str, slice_size: int, of_all: bo
 
 
 def enqueue_oldest(
-    connection: Connection, *, after: Place, asked_before: datetime, slice_size: int, of_all: bool, with_metadata: bool
+    connection: Connection, *, after: Place, asked_before: datetime, slice_size: int, of_all: bool
 ) -> tuple[int, Place | None]:
     """Enqueue the next slice of what was asked longest ago; return row count and how far it was read."""
     values: dict[str, object] = {"after_as_of": after.as_of, "after": after.asset_id, "asked_before": asked_before}
-    values |= {"slice": slice_size, "of_all": of_all, "with_metadata": with_metadata}
+    values |= {"slice": slice_size, "of_all": of_all}
     row = connection.execute(_ENQUEUE_OLDEST, values).one_or_none()
     return (row.row_count, Place(as_of=row.last_as_of, asset_id=row.last_id)) if row else (0, None)
 
 
-def enqueue_second_looks(connection: Connection, *, of_all: bool, with_metadata: bool) -> int:
+def enqueue_second_looks(connection: Connection, *, of_all: bool) -> int:
     """Enqueue what was said to be gone a day ago or earlier, and only once; return how many."""
-    return connection.execute(_ENQUEUE_SECOND_LOOKS, {"of_all": of_all, "with_metadata": with_metadata}).rowcount
+    return connection.execute(_ENQUEUE_SECOND_LOOKS, {"of_all": of_all}).rowcount
 
 
 def is_any_held(connection: Connection) -> bool:

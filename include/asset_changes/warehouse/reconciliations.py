@@ -15,6 +15,8 @@ from asset_changes.models import APPROVAL_LASTS
 
 MOST_GONE_SHARE = 0.02
 """A round that says of a larger share, for the first time, that it is gone waits for approval."""
+COUNTING = ("counted", "approved")
+"""The outcomes of rounds whose verdicts count."""
 LAST_DECIDED = 3
 """So many decided rounds are shown next to those that are not decided."""
 
@@ -89,7 +91,7 @@ _LATEST = text(f"""
         SELECT reconciliation_id FROM reconciliations WHERE decided_at IS NOT NULL
         ORDER BY reconciliation_id DESC LIMIT {LAST_DECIDED})
     ORDER BY decided_at IS NOT NULL, reconciliation_id DESC""")
-RECONCILED_AT = "SELECT max(decided_at) FROM reconciliations WHERE outcome IN ('counted', 'approved')"
+RECONCILED_AT = f"SELECT max(decided_at) FROM reconciliations WHERE outcome IN {COUNTING}"
 """When the verdicts of a round last counted."""
 _CHECKS = text("""
     SELECT asset_id, verdict FROM availability_checks WHERE reconciliation_id = :reconciliation_id
@@ -102,9 +104,9 @@ _ASK_IN = text("""
     UPDATE reconciliations SET dag_id = :dag_id, run_id = :run_id, expires_at = clock_timestamp() + :approval
     WHERE reconciliation_id = :reconciliation_id AND outcome = 'waiting'""")
 # What a person decided is decided: no second answer and no later end changes it.
-_SET_OUTCOME = text("""
+_SET_OUTCOME = text(f"""
     UPDATE reconciliations SET outcome = :outcome, approved_by = :approved_by,
-        decided_at = CASE WHEN :outcome IN ('counted', 'approved') THEN decided_at ELSE clock_timestamp() END
+        decided_at = CASE WHEN :outcome IN {COUNTING} THEN decided_at ELSE clock_timestamp() END
     WHERE reconciliation_id = :reconciliation_id AND decided_at IS NULL
       AND (outcome IS NULL OR outcome = 'waiting' AND :outcome IN ('approved', 'refused', 'expired', 'void'))""")
 _MARK_DECIDED = text("""

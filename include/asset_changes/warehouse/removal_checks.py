@@ -4,7 +4,7 @@ Where no list of holdings was ever imported and Getty was never asked, none of t
 """
 
 from asset_changes.warehouse.compliance import Check
-from asset_changes.warehouse.reconciliations import RECONCILED_AT
+from asset_changes.warehouse.reconciliations import COUNTING, RECONCILED_AT
 
 _COUNTED_WITHIN = "interval '1 day'"
 
@@ -27,7 +27,7 @@ GROUP BY 2
 
 # A later one whose verdicts count makes up for one that ended without: of the same connection, or of all its channels,
 # where another connection asks today.
-BRAKED = """
+BRAKED = f"""
 SELECT 0 AS channel_id, CASE outcome WHEN 'waiting' THEN 'an approval waits'
        WHEN 'refused' THEN 'the approval was refused'
        WHEN 'expired' THEN 'nobody answered in time'
@@ -38,13 +38,15 @@ WHERE started_at < :until AND outcome IN ('waiting', 'refused', 'expired', 'void
       SELECT FROM reconciliations AS later
       WHERE later.reconciliation_id > r.reconciliation_id
         AND (later.conn_id = r.conn_id OR later.channel_ids @> r.channel_ids)
-        AND later.outcome IN ('counted', 'approved')))
+        AND later.outcome IN {COUNTING}))
 """.strip()
 
+# One that was begun and does not end is overdue too: another connection's may be completed every day.
 OVERDUE = f"""
 SELECT 0 AS channel_id, CAST(NULL AS integer) AS count
 FROM (
-    SELECT coalesce(({RECONCILED_AT}), min(ended_at)) AS since
+    SELECT least(coalesce(({RECONCILED_AT}), min(ended_at)),
+                 (SELECT min(started_at) FROM reconciliations WHERE outcome IS NULL)) AS since
     FROM holding_imports WHERE refused_why IS NULL
 ) AS last
 WHERE since < least(now(), :until) - CAST(:reconciled_within AS interval)

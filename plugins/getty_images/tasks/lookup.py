@@ -50,7 +50,7 @@ def enqueue(context: Mapping[str, Any]) -> dict[str, int]:
         scope = Scope(
             connections=_connections(engine, settings),
             metadata=settings.metadata,
-            held_only=settings.lookup_scope == "held",
+            of_all=settings.lookup_scope == "all",
             language=settings.language,
             reconcile_days=settings.reconcile_days,
             clock=WarehouseClock(engine),
@@ -160,7 +160,7 @@ def decide(context: Mapping[str, Any], *, is_approved: bool, name: str) -> dict[
                 "verdicts do not count. The next reconciliation asks again. The log above and the table "
                 "`reconciliations` say more."
             )
-    return count_removals(context)
+        return _count_removals(engine, context)
 
 
 def expire(context: Mapping[str, Any]) -> None:
@@ -178,8 +178,12 @@ def _asked_here(engine: Engine, context: Mapping[str, Any]) -> list[Round]:
 def count_removals(context: Mapping[str, Any]) -> dict[str, int]:
     """Count the held assets that must be removed, by reason; wake who waits for that where the numbers changed."""
     with warehouse_of(Settings.from_environment(), application_name=_APPLICATION) as engine:
-        sources = in_transaction(engine, removals.count_holdings)
-        assets.add_table_lineage(engine.url, tables=_JUDGED_TABLES)
+        return _count_removals(engine, context)
+
+
+def _count_removals(engine: Engine, context: Mapping[str, Any]) -> dict[str, int]:
+    sources = in_transaction(engine, removals.count_holdings)
+    assets.add_table_lineage(engine.url, tables=_JUDGED_TABLES)
     counts = dict.fromkeys(removals.REASONS, 0)
     for due in (each for source in sources for each in source.due):
         counts[due.reason] += due.count

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 MAX_BATCH_SIZE = 2200
 """Most changes that Getty puts into one change set (its OpenAPI file: "Maximum batch size is 2200")."""
 
+SOUND_WORDS = ("audio", "music", "song", "sound", "track")
+"""What feeds and lists call an asset of sound alone: Getty's lookups find images and videos alone."""
+
 
 class Lifecycle(enum.StrEnum):
     """What a change says of its asset."""

@@ -24,6 +24,7 @@ from asset_changes.getty_api.fields import id_text
 from asset_changes.getty_api.lookup_answer import LookupAnswer, read_answer, says_none_found, shown, together
 from asset_changes.getty_api.retries import RETRY_SECONDS, Retries
 from asset_changes.getty_api.session import GettySession
+from asset_changes.models import SOUND_WORDS
 
 __all__ = ["IMAGE_FIELDS", "MAX_IDS", "VIDEO_FIELDS", "LookupAnswer", "LookupClient", "has_lookup", "is_video"]
 
@@ -48,7 +49,6 @@ _FIELDS = {"images": IMAGE_FIELDS, "videos": VIDEO_FIELDS}
 _ID = "id"
 _VIDEO_WORDS = {"video", "videos", "film", "films", "footage"}
 _IMAGE_WORDS = {"image", "images", "photo", "photos", "photograph", "photography", "illustration", "vector"}
-_OTHER_WORDS = {"music", "audio", "sound", "song", "track"}
 _ALLOWED = {"GET": "/v3/images|/v3/videos"}
 _EFFECT = "no asset was looked up"
 # Of the ids in an address, each percent-encoded: one of 255 characters fits, whatever they are.
@@ -260,7 +260,7 @@ def has_lookup(asset_type: str | None, *, is_of_getty: bool = True) -> bool:
     Not `is_of_getty`: a company's own word, such as JPEG; only one that means sound is not asked for.
     """
     word = (asset_type or "").strip().casefold()
-    return not word or (word in _IMAGE_WORDS | _VIDEO_WORDS if is_of_getty else word not in _OTHER_WORDS)
+    return not word or (word in _IMAGE_WORDS | _VIDEO_WORDS if is_of_getty else word not in SOUND_WORDS)
 
 
 def _by_length(ids: Sequence[str]) -> Iterator[list[str]]:

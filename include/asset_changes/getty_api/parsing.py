@@ -86,8 +86,8 @@ def parse_change_set(delivery: Delivery) -> ChangeSet | None:
     """Return the change set that a delivery contains, or None when the channel is caught up.
 
     Caught up is an empty body, a byte order mark alone, `null`, `{}`, or an object with neither id (or 0) nor
-    assets, and nothing else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the structure is
-    not understood: what has content that is not known is not empty.
+    assets, and nothing else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the
+    structure is not understood: what has content that is not known is not empty.
     """
     document = delivery.document
     if document is None and content(delivery.body):

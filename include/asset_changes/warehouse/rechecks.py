@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from asset_changes.warehouse.asset_metadata import IS_LIVE
 from asset_changes.warehouse.availability import AVAILABLE, DAY_APART
-from asset_changes.warehouse.lookup_queue import CHANGE, IS_HELD, NO_CHANNEL, RECHECK
+from asset_changes.warehouse.lookup_queue import CHANGE, HAS_LOOKUP, IS_HELD, NO_CHANNEL, RECHECK
 
 LEAST_PER_DAY = 1_000
 """Ten calls: so a small catalogue is asked whole every day, and one missing asset is no large share of a slice."""
@@ -28,6 +28,7 @@ _ENQUEUE = f"""
     LEFT JOIN LATERAL (SELECT count(*) > 0 AS is_held, max(h.asset_type) AS asset_type FROM held_assets AS h
                        WHERE h.asset_id = source.asset_id AND held_until IS NULL) AS held ON true
     WHERE strpos(source.asset_id, ',') = 0 AND {{only}}
+      AND {HAS_LOOKUP.format(type="coalesce(source.asset_type, s.asset_type, held.asset_type)")}
       AND CASE WHEN s.asset_id IS NULL THEN is_held ELSE ({IS_LIVE}) AND (:of_all OR is_held) END
     ORDER BY source.asset_id
     ON CONFLICT (asset_id) DO UPDATE SET reason = '{RECHECK}', not_before = now()

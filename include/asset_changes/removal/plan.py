@@ -183,8 +183,8 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
     for name, each in counts.items():
         if each.held_count and each.assets > MOST_PURGED_SHARE * each.held_count:
             why.append(
-                f"It takes {each.assets} of the {each.held_count} assets that {name} holds, "
-                f"more than {MOST_PURGED_SHARE:.0%}."
+                f"It takes {each.assets} assets, more than {MOST_PURGED_SHARE:.0%} of the {each.held_count} that "
+                f"{name} holds."
             )
     if files > max_files:
         why.append(f"It has {files} files, more than ASSET_CHANGES_PURGE_MAX_FILES ({max_files}).")

@@ -373,6 +373,14 @@ def test_each_answer_to_a_lookup_has_one_meaning(given: Answer, error: type[Asse
     assert "confirmed" not in str(caught.value)
 
 
+def test_a_fault_of_one_asset_is_not_tried_again() -> None:
+    """The queue's halves find it out within seconds, where each would have been tried again for a minute."""
+    api = CannedApi(said({"ErrorCode": "InvalidIStockCollection", "ErrorMessage": "x"}, status=500))
+    with pytest.raises(ApiUnavailable, match="The lookup of 2 images: Getty fails for one of these assets"):
+        lookups(api, retry_seconds=2).look_up(["1", "2"], asset_type="Image")
+    assert len(api.calls) == 1
+
+
 def test_a_throttled_lookup_is_tried_again() -> None:
     api = CannedApi(Answer(429), Answer(200, b"{"), answer("1"))
     assert list(lookups(api, retry_seconds=5).look_up(["1"], asset_type="Image").found) == ["1"]

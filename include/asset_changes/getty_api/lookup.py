@@ -5,6 +5,7 @@ These two paths are all that this client can call, whatever it is given: `GettyS
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ _MAX_LENGTH = 4000
 # How many more calls may find out which ids are refused: three of a hundred need 37 at most.
 _CALLS_FOR_IDS = 37
 _TRIES_BY_NAME = 5
+# Getty documents it as a 500. The same call again fails again: who asks leaves that asset out instead.
+_FAULT_OF_AN_ASSET = "InvalidIStockCollection"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +198,9 @@ class LookupClient:
                         f"of connection {session.name!r}; {_EFFECT}."
                     )
             elif response.status_code != HTTPStatus.BAD_REQUEST:
+                if _FAULT_OF_AN_ASSET in responses.detail(response):
+                    error = f"Getty fails for one of these assets (500, '{_FAULT_OF_AN_ASSET}')."
+                    raise ApiUnavailable(error, retry_after=math.inf)
                 responses.raise_for_status(
                     response, connection=session.name, product=f"GET {path} (lookups of metadata)", effect=_EFFECT
                 )

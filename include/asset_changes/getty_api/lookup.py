@@ -112,7 +112,6 @@ class LookupClient:
         self._refused_ids: set[str] = set()
         self._answered: set[str] = set()
         self._found_ids: dict[str, str] = {}
-        self._has_404_of_all: dict[str, bool] = {}
 
     def close(self) -> None:
         """Give the connections back."""
@@ -167,33 +166,26 @@ class LookupClient:
         return together(answers, unanswered=unusable, now=self._clock())
 
     def _replies(self, kind: str, ids: Sequence[str], fields: Sequence[str], *, ask: _Ask) -> Iterator[_Reply]:
-        """Yield the answers about these ids: one, or those about halves, down to an id, where a 404 hides the rest."""
+        """Yield the answers about these ids: one, unless Getty answers 404 to several.
+
+        It does not say whether a 404 means that none was found, or that one was not. So they are asked about together
+        with an id that was found before, which gives lists; and if that is a 404 too, in halves, down to single ids.
+        """
         reply = ask(ids, fields)
         if not reply.is_accepted:
             reply = self._ask_for_less(kind, reply, fields, ask=ask)
-        is_none_found = reply.response.status_code == HTTPStatus.NOT_FOUND
-        if not is_none_found or len(reply.asked) == 1 or self._is_404_of_all(kind, reply.asked[0], ask=ask):
+        found_id = self._found_ids.get(kind)
+        if reply.response.status_code != HTTPStatus.NOT_FOUND or len(reply.asked) == 1 or found_id is None:
             yield reply
             return
+        if len(reply.asked) < MAX_IDS and found_id not in reply.asked:
+            with_found = ask([*reply.asked, found_id], fields)
+            if with_found.response.status_code == HTTPStatus.OK:
+                yield with_found
+                return
         middle = len(reply.asked) // 2
         for part in (reply.asked[:middle], reply.asked[middle:]):
             yield from self._replies(kind, part, fields, ask=ask)
-
-    def _is_404_of_all(self, kind: str, asset_id: str, *, ask: _Ask) -> bool:
-        """Say whether a 404 means that none of the ids was found, or perhaps only that one was not: Getty does not say.
-
-        So one of them is asked about together with an id that was found before. Without such an id it means all.
-        """
-        found_id = self._found_ids.get(kind)
-        if found_id is not None and kind not in self._has_404_of_all:
-            reply = ask([asset_id, found_id], [_ID])
-            if not reply.is_accepted:
-                return True
-            answer = read_answer(reply.response, reply.document, asked=reply.asked, asked_at=reply.asked_at)
-            self._has_404_of_all[kind] = answer.found.keys() == {found_id}
-            if not self._has_404_of_all[kind]:
-                log.warning("Getty answers 404 where it does not find one of several %s: halves are asked.", kind)
-        return self._has_404_of_all.get(kind, True)
 
     def _before_call(self) -> None:
         if self._limiter is not None:

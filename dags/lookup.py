@@ -34,8 +34,8 @@ too, and with it the run.
   *Required Actions*, within 72 hours. Other runs go on meanwhile, and nothing is deleted by the answer.
 * **A skipped run** is a good one: metadata and reconciliation are switched off (ASSET_CHANGES_METADATA,
   ASSET_CHANGES_RECONCILE_DAYS), or another run asks already.
-* **Only some assets?** Trigger it with their ids, one per line. An id that is neither live nor held is counted in
-  the log of `enqueue` as `unknown`.
+* **Only some assets?** Trigger it with their ids, one per line. An id that is neither live nor held, or is music, is
+  counted in the log of `enqueue` as `unknown`.
 * **When a task is red**, the last line of its log says what to fix. The queue stays as it is, and the feed is not
   delayed.
 * **What is forgotten**: a Delete removes the asset's metadata in the same transaction.

@@ -32,7 +32,7 @@ class Channel:
 
 
 MUSIC = "Music"
-SOUND_WORDS = frozenset({"music", "audio", "sound", "song", "track"})
+SOUND_WORDS = ("audio", "music", "song", "sound", "track")
 """Types, in lower case, for which Getty has no lookup: that one is not found says nothing."""
 
 

@@ -373,6 +373,53 @@ def test_each_answer_to_a_lookup_has_one_meaning(given: Answer, error: type[Asse
     assert "confirmed" not in str(caught.value)
 
 
+class StrictApi(CannedApi):
+    """Finds the ids that begin with `ok`; answers 404 where one is not found, or none."""
+
+    def __init__(self, *, of_any: bool) -> None:
+        super().__init__()
+        self._of_any = of_any
+
+    def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:  # type: ignore[override]
+        if request.method == "GET":
+            ids, _ = asked(request)
+            found = [each for each in ids if each.startswith("ok")]
+            is_404 = len(found) < len(ids) if self._of_any else not found
+            none = said({"ErrorCode": "ImageNotFound", "ErrorMessage": "x"}, status=404)
+            self.answers = [none if is_404 else answer(found, set(ids) - set(found))]
+        return super().send(request, **more)
+
+
+@pytest.mark.parametrize(("of_any", "calls"), [(True, 10), (False, 4)])
+def test_a_404_of_one_id_hides_no_other(of_any: bool, calls: int) -> None:
+    """Getty does not say whether a 404 is about all ids or about any."""
+    api = StrictApi(of_any=of_any)
+    client = lookups(api)
+    client.look_up(["ok"], asset_type="Image")
+    mixed = client.look_up(["ok1", "ok2", "gone", "ok3"], asset_type="Image")
+    assert (sorted(mixed.found), [*mixed.not_found]) == (["ok1", "ok2", "ok3"], ["gone"])
+    assert client.look_up(["gone"], asset_type="Image").not_found == {"gone"}
+    assert client.look_up(["ok4"], asset_type="Image").found.keys() == {"ok4"}
+    assert len(api.calls) == calls
+
+
+def test_a_404_of_all_costs_one_call_more() -> None:
+    api = StrictApi(of_any=False)
+    client = lookups(api)
+    client.look_up(["ok"], asset_type="Image")
+    for _ in range(2):
+        assert client.look_up(["a", "b", "c"], asset_type="Image").not_found == {"a", "b", "c"}
+    assert len(api.calls) == 1 + 2 * 2
+
+
+def test_a_fault_of_one_asset_is_not_tried_again() -> None:
+    """The queue's halves find it out within seconds, where each would have been tried again for a minute."""
+    api = CannedApi(said({"ErrorCode": "InvalidIStockCollection", "ErrorMessage": "x"}, status=500))
+    with pytest.raises(ApiUnavailable, match="The lookup of 2 images: Getty fails for one of these assets"):
+        lookups(api, retry_seconds=2).look_up(["1", "2"], asset_type="Image")
+    assert len(api.calls) == 1
+
+
 def test_a_throttled_lookup_is_tried_again() -> None:
     api = CannedApi(Answer(429), Answer(200, b"{"), answer("1"))
     assert list(lookups(api, retry_seconds=5).look_up(["1"], asset_type="Image").found) == ["1"]

@@ -1,6 +1,7 @@
 """What Getty's bodies say, in every spelling and in none."""
 
 import string
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 
 import pytest
@@ -88,6 +89,12 @@ def test_unknown_keys_are_left_alone() -> None:
 )  # fmt: skip
 def test_neither_id_nor_assets_means_caught_up(nothing: object) -> None:
     assert parsed(nothing) is None
+
+
+@pytest.mark.parametrize("blank", [b"", b" \r\n", BOM_UTF8, BOM_UTF8 + b"\r\n"])
+def test_a_body_of_blanks_or_a_mark_alone_means_caught_up(blank: bytes) -> None:
+    """.NET writes a byte order mark before nothing, too."""
+    assert parse_change_set(Delivery(body=blank, received_at=NOON)) is None
 
 
 @pytest.mark.parametrize(

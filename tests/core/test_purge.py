@@ -105,7 +105,7 @@ def test_the_first_plan_of_each_store_waits(quiet_context: ChannelContext) -> No
 @pytest.mark.parametrize(
     ("of", "most", "says"),
     [
-        (99, 10_000, "It takes 2 of the 99 assets that dam holds, more than 2%."),
+        (99, 10_000, "It takes 2 assets, more than 2% of the 99 that dam holds."),
         (100, 1, "It has 2 files, more than ASSET_CHANGES_PURGE_MAX_FILES (1)."),
         (100, 2, None),
     ],

@@ -429,6 +429,18 @@ def test_music_gets_no_verdict(warehouse: Engine, feed: Callable[..., None]) -> 
     assert {id_ for _, ids in getty.asked for id_ in ids} == {"live"}  # nor is it asked about every day
 
 
+def test_music_is_never_asked_about(warehouse: Engine, feed: Callable[..., None]) -> None:
+    """It would be asked about anew each day, since no answer finds it."""
+    feed("1", change("live", "New", 0), change("song", "New", 0, asset_type="Music"))
+    hold(warehouse, "other song", asset_type=" AUDIO ")
+    getty = getty_of("live")
+    run(warehouse, getty)
+    due(warehouse)
+    assert enqueue(warehouse, replace(SCOPE, metadata=False), asset_ids=["song"]).unknown == 1
+    run(warehouse, getty)
+    assert {asset_id for _, ids in getty.asked for asset_id in ids} == {"live"}
+
+
 @pytest.mark.usefixtures("canary")
 def test_an_asset_that_getty_fails_for_gets_no_verdict(warehouse: Engine) -> None:
     hold(warehouse, "bad", *many(20))

@@ -118,12 +118,12 @@ def test_holdings_say_what_was_imported_and_what_refused() -> None:
 @pytest.mark.parametrize(
     ("dag", "more", "state", "cost"),
     [
-        (DagStatus(), {}, "on, everything within 30 days", "at most 334 calls a day"),
-        (DagStatus(), {"lookup_scope": "held"}, "on, everything within 30 days", "at most 1 call a day"),
-        (DagStatus(), {"reconcile_days": 1}, "on, everything within 1 day", "at most 10,015 calls a day"),
-        (DagStatus(), {"metadata": False}, "on, everything within 30 days", "at most 334 calls a day"),
-        (DagStatus(), {"waiting_count": 1}, "waits for an approval", "at most 334 calls a day"),
-        (DagStatus(is_paused=True), {}, "paused", "at most 334 calls a day"),
+        (DagStatus(), {}, "on, everything within 30 days", "about 334 calls a day"),
+        (DagStatus(), {"lookup_scope": "held"}, "on, everything within 30 days", "about 10 calls a day"),
+        (DagStatus(), {"reconcile_days": 1}, "on, everything within 1 day", "about 10,015 calls a day"),
+        (DagStatus(), {"metadata": False}, "on, everything within 30 days", "about 334 calls a day"),
+        (DagStatus(), {"waiting_count": 1}, "waits for an approval", "about 334 calls a day"),
+        (DagStatus(is_paused=True), {}, "paused", "about 334 calls a day"),
         (DagStatus(is_missing=True), {}, "its DAG is missing", "no calls"),
         (DagStatus(), {"reconcile_days": 0}, "off", "no calls"),
     ],

@@ -321,6 +321,16 @@ def test_a_delete_that_came_later_and_won_is_not_outranked(warehouse: Engine) ->
     assert found(warehouse) == []
 
 
+def test_an_outranked_delete_of_two_channels_is_one_asset(warehouse: Engine) -> None:
+    """Getty repeats Deletes of films in channels of images."""
+    seeds.channel(warehouse)
+    seeds.channel(warehouse, channel_id=3003)
+    outranked(warehouse)
+    seeds.change_set(warehouse, "7", channel_id=3003, at=NOW - HOUR, delete=1)
+    seeds.deletion(warehouse, "7", 0, channel_id=3003, at=NOW - HOUR, took=MINUTE, asset_id="a", was_held=False)
+    assert found(warehouse) == [("outranked", 1)]
+
+
 def test_a_new_that_came_after_the_delete_ends_it(warehouse: Engine) -> None:
     seeds.channel(warehouse)
     outranked(warehouse)

@@ -174,6 +174,7 @@ def test_the_log_has_each_open_alert_with_its_next_step(
         watchdog.watch(later=AN_HOUR)
         assert "has given no answer for 61 minutes. Since: " in caplog.text
         assert "What to do: Open the channel's DAG" in caplog.text
+        assert ".. " not in caplog.text
     assert "Watched: channels=1 open=1 notified=0 cleared=0" in caplog.text
 
 

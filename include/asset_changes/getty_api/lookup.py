@@ -5,6 +5,7 @@ These two paths are all that this client can call, whatever it is given: `GettyS
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ _MAX_LENGTH = 4000
 # How many more calls may find out which ids are refused: three of a hundred need 37 at most.
 _CALLS_FOR_IDS = 37
 _TRIES_BY_NAME = 5
+# Getty documents it as a 500. The same call again fails again: who asks leaves that asset out instead.
+_FAULT_OF_AN_ASSET = "InvalidIStockCollection"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,7 @@ class LookupClient:
         self._refused_fields: set[str] = set()
         self._refused_ids: set[str] = set()
         self._answered: set[str] = set()
+        self._found_ids: dict[str, str] = {}
 
     def close(self) -> None:
         """Give the connections back."""
@@ -153,12 +157,35 @@ class LookupClient:
             left_out = {*without, *self._refused_fields}
             wanted = (_ID,) if ids_only else _FIELDS[kind]
             fields = [each for each in wanted if each == _ID or left_out.isdisjoint((each, f"{kind}.{each}"))]
-            reply = ask(some_ids, fields)
-            if not reply.is_accepted:
-                reply = self._ask_for_less(kind, reply, fields, ask=ask)
-            unusable.update(set(some_ids) - set(reply.asked))
-            answers.append(read_answer(reply.response, reply.document, asked=reply.asked, asked_at=reply.asked_at))
+            unusable.update(some_ids)
+            for reply in self._replies(kind, some_ids, fields, ask=ask):
+                unusable.difference_update(reply.asked)
+                answers.append(read_answer(reply.response, reply.document, asked=reply.asked, asked_at=reply.asked_at))
+                if with_token:
+                    self._found_ids.update((kind, asset_id) for asset_id in answers[-1].found)
         return together(answers, unanswered=unusable, now=self._clock())
+
+    def _replies(self, kind: str, ids: Sequence[str], fields: Sequence[str], *, ask: _Ask) -> Iterator[_Reply]:
+        """Yield the answers about these ids: one, unless Getty answers 404 to several.
+
+        It does not say whether a 404 means that none was found, or that one was not. So they are asked about together
+        with an id that was found before, which gives lists; and if that is a 404 too, in halves, down to single ids.
+        """
+        reply = ask(ids, fields)
+        if not reply.is_accepted:
+            reply = self._ask_for_less(kind, reply, fields, ask=ask)
+        found_id = self._found_ids.get(kind)
+        if reply.response.status_code != HTTPStatus.NOT_FOUND or len(reply.asked) == 1 or found_id is None:
+            yield reply
+            return
+        if len(reply.asked) < MAX_IDS and found_id not in reply.asked:
+            with_found = ask([*reply.asked, found_id], fields)
+            if with_found.response.status_code == HTTPStatus.OK:
+                yield with_found
+                return
+        middle = len(reply.asked) // 2
+        for part in (reply.asked[:middle], reply.asked[middle:]):
+            yield from self._replies(kind, part, fields, ask=ask)
 
     def _before_call(self) -> None:
         if self._limiter is not None:
@@ -195,6 +222,9 @@ class LookupClient:
                         f"of connection {session.name!r}; {_EFFECT}."
                     )
             elif response.status_code != HTTPStatus.BAD_REQUEST:
+                if _FAULT_OF_AN_ASSET in responses.detail(response):
+                    error = f"Getty fails for one of these assets (500, '{_FAULT_OF_AN_ASSET}')."
+                    raise ApiUnavailable(error, retry_after=math.inf)
                 responses.raise_for_status(
                     response, connection=session.name, product=f"GET {path} (lookups of metadata)", effect=_EFFECT
                 )

@@ -7,6 +7,7 @@ underscores) and looked up in one table of aliases; unknown keys are left alone.
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,6 +73,11 @@ def read_json(body: bytes) -> Any:
         )
 
 
+def content(body: bytes) -> bytes:
+    """Return a body without a byte order mark and without white space around it: empty if it says nothing."""
+    return body.removeprefix(BOM_UTF8).strip()
+
+
 def _text_of(body: bytes) -> str:
     return body.decode(json.detect_encoding(body), "surrogateescape")
 
@@ -79,12 +85,12 @@ def _text_of(body: bytes) -> str:
 def parse_change_set(delivery: Delivery) -> ChangeSet | None:
     """Return the change set that a delivery contains, or None when the channel is caught up.
 
-    Caught up is an empty body, `null`, `{}`, or an object with neither id (or 0) nor assets, and nothing
-    else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the structure is
-    not understood: what has content that is not known is not empty.
+    Caught up is an empty body, a byte order mark alone, `null`, `{}`, or an object with neither id (or 0) nor
+    assets, and nothing else in it; a set id with an empty list is a set. Raises UnreadableChangeSet where the
+    structure is not understood: what has content that is not known is not empty.
     """
     document = delivery.document
-    if document is None and delivery.body.strip():
+    if document is None and content(delivery.body):
         try:
             document = read_json(delivery.body)
         except ValueError as error:

@@ -8,7 +8,6 @@ in the client. Statuses and bodies as in Getty's OpenAPI file and its error page
 
 import json
 import re
-from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -17,7 +16,7 @@ from typing import Any
 import requests
 
 from asset_changes.errors import AccessDenied, ApiUnavailable, RateLimited, RequestRefused
-from asset_changes.getty_api.parsing import read_json
+from asset_changes.getty_api.parsing import content, read_json
 
 _RATE = re.compile(r"over (queries per second|qps|rate)|too many requests|rate limit", re.IGNORECASE)
 NO_REASON = "no reason given"
@@ -62,7 +61,7 @@ def raise_if_passing(response: requests.Response) -> None:
 
 def document(response: requests.Response) -> Any:
     """Return the JSON document of an answer, None where its body is empty."""
-    body = response.content.removeprefix(BOM_UTF8).strip()
+    body = content(response.content)
     if not body:
         return None
     try:

@@ -28,7 +28,7 @@ SLICE, OLDEST_SLICE = 50_000, 2_000
 class Enqueued:
     """How many assets were enqueued, for what they are or for a reconciliation, and how many wait now.
 
-    `unknown` are those that were asked for by hand and are neither live nor held.
+    `unknown` are those that were asked for by hand and are neither live nor held, or are music.
     """
 
     queued: int
@@ -92,7 +92,7 @@ def enqueue(
         done.waiting,
         len(asked),
         done.unknown,
-        " (of the assets asked for, these are neither live nor held)" if done.unknown else "",
+        " (of the assets asked for, these are neither live nor held, or they are music)" if done.unknown else "",
     )
     return done
 

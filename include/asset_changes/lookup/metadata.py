@@ -16,7 +16,7 @@ import msgspec
 
 from asset_changes.getty_api.fields import folded, parse_time
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it with every change of how an object is read: it is part of `content_hash`, so rows are written anew."""
 
 _UNFIT = object()
@@ -75,7 +75,7 @@ def _members(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any) -> Any:
     text = _clean_text(value)
-    return text if not isinstance(text, str) or _clean(text) == text else _UNFIT
+    return _clean(text) if isinstance(text, str) else text
 
 
 def _clean_text(value: Any) -> Any:

@@ -133,7 +133,7 @@ def _notify(
     Return whether it was sent.
     """
     if finding is not None:
-        log.warning("%s", message.text.replace("\n", ". "))
+        log.warning("%s", ". ".join(line.removesuffix(".") for line in message.text.split("\n")))
     is_due = grown or (alert.notified_at is None) == (finding is not None)
     sender = notify if is_due else None
     if sender is not None:

@@ -223,8 +223,8 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
     for name, each in counts.items():
         if each.held_count and each.assets > MOST_PURGED_SHARE * each.held_count:
             why.append(
-                f"It takes {each.assets} of the {each.held_count} assets that {name} holds, "
-                f"more than {MOST_PURGED_SHARE:.0%}."
+                f"It takes {each.assets} assets, more than {MOST_PURGED_SHARE:.0%} of the {each.held_count} that "
+                f"{name} holds."
             )
         elif not each.held_count and each.assets > MOST_WITHOUT_LIST:
             why.append(

@@ -119,13 +119,18 @@ ORDER BY channel_id
 
 # The last word that was received is a Delete, and yet the asset is live, because an upsert that came earlier is dated
 # later. By the feed's own order the asset is live; by the order of arrival it should be gone. A person must look.
+# Getty often repeats a Delete in other channels: each asset counts once, in the channel of its last Delete.
 OUTRANKED = """
-SELECT d.channel_id, count(DISTINCT d.asset_id) AS count
-FROM deletions AS d
-JOIN asset_states AS a ON a.asset_id = d.asset_id AND a.upserted_at > a.deleted_at
-JOIN change_sets AS u ON u.channel_id = a.channel_id AND u.change_set_id = a.upsert_change_set_id
-WHERE d.received_at >= :since AND d.received_at < :until AND u.fetched_at < d.received_at
-GROUP BY d.channel_id ORDER BY d.channel_id
+SELECT channel_id, count(*) AS count
+FROM (
+    SELECT DISTINCT ON (d.asset_id) d.channel_id
+    FROM deletions AS d
+    JOIN asset_states AS a ON a.asset_id = d.asset_id AND a.upserted_at > a.deleted_at
+    JOIN change_sets AS u ON u.channel_id = a.channel_id AND u.change_set_id = a.upsert_change_set_id
+    WHERE d.received_at >= :since AND d.received_at < :until AND u.fetched_at < d.received_at
+    ORDER BY d.asset_id, d.received_at DESC, d.channel_id
+) AS last_deletes
+GROUP BY channel_id ORDER BY channel_id
 """.strip()
 
 

@@ -30,18 +30,19 @@ ASKED, CHANGE, RECHECK = "asked", "change", "recheck"
 # Slot: {asset}, whose asset it is.
 IS_HELD = "EXISTS (SELECT FROM held_assets AS h WHERE h.asset_id = {asset}.asset_id AND h.held_until IS NULL)"
 
-# Slot: {type}. Of music Getty can say nothing, so every day the same call would be made for nothing.
-HAS_LOOKUP = f"coalesce(lower(btrim({{type}})) <> ALL (ARRAY{sorted(SOUND_WORDS)}), true)"
+# Slot: {type}. Getty has no lookup for music: it would never be found, and be asked about anew each day.
+# COLLATE "C": the small letters of AUDIO are others in a database with Turkish rules.
+HAS_LOOKUP = f"""lower(btrim(coalesce({{type}}, '')) COLLATE "C") NOT IN ({", ".join(map(repr, SOUND_WORDS))})"""
 
 # Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
 # wait for longer keeps waiting: Getty would give the same answer again until then.
 # An id with a comma would be two in a lookup's list, so nobody can be asked about it.
-_ENQUEUE = """
+_ENQUEUE = f"""
     INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
-    SELECT asset_id, channel_id, asset_type, {reason}, now(), {not_before} FROM ({source}) AS source
-    WHERE strpos(asset_id, ',') = 0
+    SELECT asset_id, channel_id, asset_type, {{reason}}, now(), {{not_before}} FROM ({{source}}) AS source
+    WHERE strpos(asset_id, ',') = 0 AND {HAS_LOOKUP.format(type="asset_type")}
     ORDER BY asset_id
-    ON CONFLICT (asset_id) DO {conflict}
+    ON CONFLICT (asset_id) DO {{conflict}}
     RETURNING 1"""
 _AGAIN = """UPDATE SET
         channel_id = excluded.channel_id, asset_type = excluded.asset_type, enqueued_at = now(), tries = 0,

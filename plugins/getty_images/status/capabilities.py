@@ -9,6 +9,7 @@ from asset_changes.settings import Settings
 from asset_changes.warehouse.holdings import SourceStatus
 from asset_changes.warehouse.lookup_status import LookupStatus
 from asset_changes.warehouse.purge_status import PurgeStatus
+from asset_changes.warehouse.rechecks import LEAST_PER_DAY
 
 from getty_images.status.airflow_runs import DagStatus
 from getty_images.status.problems import Link
@@ -148,8 +149,9 @@ def _reconciliation(facts: Facts) -> Capability:
         )
     asked = facts.lookups.live.count if settings.lookup_scope == "all" else 0
     asked += sum(each.held_count for each in facts.holdings)
-    daily = math.ceil(asked / settings.reconcile_days / MAX_IDS)
-    cost = f"at most {daily:,} call{'' if daily == 1 else 's'} a day"
+    share = max(min(asked, LEAST_PER_DAY), asked / settings.reconcile_days)
+    daily = math.ceil(share / MAX_IDS)
+    cost = f"about {daily:,} call{'' if daily == 1 else 's'} a day"
     every = f"everything within {settings.reconcile_days:g} day{'' if settings.reconcile_days == 1 else 's'}"
     if dag.is_missing:
         next_step = "Check the import errors on Airflow's home page."

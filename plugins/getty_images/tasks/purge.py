@@ -107,7 +107,10 @@ def purge(context: Mapping[str, Any]) -> dict[str, Any]:
     settings, planned = Settings.from_environment(), _planned(context)
     problems = [*planned["problems"]]
     if planned["mode"] == "dry_run" or settings.purge != "on":
-        log.info("Plan %s was only listed: nothing is deleted", planned["plan_id"])
+        if planned["mode"] == "dry_run":
+            log.info("Plan %s was only listed: nothing is deleted", planned["plan_id"])
+        else:
+            log.warning("ASSET_CHANGES_PURGE is no longer on: no more of plan %s is deleted", planned["plan_id"])
         return {"plan_id": planned["plan_id"], "deleted": 0, "failed": 0, "problems": problems}
     with _warehouse() as engine, stores_of(settings) as stores, stop_on_sigterm() as signals:
         try:

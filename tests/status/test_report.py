@@ -124,6 +124,27 @@ def test_the_slowest_are_listed_by_change_set(warehouse: Engine) -> None:
     ]
 
 
+def test_the_slowest_sets_count_in_their_channels_alone(warehouse: Engine) -> None:
+    """The ten slowest of any channel, rebuilt rows left out; the checks count each Delete once."""
+    channel(warehouse)
+    channel(warehouse, 3002)
+    for number in range(12):
+        channel_id = (3002, 3001)[number % 2]
+        change_set(warehouse, str(number), channel_id=channel_id, loaded_at=NOW + DAY)
+        deletion(warehouse, str(number), 0, took=HOUR + SECOND * number, channel_id=channel_id)
+    change_set(warehouse, "99", rebuilt_at=NOW, loaded_at=NOW + DAY)
+    deletion(warehouse, "99", 0, took=DAY, is_rebuilt=True)
+    report = report_of(warehouse)
+    assert [(row["channel_id"], row["is_rebuilt"], row["deletes"], row["late"]) for row in report.summary] == [
+        (3001, False, 6, 6),
+        (3001, True, 1, 0),
+        (3002, False, 6, 5),
+    ]
+    assert [row["change_set_id"] for row in report.slowest] == [str(number) for number in range(11, 1, -1)]
+    assert [each.count for each in report.reservations if each.check == "late"] == [11]
+    assert [each.count for each in report.reservations if each.check == "rebuilt"] == [1]
+
+
 def test_days_without_changes_are_not_days_without_reading(warehouse: Engine) -> None:
     channel(warehouse)
     change_set(warehouse, "1", at=NOW - 3 * DAY)

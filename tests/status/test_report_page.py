@@ -10,7 +10,7 @@ from html import unescape
 
 import pytest
 from asset_changes.warehouse.clean_verdict import CHECKS
-from asset_changes.warehouse.compliance import SUMMARY, UNREAD
+from asset_changes.warehouse.compliance import REMOVALS, UNREAD
 from asset_changes.warehouse.engine import connect
 from sqlalchemy import Engine, text
 
@@ -122,11 +122,13 @@ def test_the_queries_on_the_page_give_its_numbers(page: AirflowServer, warehouse
         connection.execute(text(shown[0]))
         found = [connection.exec_driver_sql(query).mappings().all() for query in shown[1:]]
     elsewhere.dispose()
-    summary, slowest, unread, deletes = found[:4]
-    assert len(found) == 6 + len({check.query for check in CHECKS} - {SUMMARY, UNREAD})
-    assert [len(rows) for rows in found[6:]].count(1) == 4  # the archive's four kinds say that nothing was found
-    assert [(row["deletes"], row["held"], row["late"]) for row in summary] == [(1, 1, 0)]
-    assert [(row["change_set_id"], row["deletes"]) for row in slowest] == [("1", 1)]
+    removals, unread, deletes = found[:3]
+    assert len(found) == 5 + len({check.query for check in CHECKS} - {REMOVALS, UNREAD})
+    assert [len(rows) for rows in found[5:]].count(1) == 4  # the archive's four kinds say that nothing was found
+    assert [(row["change_set_id"], row["deletes"], row["held"], row["late"]) for row in removals] == [
+        (None, 1, 1, 0),
+        ("1", 1, 1, None),
+    ]
     assert [row["what"] for row in unread] == ["a change waited at Getty"]
     assert len(deletes) == 1
 

@@ -5,7 +5,7 @@ the print and the CSV take them from this list.
 """
 
 from asset_changes.warehouse.channel_health import IS_POSSIBLE_LOSS, REPLAY_DUE_SINCE, UNREAD_KEPT
-from asset_changes.warehouse.compliance import SUMMARY, UNREAD, Check
+from asset_changes.warehouse.compliance import REMOVALS, UNREAD, Check
 from asset_changes.warehouse.purge_report import PURGE_CHECKS
 from asset_changes.warehouse.removal_checks import REMOVAL_CHECKS
 
@@ -155,7 +155,7 @@ CHECKS = (
     ),
     Check(
         name="late",
-        query=SUMMARY,
+        query=REMOVALS,
         column="late",
         says="{count:,} Deletes were, or may have been, applied later than their limit: {channels}.",
         resolved_by="Nothing: it happened. The CSV names each of them.",
@@ -226,7 +226,7 @@ CHECKS = (
     ),
     Check(
         name="rebuilt",
-        query=SUMMARY,
+        query=REMOVALS,
         column="rebuilt",
         says="{count:,} Deletes were written again by a replay, and when they were first applied is not known: "
         "{channels}.",
@@ -234,14 +234,14 @@ CHECKS = (
     ),
     Check(
         name="was_held_unknown",
-        query=SUMMARY,
+        query=REMOVALS,
         column="unknown",
         says="Of {count:,} Deletes it is not known whether their asset was live: {channels}.",
         resolved_by="Nothing: a rebuild cannot know it.",
     ),
     Check(
         name="time_inferred",
-        query=SUMMARY,
+        query=REMOVALS,
         column="inferred",
         says="{count:,} Deletes came without a usable time, so theirs is inferred: {channels}.",
         resolved_by="Nothing: Getty sent no time.",

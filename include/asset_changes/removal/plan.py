@@ -48,9 +48,8 @@ def make_plan(context: PurgeContext, *, is_dry_run: bool) -> Plan:
     """List what is to be deleted, or would be; return the plan that the run carries out.
 
     That is an older one where a plan of these settings was not carried out to its end, and a store that it is left for
-    can be listed now: a store that is down holds no other up. Raise PurgeRefused where no
-    store of the run was listed by a dry run, or a plan after it, under these settings lately. The error of a store that
-    cannot be listed is in the plan.
+    can be listed now: a store that is down holds no other up. The error of a store that cannot be listed is in the
+    plan. Raise PurgeRefused where no store of the run was listed lately, by a dry run or a plan, under these settings.
     """
     stores = {name: (each.uri, each.store_hash) for name, each in context.stores.items()}
     with transaction(context.warehouse) as connection:

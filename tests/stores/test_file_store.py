@@ -1,6 +1,10 @@
 """A folder as a store: it lists what the templates name, deletes only what it listed, and follows no link."""
 
 import os
+import re
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +16,17 @@ from asset_changes.removal.stores.file_store import FolderStore
 from asset_changes.removal.stores.store import DeleteResult, FileStore
 from asset_changes.removal.stores.template import parse_templates
 
+PROJECT = Path(__file__).parents[2]
+
+
+def is_almighty() -> bool:
+    """Whether this process may read and delete everything, as root may unless that right was taken from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0)
+        return os.access(folder, os.R_OK)
+
+
+rights_count = pytest.mark.skipif(is_almighty(), reason="run by test_rights_count_for_root_too")
 TEMPLATES = ("images/{asset_id}.jpg", "renditions/{asset_id}/**", "GettyImages-{asset_id}.*")
 
 
@@ -225,7 +240,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
         store_of(write(tmp_path / "file"), "{asset_id}.jpg").check()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and delete everything")
+@rights_count
 def test_a_folder_without_rights_is_refused(root: Path) -> None:
     store = store_of(root, "images/{asset_id}.jpg")
     (root / "images").chmod(0)
@@ -236,7 +251,7 @@ def test_a_folder_without_rights_is_refused(root: Path) -> None:
         (root / "images").chmod(0o700)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and delete everything")
+@rights_count
 @pytest.mark.parametrize("mode", [0, 0o400])
 def test_an_assets_folder_without_rights_holds_no_other_up(root: Path, mode: int) -> None:
     store = store_of(root, "renditions/{asset_id}/**")
@@ -250,7 +265,7 @@ def test_an_assets_folder_without_rights_holds_no_other_up(root: Path, mode: int
     assert results == {"renditions/123": "error", "renditions/1234/web.jpg": "deleted"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and delete everything")
+@rights_count
 def test_a_file_without_rights_holds_no_other_up(root: Path) -> None:
     store = store_of(root)
     listed = store.list_files(["123"])["123"]
@@ -261,6 +276,15 @@ def test_a_file_without_rights_holds_no_other_up(root: Path) -> None:
         (root / "images").chmod(0o700)
     assert results.pop("images/123.jpg") == "error"
     assert set(results.values()) == {"deleted"}
+
+
+@pytest.mark.skipif(not is_almighty(), reason="the tests of rights run by themselves")
+def test_rights_count_for_root_too() -> None:
+    """The tests of rights, by a process that lacks what lets root read and delete everything."""
+    less = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "-m", "pytest"]
+    tests = [__file__, "-k", "without_rights", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    done = subprocess.run([*less, *tests], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert re.search(r"(?m)^4 passed, \d+ deselected", done.stdout), done.stdout[-3000:] + done.stderr[-1000:]
 
 
 def test_a_folder_in_a_files_place_is_left(root: Path) -> None:

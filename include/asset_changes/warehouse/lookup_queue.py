@@ -30,17 +30,18 @@ ASKED, CHANGE, RECHECK = "asked", "change", "recheck"
 # Slot: {asset}, whose asset it is.
 IS_HELD = "EXISTS (SELECT FROM held_assets AS h WHERE h.asset_id = {asset}.asset_id AND h.held_until IS NULL)"
 
-# Slot: {type}. Getty has no lookup for music: it would never be found, and be asked about anew each day.
+# Slots: {asset_id}, {type}. An id with a comma would be two in a lookup's list. Getty has no lookup for music: it would
+# never be found, and be asked about anew each day.
 # COLLATE "C": the small letters of AUDIO are others in a database with Turkish rules.
-HAS_LOOKUP = f"""lower(btrim(coalesce({{type}}, '')) COLLATE "C") NOT IN ({", ".join(map(repr, SOUND_WORDS))})"""
+CAN_BE_ASKED = f"""strpos({{asset_id}}, ',') = 0
+        AND lower(btrim(coalesce({{type}}, '')) COLLATE "C") NOT IN ({", ".join(map(repr, SOUND_WORDS))})"""
 
 # Newest first means by the time of the change: what is found late does not come before what is new. A row that is to
 # wait for longer keeps waiting: Getty would give the same answer again until then.
-# An id with a comma would be two in a lookup's list, so nobody can be asked about it.
 _ENQUEUE = f"""
     INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
     SELECT asset_id, channel_id, asset_type, {{reason}}, now(), {{not_before}} FROM ({{source}}) AS source
-    WHERE strpos(asset_id, ',') = 0 AND {HAS_LOOKUP.format(type="asset_type")}
+    WHERE {CAN_BE_ASKED.format(asset_id="asset_id", type="asset_type")}
     ORDER BY asset_id
     ON CONFLICT (asset_id) DO {{conflict}}
     RETURNING 1"""
@@ -101,7 +102,7 @@ _ENQUEUE_MISSING = text(f"""
         reason=f"'{CHANGE}'",
         not_before=_WHEN_CHANGED,
         source=f'''
-        SELECT * FROM slice WHERE {IS_LIVE} AND {HAS_LOOKUP.format(type="asset_type")}
+        SELECT * FROM slice WHERE {IS_LIVE}
             AND NOT EXISTS (SELECT FROM asset_metadata AS m WHERE m.asset_id = slice.asset_id
                             AND m.as_of >= slice.upserted_at AND m.language = :language)
             AND NOT EXISTS (SELECT FROM lookup_queue AS q WHERE q.asset_id = slice.asset_id)

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, text
 from asset_changes.warehouse.asset_metadata import IS_LIVE
 from asset_changes.warehouse.availability import AVAILABLE, DAY_APART
 from asset_changes.warehouse.daily import NEW_HELD
-from asset_changes.warehouse.lookup_queue import CHANGE, HAS_LOOKUP, IS_HELD, NO_CHANNEL, RECHECK
+from asset_changes.warehouse.lookup_queue import CAN_BE_ASKED, CHANGE, IS_HELD, NO_CHANNEL, RECHECK
 
 LEAST_PER_DAY = 1_000
 """Ten calls: so a small catalogue is asked whole every day, and one missing asset is no large share of a slice."""
 
 # What is held and in no channel has no state. What Getty deleted is final, so nobody asks about it.
-# An id with a comma would be two in a lookup's list. Slots: {source} has asset_id and asset_type, {only} a condition.
+# Slots: {source} has asset_id and asset_type, {only} a condition.
 _ENQUEUE = f"""
     INSERT INTO lookup_queue AS queued (asset_id, channel_id, asset_type, reason, enqueued_at, not_before)
     SELECT source.asset_id, coalesce(s.channel_id, {NO_CHANNEL}), known.asset_type, '{{reason}}', now(), now()
@@ -27,7 +27,7 @@ _ENQUEUE = f"""
     LEFT JOIN LATERAL (SELECT count(*) > 0 AS is_held, max(h.asset_type) AS asset_type FROM held_assets AS h
                        WHERE h.asset_id = source.asset_id AND held_until IS NULL) AS held ON true
     CROSS JOIN LATERAL (SELECT coalesce(source.asset_type, s.asset_type, held.asset_type) AS asset_type) AS known
-    WHERE strpos(source.asset_id, ',') = 0 AND {HAS_LOOKUP.format(type="known.asset_type")} AND {{only}}
+    WHERE {CAN_BE_ASKED.format(asset_id="source.asset_id", type="known.asset_type")} AND {{only}}
       AND CASE WHEN s.asset_id IS NULL THEN is_held ELSE ({IS_LIVE}) AND (:of_all OR is_held) END
     ORDER BY source.asset_id
     ON CONFLICT (asset_id) DO UPDATE SET not_before = now()

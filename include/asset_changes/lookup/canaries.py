@@ -42,7 +42,8 @@ def check_canaries(source: LookupSource, canaries: Sequence[Canary], *, conn_id:
 def _is_too_few(asked: Sequence[Canary], missing: Sequence[Canary]) -> bool:
     """Say whether most are missing: of all, or of the images or the videos, where there are some of them."""
     missing_ids = {each.asset_id for each in missing}
-    images, videos = ([each for each in asked if is_video(each.asset_type) == videos] for videos in (False, True))
+    images = [each for each in asked if not is_video(each.asset_type)]
+    videos = [each for each in asked if is_video(each.asset_type)]
     groups = [asked, *(group for group in (images, videos) if len(group) >= FEWEST_OF_KIND)]
     return any(2 * sum(each.asset_id in missing_ids for each in group) > len(group) for group in groups)
 

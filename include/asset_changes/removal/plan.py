@@ -238,7 +238,7 @@ def _brake(counts: dict[str, StoreCounts], *, max_files: int, allowed: Collectio
 def summary(plan: Plan) -> str:
     """Return what a plan has, in a line."""
     left = {
-        name: sum(int(each.get(name, 0)) for each in plan.stores.values())
+        name: sum(int(each[name]) for each in plan.stores.values())
         for name in ("held_back", "unsure", "unread", "unsafe", "unlisted")
     }
     return (

@@ -220,12 +220,11 @@ class _StorePurge:
         # What was not there is asked about again too: only a listing after the look is proof.
         asset_ids = {file.asset_id for file in going}
         gone, failed = _gone(store, asset_ids)
+        deleted_lines = {line for line, result in results.items() if result.result == "deleted"}
         receipts = [
             _receipt(file, results.get(file.line), before, is_gone=file.asset_id in gone)
             for file in going
-            if file.asset_id in gone
-            or (file.key and not failed)
-            or (results.get(file.line) and results[file.line].result == "deleted")
+            if file.asset_id in gone or file.line in deleted_lines or (file.key and not failed)
         ]
         entry = self._context.stores[self._name]
 

@@ -236,13 +236,13 @@ def compliance(connection: Connection, span: Span, checks: Sequence[Check]) -> R
         return known[query]
 
     names = {row["channel_id"]: row["name"] for row in rows(_NAMES)}
-    slowest = [row for row in rows(REMOVALS) if row["change_set_id"]]
+    removals = rows(REMOVALS)
     # The checks count by channel: a slow set's Deletes are among those of its channel.
-    known[REMOVALS] = [row for row in known[REMOVALS] if not row["change_set_id"]]
+    known[REMOVALS] = [row for row in removals if not row["change_set_id"]]
     return Report(
         names=names,
         summary=rows(REMOVALS),
-        slowest=slowest,
+        slowest=[row for row in removals if row["change_set_id"]],
         unread=rows(UNREAD),
         reservations=tuple(each for check in checks for each in _reservations(check, rows(check.query), names)),
         holdings=holding_counts(connection),

@@ -2,6 +2,9 @@
 
 import csv
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -192,19 +195,26 @@ def test_the_report_and_its_csv_count_every_delete(stack: RunningStack, browser:
         expect(page.get_by_role("button", name="Show")).to_be_hidden()
 
 
+@contextmanager
+def approving(stack: RunningStack, browser: Browser, login: Any, subject: str, reason: str) -> Iterator[None]:
+    """A person who opens the required action of this subject, reads the reason and clicks Approve."""
+    with looking(browser, stack, login, viewport={"width": 1400, "height": 1000}) as page:
+        page.goto(f"{stack.address}/")
+        page.get_by_role("button", name="Browse").click()
+        page.get_by_role("menuitem", name="Required Actions").click()
+        page.get_by_role("link", name=subject).click()
+        expect(page.get_by_text(reason)).to_be_visible()
+        page.get_by_role("button", name="Approve").click()
+        yield
+
+
 @pytest.fixture(scope="module")
 def purged(stack: RunningStack, browser: Browser, login: Any) -> Purged:
     """A purge of many files that waited for a person, who read the question and clicked Approve."""
     purging.delete_many(stack)
     before, run_id = purging.files(stack), purging.ask(stack)
     refused = purging.answer(stack, run_id, user="bea")
-    with looking(browser, stack, login, viewport={"width": 1400, "height": 1000}) as page:
-        page.goto(f"{stack.address}/")
-        page.get_by_role("button", name="Browse").click()
-        page.get_by_role("menuitem", name="Required Actions").click()
-        page.get_by_role("link", name="These files would be deleted for good").click()
-        expect(page.get_by_text("It is the first plan that deletes")).to_be_visible()
-        page.get_by_role("button", name="Approve").click()
+    with approving(stack, browser, login, "These files would be deleted for good", "It is the first plan that deletes"):
         assert purging.end_of(stack, purging.PURGE, run_id) == "success"
     return Purged(before=before, after=purging.files(stack), run_id=run_id, refused=refused)
 
@@ -257,6 +267,24 @@ def test_what_is_cleared_does_nothing_again(stack: RunningStack, purged: Purged,
     assert purging.end_of(stack, purging.PURGE, purged.run_id) == "success"
     assert stack.rows("SELECT count(*) AS n FROM purges") == [receipts]
     assert purging.files(stack) == purged.after
+
+
+def test_verdicts_approved_in_the_browser_count(stack: RunningStack, browser: Browser, login: Any) -> None:
+    """An agreement that shrinks by more than 2 % waits for a person; nobody else may answer."""
+    some = "SELECT asset_id FROM assets WHERE asset_type = 'Image' ORDER BY asset_id LIMIT 300"
+    asset_ids = [each["asset_id"] for each in stack.rows(some)]
+    body = {"asset_ids": asset_ids}
+    requests.post(f"{stack.sandbox}/_sandbox/unlicense", json=body, timeout=30).raise_for_status()
+    run_id = purging.trigger(stack, LOOKUP, {"not_asked_since": datetime.now(UTC).isoformat()})
+    assert purging.waiting_run(stack, LOOKUP) == run_id
+    assert stack.rows("SELECT count(*) AS n FROM availability WHERE verdict <> 'available'") == [{"n": 0}]
+    assert purging.answer(stack, run_id, user="bea", dag_id=LOOKUP, task_id="judge") == 403
+    with approving(stack, browser, login, "More assets than usual are gone", "300 are gone now"):
+        assert purging.end_of(stack, LOOKUP, run_id) == "success"
+    gone = stack.rows("SELECT asset_id, verdict FROM availability WHERE verdict <> 'available'")
+    assert {each["asset_id"]: each["verdict"] for each in gone} == dict.fromkeys(asset_ids, "not_licensed")
+    [decided] = stack.rows("SELECT approved_by FROM reconciliations WHERE outcome = 'approved'")
+    assert decided["approved_by"] == "admin"
 
 
 def test_a_broken_channel_comes_first_with_its_next_step(stack: RunningStack, browser: Browser, login: Any) -> None:
